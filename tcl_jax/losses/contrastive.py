@@ -1,0 +1,225 @@
+"""The three contrastive losses. One engine computes them all; a face only fixes what its paper fixes."""
+
+import numbers
+from collections.abc import Hashable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from tcl_jax.losses.engine import Form, contrastive_loss
+
+BlockSize = int | Literal["auto"] | None
+Reduction = Literal["mean", "none"]
+
+
+def tcl_loss(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    temperature: ArrayLike = 0.1,
+    k1: ArrayLike = 5000.0,
+    k2: ArrayLike = 1.0,
+    weights: ArrayLike | None = None,
+    axis_name: Hashable | None = None,
+    block_size: BlockSize = "auto",
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    r"""Tuned contrastive loss.
+
+    With s_ij = z_i . z_j, P(i) the other rows of the class of anchor i, N(i) the rows of other classes, t the temperature:
+
+        D_i = sum_{p in P(i)} [exp(s_ip / t) + k1 exp(-s_ip)] + k2 sum_{n in N(i)} exp(s_in / t)
+        L_i = log D_i - 1 / |P(i)| sum_{p in P(i)} s_ip / t
+
+    The term exp(-s_ip) has no temperature. An anchor without a positive does not count, but stays a negative of the
+    others. The rows are not normalised here: they are expected to have unit length.
+
+    Args:
+      embeddings: floating [n, d], rows of unit length. 16-bit rows are computed in float32, float64 rows in float64.
+      labels: integer [n]. Rows with equal labels are positives of each other: classes for supervised training, image
+        ids for self-supervised training.
+      temperature: scalar t > 0, usually 0.05 to 0.5.
+      k1: scalar >= 0; above 0 it strengthens the gradient from hard positives. 0 switches the term off.
+      k2: scalar >= 0; above 1 it strengthens the gradient from hard negatives.
+      weights: [n] >= 0, by default all 1. 0 is the same as removing the row (use it for padding); any value above 0
+        scales the row's share of the mean and changes nothing else.
+      axis_name: mapped axis (of `jax.shard_map` or `jax.pmap`) over which the batch is split, each device holding the
+        same number of rows. Rows are gathered, so that every anchor meets all rows of the global batch. None: the
+        batch is whole (also under plain `jax.jit` over a sharded array).
+      block_size: rows of the n x n pairs handled at a time. None: all at once; "auto": as None.
+      reduction: "mean", the weighted mean over all anchors of the global batch that count, the same on every device
+        (0 where none counts); or "none", L_i of this device's rows [n], unweighted, 0 where the anchor does not count.
+
+    Returns:
+      Scalar or [n], in float32 (float64 for float64 rows). Exact derivatives by embeddings, weights, temperature, k1
+      and k2, in reverse mode. Under `jax.shard_map` `jax.grad` is complete by itself. Under `jax.pmap`, and under
+      `shard_map(check_vma=False)`, each device's gradient of shared parameters is its part of a sum: add the parts with
+      `jax.lax.psum`, not `pmean`.
+
+    Raises:
+      ValueError: a shape, dtype, option or (where known before compilation) value is not of the form above.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tcl_jax import losses
+      >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
+      >>> print(f"{losses.tcl_loss(z, jnp.array([0, 0, 1, 1]), temperature=0.5, k1=1.0):.4f}")
+      0.9090
+
+    References:
+      Animesh and Chandraker, Tuned Contrastive Learning, WACV 2025, arXiv 2305.10675, Eq. 4.
+    """
+    return _checked_loss(
+        embeddings,
+        labels,
+        temperature=temperature,
+        k1=k1,
+        k2=k2,
+        weights=weights,
+        axis_name=axis_name,
+        block_size=block_size,
+        reduction=reduction,
+    )
+
+
+def supcon_loss(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    temperature: ArrayLike = 0.1,
+    weights: ArrayLike | None = None,
+    axis_name: Hashable | None = None,
+    block_size: BlockSize = "auto",
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """Supervised contrastive loss: `tcl_loss` with k1 = 0 and k2 = 1.
+
+        L_i = -1 / |P(i)| sum_{p in P(i)} log [exp(s_ip / t) / sum_{j != i} exp(s_ij / t)]
+
+    This is L_out of the paper, without the factor t / t_base that some code adds. Arguments, result, derivatives and
+    errors are those of `tcl_loss`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tcl_jax import losses
+      >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
+      >>> print(f"{losses.supcon_loss(z, jnp.array([0, 0, 1, 1]), temperature=0.5):.4f}")
+      0.8707
+
+    References:
+      Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, arXiv 2004.11362, Eq. 2.
+    """
+    return _checked_loss(
+        embeddings,
+        labels,
+        temperature=temperature,
+        k1=0.0,
+        k2=1.0,
+        weights=weights,
+        axis_name=axis_name,
+        block_size=block_size,
+        reduction=reduction,
+    )
+
+
+def ntxent_loss(
+    embeddings: ArrayLike,
+    *,
+    num_views: int = 2,
+    temperature: ArrayLike = 0.5,
+    weights: ArrayLike | None = None,
+    axis_name: Hashable | None = None,
+    block_size: BlockSize = "auto",
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """Normalised temperature-scaled cross-entropy of SimCLR: `supcon_loss` whose labels are image ids.
+
+    The rows are stacked view by view: [view 1 of all images; view 2 of all images; ...], on each device for its own
+    images. With two views this is SimCLR's loss; with more, every other view of the image is a positive.
+
+    Args:
+      embeddings: floating [num_views * images, d], rows of unit length.
+      num_views: views of each image, at least 2.
+      temperature, weights, axis_name, block_size, reduction: as in `tcl_loss`, which also tells result and errors.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tcl_jax import losses
+      >>> z = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]])  # two images, two views
+      >>> print(f"{losses.ntxent_loss(z):.4f}")
+      0.8707
+
+    References:
+      Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020, arXiv 2002.05709,
+      Eq. 1.
+    """
+    embeddings = jnp.asarray(embeddings)
+    if num_views < 2 or embeddings.ndim != 2 or embeddings.shape[0] % num_views:
+        raise ValueError(
+            f"embeddings of shape {embeddings.shape} cannot hold num_views={num_views} views of each image: "
+            "expected [num_views * images, d] with num_views >= 2, stacked view by view."
+        )
+    images = embeddings.shape[0] // num_views
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * images
+    return _checked_loss(
+        embeddings,
+        first + jnp.tile(jnp.arange(images, dtype=jnp.int32), num_views),
+        temperature=temperature,
+        k1=0.0,
+        k2=1.0,
+        weights=weights,
+        axis_name=axis_name,
+        block_size=block_size,
+        reduction=reduction,
+    )
+
+
+def _checked_loss(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    temperature: ArrayLike,
+    k1: ArrayLike,
+    k2: ArrayLike,
+    weights: ArrayLike | None,
+    axis_name: Hashable | None,
+    block_size: BlockSize,
+    reduction: Reduction,
+) -> jax.Array:
+    embeddings, labels = jnp.asarray(embeddings), jnp.asarray(labels)
+    if embeddings.ndim != 2 or not jnp.issubdtype(embeddings.dtype, jnp.floating):
+        raise ValueError(
+            f"embeddings must be floating [n, d], got {embeddings.dtype} {list(embeddings.shape)}."
+        )
+    count = embeddings.shape[0]
+    if labels.shape != (count,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels must be integer [{count}], one for each row of embeddings, "
+            f"got {labels.dtype} {list(labels.shape)}; class numbers, not one-hot rows."
+        )
+    weights = jnp.ones(count) if weights is None else jnp.asarray(weights)
+    if weights.shape != (count,):
+        raise ValueError(f"weights must have shape [{count}], one for each row, got {list(weights.shape)}.")
+    if reduction not in ("mean", "none"):
+        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}.')
+    if not (block_size in (None, "auto") or (isinstance(block_size, int) and block_size > 0)):
+        raise ValueError(f'block_size must be None, "auto" or a positive number of rows, got {block_size!r}.')
+    _check_number("temperature", temperature, above_zero=True)
+    _check_number("k1", k1)
+    _check_number("k2", k2)
+    form = Form(axis_name, None if block_size == "auto" else block_size, reduction)
+    scalars = [
+        jnp.asarray(x, dtype=jnp.promote_types(embeddings.dtype, jnp.float32)) for x in (temperature, k1, k2)
+    ]
+    return contrastive_loss(form, embeddings, labels, weights, *scalars)
+
+
+def _check_number(name: str, value: ArrayLike, *, above_zero: bool = False) -> None:
+    if isinstance(value, numbers.Real):  # an array may be traced: its value is not known here
+        if not (value > 0 if above_zero else value >= 0):
+            raise ValueError(f"{name} must be {'above' if above_zero else 'at least'} 0, got {value}.")
+    elif jnp.shape(value) != ():
+        raise ValueError(f"{name} must be a scalar, got an array of shape {list(jnp.shape(value))}.")

@@ -1,0 +1,268 @@
+"""What must hold of the losses for any input."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.test_util import check_grads
+
+from tcl_jax import losses
+from tests.losses import reference
+
+SEEDS = range(6)
+
+
+def jnp_mean_loss(z, labels, weights, coefficients):
+    """The definition for autodiff: dense, unshifted, 64-bit."""
+    live = weights > 0
+    pair = live[:, None] & live[None] & ~jnp.eye(len(z), dtype=bool)
+    positive = pair & (labels[:, None] == labels[None])
+    s = z @ z.T
+    attraction = jnp.exp(s / coefficients["temperature"])
+    denominator = jnp.sum(
+        positive * (attraction + coefficients["k1"] * jnp.exp(-s))
+        + coefficients["k2"] * (pair & ~positive) * attraction,
+        axis=1,
+    )
+    count = positive.sum(1)
+    mean = jnp.sum(positive * s, axis=1) / jnp.maximum(count, 1) / coefficients["temperature"]
+    values = jnp.where(count > 0, jnp.log(jnp.where(count > 0, denominator, 1)) - mean, 0)
+    share = jnp.where(count > 0, weights, 0)
+    return jnp.sum(share * values) / jnp.sum(share)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("seed", SEEDS)
+def test_value_and_all_gradients_against_the_definition(seed):
+    z, labels, weights, coefficients = reference.random_case(seed)
+    with jax.enable_x64(True):
+        z, weights = jnp.asarray(z), jnp.asarray(weights)
+        coefficients = jax.tree.map(jnp.asarray, coefficients)
+
+        def ours(z, weights, coefficients):
+            return losses.tcl_loss(z, labels, weights=weights, block_size=5, **coefficients)
+
+        value, gradients = jax.jit(jax.value_and_grad(ours, argnums=(0, 1, 2)))(z, weights, coefficients)
+        expected = jax.grad(lambda *x: jnp_mean_loss(x[0], labels, x[1], x[2]), argnums=(0, 1, 2))(
+            z, weights, coefficients
+        )
+        # The derivative by a weight of 0 is not defined: there the row comes into being.
+        by_weights = jnp.where(weights > 0, expected[1], 0.0)
+    case = (np.asarray(z), labels, np.asarray(weights))
+    numbers = {name: float(x) for name, x in coefficients.items()}
+    assert float(value) == pytest.approx(reference.mean_loss(*case, **numbers), rel=1e-13)
+    assert reference.relative_error(reference.closed_form_gradient(*case, **numbers), expected[0]) <= 1e-12
+    assert reference.relative_error(gradients[0], expected[0]) <= 1e-12
+    assert reference.relative_error(gradients[1], by_weights) <= 1e-12
+    for name, derivative in gradients[2].items():
+        assert float(derivative) == pytest.approx(float(expected[2][name]), rel=1e-10), name
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_gradients_against_numeric_differentiation(reduction):
+    z, labels, weights, coefficients = reference.random_case(11, n=10)
+    coefficients["k1"] = 30.0
+
+    def loss(z, coefficients):
+        values = losses.tcl_loss(z, labels, weights=weights, reduction=reduction, **coefficients)
+        return jnp.sum(jnp.cos(jnp.arange(values.size)) * values)  # another cotangent for each row
+
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(jnp.asarray, (z, coefficients))
+        check_grads(loss, arguments, order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("block_size", [None, "auto", 1, 7, 1000])
+def test_values_of_each_anchor(block_size):
+    z, labels, weights, coefficients = reference.random_case(3)
+    expected, counts = reference.anchor_losses(z, labels, weights, **coefficients)
+    assert 0 < counts.sum() < len(z)  # the case has anchors that do not count
+    with jax.enable_x64(True):
+        values = losses.tcl_loss(
+            jnp.asarray(z), labels, weights=weights, reduction="none", block_size=block_size, **coefficients
+        )
+    np.testing.assert_allclose(values, expected, rtol=1e-13)
+
+
+def test_order_of_rows_does_not_matter():
+    z, labels, weights, coefficients = reference.random_case(4)
+    order = np.random.default_rng(0).permutation(len(z))
+    with jax.enable_x64(True):
+        before = losses.tcl_loss(jnp.asarray(z), labels, weights=weights, **coefficients)
+        after = losses.tcl_loss(jnp.asarray(z[order]), labels[order], weights=weights[order], **coefficients)
+    assert float(before) == pytest.approx(float(after), rel=1e-14)
+
+
+def test_weight_zero_is_the_same_as_removing_the_row_whatever_it_holds():
+    z, labels, weights, coefficients = reference.random_case(5)
+    live = weights > 0
+    z[~live] = np.nan
+
+    def loss(z, labels, weights):
+        return losses.tcl_loss(z, labels, weights=weights, **coefficients)
+
+    with jax.enable_x64(True):
+        value, gradient = jax.value_and_grad(loss)(jnp.asarray(z), labels, weights)
+        expected, kept = jax.value_and_grad(loss)(jnp.asarray(z[live]), labels[live], weights[live])
+    assert float(value) == pytest.approx(float(expected), rel=1e-14)
+    np.testing.assert_allclose(gradient[live], kept, rtol=1e-12, atol=1e-16)
+    assert not np.any(gradient[~live])
+
+
+def test_nan_in_a_live_row_is_not_hidden():
+    z, labels, _, _ = reference.random_case(5)
+    z[3] = np.nan
+    assert np.isnan(losses.tcl_loss(jnp.asarray(z), labels))
+
+
+def test_only_the_proportion_of_weights_matters():
+    z, labels, weights, _ = reference.random_case(6)
+    one, ten = (losses.supcon_loss(jnp.asarray(z), labels, weights=w) for w in (weights, 10 * weights))
+    assert float(one) == pytest.approx(float(ten), rel=1e-6)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("labels", "weights"),
+    [([0, 1, 2, 3], [1, 1, 1, 1]), ([0, 0, 1, 1], [0, 0, 0, 0]), ([0, 0, 1, 1], [0, 1, 1, 0]), ([5], [1])],
+    ids=["all_distinct", "no_live_row", "positives_removed", "one_row"],
+)
+def test_where_no_anchor_counts_the_loss_is_zero_with_zero_gradient(labels, weights):
+    z = jnp.eye(4)[: len(labels)]
+    arguments = (z, jnp.asarray(weights, jnp.float32), jnp.float32(0.1), jnp.float32(5.0), jnp.float32(1.0))
+
+    def loss(z, weights, temperature, k1, k2):
+        return losses.tcl_loss(z, jnp.asarray(labels), weights=weights, temperature=temperature, k1=k1, k2=k2)
+
+    value, gradients = jax.value_and_grad(loss, argnums=tuple(range(5)))(*arguments)
+    assert value == 0
+    assert all(not np.any(g) for g in gradients)
+
+
+ROWS = {
+    "identical": np.tile(np.eye(8)[:1], (8, 1)),
+    "antipodal": np.tile(np.eye(8)[:1], (8, 1)) * np.resize([1.0, -1.0], (8, 1)),
+    "orthogonal": np.eye(8),
+    "mixed": np.concatenate([np.eye(8)[:4], -np.eye(8)[:4]]),
+}
+
+
+@pytest.mark.parametrize("k1", [0.0, 1e6])
+@pytest.mark.parametrize("k2", [0.0, 1.0])
+@pytest.mark.parametrize("temperature", [0.01, 10.0])
+def test_extreme_coefficients_stay_finite_and_right_in_float32(temperature, k1, k2):
+    coefficients = dict(temperature=temperature, k1=k1, k2=k2)
+
+    @jax.jit
+    def value_and_gradients(z, labels, coefficients):
+        return jax.value_and_grad(lambda z, c: losses.tcl_loss(z, labels, **c), argnums=(0, 1))(
+            z, coefficients
+        )
+
+    for rows in ROWS.values():
+        for labels in ([0] * 8, [0, 0, 0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 2, 3, 4]):
+            value, gradients = value_and_gradients(
+                jnp.asarray(rows, jnp.float32), jnp.asarray(labels), jax.tree.map(jnp.float32, coefficients)
+            )
+            assert np.isfinite(value)
+            assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradients))
+            expected = reference.mean_loss(rows, np.asarray(labels), np.ones(8), **coefficients)
+            assert float(value) == pytest.approx(float(expected), rel=2e-6, abs=2e-5)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 0.02), ("float16", 0.003)])
+def test_half_precision_rows_are_computed_in_float32(dtype, bound):
+    z, labels, _, coefficients = reference.random_case(8, n=64, d=32)
+    value, gradient = jax.value_and_grad(lambda z: losses.tcl_loss(z, labels, **coefficients))(
+        jnp.asarray(z, dtype)
+    )
+    rounded = np.asarray(jnp.asarray(z, dtype), np.float64)
+    assert value.dtype == "float32"
+    assert gradient.dtype == dtype
+    # Given the rounded rows, the loss is as good as for float32 rows: only the gradient is rounded once more.
+    assert float(value) == pytest.approx(
+        reference.mean_loss(rounded, labels, np.ones(64), **coefficients), rel=1e-5
+    )
+    expected = reference.closed_form_gradient(rounded, labels, np.ones(64), **coefficients)
+    assert reference.relative_error(gradient, expected) <= bound
+
+
+def test_supcon_is_tcl_without_its_terms():
+    z, labels, weights, _ = reference.random_case(9)
+    z = jnp.asarray(z)
+    supcon = losses.supcon_loss(z, labels, weights=weights, temperature=0.2)
+    assert supcon == losses.tcl_loss(z, labels, weights=weights, temperature=0.2, k1=0.0, k2=1.0)
+    assert supcon != losses.tcl_loss(z, labels, weights=weights, temperature=0.2, k1=1.0, k2=1.0)
+    assert supcon != losses.tcl_loss(z, labels, weights=weights, temperature=0.2, k1=0.0, k2=1.5)
+
+
+@pytest.mark.parametrize("num_views", [2, 3])
+def test_ntxent_is_supcon_with_image_ids(num_views):
+    z = jnp.asarray(reference.random_case(10, n=12)[0])
+    ids = jnp.tile(jnp.arange(12 // num_views), num_views)
+    ours = losses.ntxent_loss(z, num_views=num_views, temperature=0.3)
+    assert ours == losses.supcon_loss(z, ids, temperature=0.3)
+    if num_views == 2:
+        assert float(ours) == pytest.approx(float(optax.losses.ntxent(z, ids, temperature=0.3)), rel=1e-6)
+
+
+def test_sweep_over_coefficients_compiles_once():
+    z, labels, _, _ = reference.random_case(12)
+    compilations = []
+
+    @jax.jit
+    def loss(coefficients):
+        compilations.append(1)
+        return losses.tcl_loss(jnp.asarray(z), labels, **coefficients)
+
+    grid = [dict(temperature=t, k1=k1, k2=1.0) for t in (0.1, 0.5) for k1 in (0.0, 10.0)]
+    singles = [jax.value_and_grad(loss)(jax.tree.map(jnp.float32, c))[0] for c in grid]
+    assert len(compilations) <= 2  # one traced for differentiation, not one for each value
+    stacked = {name: jnp.asarray([c[name] for c in grid]) for name in grid[0]}
+    np.testing.assert_allclose(jax.vmap(loss)(stacked), singles, rtol=1e-6)
+    np.testing.assert_allclose(jax.lax.map(loss, stacked), singles, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(embeddings=np.ones((4, 2), int)), "embeddings must be floating"),
+        (dict(embeddings=np.ones((4, 2, 2))), "embeddings must be floating"),
+        (dict(labels=np.zeros(3, int)), r"labels must be integer \[4\]"),
+        (dict(labels=np.zeros((4, 5), int)), "not one-hot"),
+        (dict(labels=np.zeros(4)), "labels must be integer"),
+        (dict(weights=np.ones(5)), r"weights must have shape \[4\]"),
+        (dict(temperature=0.0), "temperature must be above 0"),
+        (dict(temperature=np.ones(4)), "temperature must be a scalar"),
+        (dict(k1=-1.0), "k1 must be at least 0"),
+        (dict(k2=float("nan")), "k2 must be at least 0"),
+        (dict(reduction="sum"), "reduction must be"),
+        (dict(block_size=0), "block_size must be"),
+        (dict(block_size="all"), "block_size must be"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    good = dict(embeddings=np.ones((4, 2)), labels=np.zeros(4, int))
+    with pytest.raises(ValueError, match=message):
+        losses.tcl_loss(**(good | arguments))
+
+
+@pytest.mark.parametrize(("rows", "num_views"), [(5, 2), (4, 1)])
+def test_views_that_do_not_fit_are_named(rows, num_views):
+    with pytest.raises(ValueError, match=f"num_views={num_views}"):
+        losses.ntxent_loss(np.ones((rows, 2)), num_views=num_views)
+
+
+@pytest.mark.quick
+def test_losses_import_nothing_but_jax():
+    program = (
+        "import sys; from tcl_jax import losses; losses.tcl_loss; "
+        "print([m for m in ('flax', 'optax', 'tensorflow', 'tensorflow_datasets', 'orbax', 'ml_collections', 'absl')"
+        " if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
