@@ -29,7 +29,7 @@ def tcl_loss(
 ) -> jax.Array:
     r"""Tuned contrastive loss.
 
-    With s_ij = z_i . z_j, P(i) the other rows of the class of anchor i, N(i) the rows of other classes, t the temperature:
+    With s_ij = z_i . z_j, P(i) the other rows of the class of anchor i, N(i) the rows of other classes, temperature t:
 
         D_i = sum_{p in P(i)} [exp(s_ip / t) + k1 exp(-s_ip)] + k2 sum_{n in N(i)} exp(s_in / t)
         L_i = log D_i - 1 / |P(i)| sum_{p in P(i)} s_ip / t

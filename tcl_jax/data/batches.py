@@ -1,0 +1,95 @@
+"""Batches on the host: which examples, in which order, as plain numpy arrays."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tcl_jax.data.sources import Split
+from tcl_jax.errors import UserError
+
+
+class Batch(NamedTuple):
+    """Examples of one step.
+
+    images: uint8 [b, h, w, c]. labels: int32 [b]. indices: int32 [b], the position in the split, by which an
+    example is known to the random keys. weights: float32 [b], 1 for an example and 0 for padding.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    weights: np.ndarray
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Number of full batches in one epoch of training; the incomplete last one is dropped.
+
+    Raises UserError unless 1 <= batch_size <= num_examples.
+
+    >>> steps_per_epoch(1437, 256)
+    5
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise UserError(
+            f"The batch size is {batch_size}, expected 1 to {num_examples}, the number of images in the "
+            "training split: change train.batch_size or data.train_split."
+        )
+    return num_examples // batch_size
+
+
+def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Order of the examples in one epoch: a permutation that depends on nothing but seed and epoch.
+
+    Returns int32 [num_examples]. Seed and epoch are 0 or more (ValueError otherwise).
+    """
+    # NumPy keeps the raw stream of a bit generator the same for ever, but not what shuffle() makes of it.
+    # Sorting one 64-bit number per example is therefore the same order in every version.
+    stream = np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=(epoch,)))
+    return np.argsort(stream.random_raw(num_examples), kind="stable").astype(np.int32)
+
+
+def train_batches(
+    split: Split, batch_size: int, *, seed: int, epoch: int, first_batch: int = 0
+) -> Iterator[Batch]:
+    """Full batches of one epoch in `epoch_order`; `first_batch` above 0 resumes within an epoch.
+
+    Raises UserError for a batch larger than the split and ValueError for a first_batch outside the epoch, at
+    the call and not when the first batch is asked for.
+    """
+    num_batches = steps_per_epoch(len(split.labels), batch_size)
+    if not 0 <= first_batch <= num_batches:
+        raise ValueError(f"first_batch is {first_batch}, expected 0 to {num_batches}")
+    order = epoch_order(len(split.labels), seed=seed, epoch=epoch)
+    starts = range(first_batch * batch_size, num_batches * batch_size, batch_size)
+    return (_gather(split, order[start : start + batch_size]) for start in starts)
+
+
+def padded_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """Every example once, in order; the last batch is filled up to batch_size, so that all have one shape.
+
+    Padding has weight 0, black images, label 0 and index -1. A batch_size larger than the split gives one
+    batch. Raises UserError for a batch_size below 1.
+    """
+    if batch_size < 1:
+        raise UserError(f"The batch size is {batch_size}, expected 1 or more: change the batch size.")
+    order = np.arange(len(split.labels), dtype=np.int32)
+    starts = range(0, len(order), batch_size)
+    return (_pad(_gather(split, order[start : start + batch_size]), batch_size) for start in starts)
+
+
+def _gather(split: Split, indices: np.ndarray) -> Batch:
+    weights = np.ones(len(indices), np.float32)
+    return Batch(split.images[indices], split.labels[indices], indices, weights)
+
+
+def _pad(batch: Batch, batch_size: int) -> Batch:
+    missing = batch_size - len(batch.labels)
+    if not missing:
+        return batch
+    return Batch(
+        images=np.pad(batch.images, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        labels=np.pad(batch.labels, (0, missing)),
+        indices=np.pad(batch.indices, (0, missing), constant_values=-1),
+        weights=np.pad(batch.weights, (0, missing)),
+    )
