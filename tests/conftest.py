@@ -1,6 +1,15 @@
-"""Every test sees eight CPU devices, so that "one device or many" can be asked anywhere."""
+"""Every test sees eight CPU devices, so that "one device or many" can be asked anywhere.
+
+XLA compiles without its costly optimisations: the programs are small, and compiling them is most of the suite's time.
+"""
 
 import os
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS") or "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+    ]
+)

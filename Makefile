@@ -1,0 +1,42 @@
+# `make demo` and `make test` each build what they need in .venv, which this file makes.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-quick test-slow lint clean
+
+demo: $(VENV)/.train
+	$(BIN)/python main.py --config=configs/digits_tcl.py
+
+test: $(VENV)/.test
+	$(BIN)/pytest -n 2
+
+# A subset of a minute, for another Python or JAX: make test-quick PYTHON=python3.12 VENV=.venv312
+test-quick: $(VENV)/.test
+	$(BIN)/pytest -n 2 -m quick
+
+test-slow: $(VENV)/.test
+	$(BIN)/pytest -n 2 -m slow
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'error: $(PYTHON) is older than Python 3.11: name a newer one, as in make PYTHON=python3.12.' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.python pyproject.toml
+	@echo 'Installing into $(VENV), which takes a minute or two the first time.'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	@touch $@

@@ -1,0 +1,56 @@
+"""Every field of a config, once: its default, its unit, what it does."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """A config of defaults for small colour images; an experiment overrides what it needs."""
+    config = ConfigDict()
+    config.seed = 0  # of initial values, order of examples and augmentation
+
+    config.data = ConfigDict()
+    config.data.name = "digits"  # "digits" (embedded) or a TFDS data set of labelled images
+    config.data.data_dir = ""  # folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets
+    config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"
+    config.data.test_split = "test"
+
+    config.augment = ConfigDict()
+    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view: "none", "crop_flip"
+    config.augment.crop_padding = 4  # pixels by which crop_flip may shift
+    config.augment.flip = True  # whether crop_flip mirrors left to right
+
+    config.model = ConfigDict()
+    config.model.name = "resnet18"  # resnet18, resnet34, resnet50, resnet101
+    config.model.stem = (
+        "cifar"  # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
+    )
+    config.model.width = 64  # channels of the first stage
+    config.model.projection_dim = 128  # d, length of a projection
+    config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
+
+    config.loss = ConfigDict()
+    config.loss.name = "tcl"  # tcl, supcon, ntxent
+    config.loss.temperature = 0.1
+    config.loss.k1 = 5000.0  # tcl only: weight of hard positives
+    config.loss.k2 = 1.0  # tcl only: weight of hard negatives
+
+    config.train = ConfigDict()
+    config.train.batch_size = 64  # images per step over all devices; the loss sees batch_size * views rows
+    config.train.epochs = 100
+    config.train.learning_rate = 0.1  # peak; falls on a cosine to a thousandth
+    config.train.warmup_epochs = 0  # of linear rise from 0
+    config.train.momentum = 0.9
+    config.train.weight_decay = 1e-4  # on every parameter
+    config.train.precision = "auto"  # float32, bfloat16; auto: bfloat16 on accelerators, float32 on CPU
+
+    config.probe = ConfigDict()
+    config.probe.epochs = 50
+    config.probe.learning_rate = 0.5  # peak; falls on a cosine to a thousandth
+    config.probe.batch_size = 64  # images per step over all devices
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_epochs = 1
+
+    config.log = ConfigDict()
+    config.log.every_steps = 10  # steps per record of metrics.jsonl
+    return config

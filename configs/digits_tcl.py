@@ -1,0 +1,28 @@
+"""TCL on the embedded digits: a complete run in half a minute on two CPU cores.
+
+    python main.py --config=configs/digits_tcl.py
+
+1,437 training and 360 test images of 8x8 pixels that scikit-learn ships; nothing is downloaded. A narrow ResNet-18.
+Expected: linear probe 0.98 to 0.99 top-1.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    config = common.get_config()
+    config.data.name = "digits"
+    config.augment.crop_padding = 1
+    config.augment.flip = False  # a mirrored 2 is no 2
+    config.model.width = 8
+    config.train.epochs = 30
+    # With k1 = 5000 all projections first fall together and then part by class. A higher rate drives them so close
+    # that a run this short does not see them part.
+    config.train.learning_rate = 0.03
+    config.train.warmup_epochs = 5
+    config.probe.epochs = 20
+    config.probe.learning_rate = 0.1
+    config.checkpoint.every_epochs = 5
+    return config

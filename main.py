@@ -1,0 +1,94 @@
+"""Contrastive training of image encoders.
+
+    python main.py --config=configs/digits_tcl.py
+    python main.py --config=configs/cifar100_tcl.py --config.loss.name=supcon --workdir=runs/cifar100_supcon
+
+Any field of the config can be set on the command line; configs/common.py lists them. A second start with the same
+--workdir continues the run.
+"""
+
+import difflib
+import pathlib
+import runpy
+import sys
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from tcl_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: a file in configs/.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run. By default runs/<name of the config file>."
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate"],
+    "train: train, then evaluate. evaluate: evaluate the latest checkpoint.",
+)
+
+
+def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # the libraries' notes would cut the progress bar into pieces
+    # Imported here, so that --help and a mistyped flag answer at once.
+    from tcl_jax.modes import evaluate, train
+    from tcl_jax.modes.workdir import Workdir
+
+    if flags.FLAGS["config"].present:
+        config = _CONFIG.value
+        name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+        workdir = Workdir(_WORKDIR.value or f"runs/{name}")
+    elif _MODE.value == "evaluate" and _WORKDIR.value:
+        workdir = Workdir(_WORKDIR.value)
+        name, config = workdir.read_config()
+    else:
+        raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
+    {"train": train, "evaluate": evaluate}[_MODE.value].run(config, workdir, name)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """absl's parser, with one sentence for each mistake."""
+    given = dict(argument.lstrip("-").split("=", 1) for argument in argv[1:] if "=" in argument)
+    path = pathlib.Path(given.get("config", "configs"))
+    if not path.exists():
+        known = ", ".join(str(known) for known in sorted(path.parent.glob("[a-z]*_*.py")))
+        raise UserError(
+            f"There is no config file '{path}': expected {known or 'a file such as those in configs/'}."
+        )
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(f"{error}.") from error
+    except (AttributeError, KeyError):
+        for flag in given:
+            if flag.startswith("config."):
+                _check_field(runpy.run_path(str(path))["get_config"](), flag.removeprefix("config."))
+        raise
+
+
+def _check_field(config: ConfigDict, field: str) -> None:
+    """Refuse a field that the config does not have, naming those that it has in that place."""
+    node, *path = config, *field.split(".")
+    for depth, name in enumerate(path):
+        if not isinstance(node, ConfigDict) or name not in node:
+            place = ".".join(path[:depth]) or "the config"
+            known = sorted(node) if isinstance(node, ConfigDict) else []
+            nearest = difflib.get_close_matches(name, known, n=1) or known
+            expected = f"{place} has {', '.join(nearest)}" if nearest else f"{place} has no fields"
+            raise UserError(f"There is no config field '{field}': {expected}.")
+        node = node[name]
+
+
+def _entry() -> None:
+    try:
+        app.run(main, flags_parser=_parse_flags)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    _entry()

@@ -1,0 +1,43 @@
+"""Views of a batch: one policy for each, with a random key for each example."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tcl_jax.augment.policies import Policy
+
+Array = jax.Array | np.ndarray
+Views = Callable[[jax.Array, Array, Array], jax.Array]
+"""(key of the epoch, uint8 images [b, h, w, c], example indices [b]) -> float views [v b, h, w, c], view by view."""
+
+
+def make_views(policies: Sequence[Policy], *, mean: Sequence[float], std: Sequence[float]) -> Views:
+    """A function from images to one normalised view by each policy, stacked view by view.
+
+    The random key of a view is fold_in(fold_in(key, example index), view number). A view therefore depends on nothing
+    but the key, the example and its place among the views: not on the batch around it, nor on the device.
+
+    Args:
+      policies: one for each view, at least one.
+      mean, std: [c], of the pixels divided by 255, as for `normalize`.
+    """
+
+    def views(key: jax.Array, images: Array, indices: Array) -> jax.Array:
+        def one(policy: Policy, number: int) -> jax.Array:
+            def augment(image: jax.Array, index: jax.Array) -> jax.Array:
+                return policy(jax.random.fold_in(jax.random.fold_in(key, index), number), image)
+
+            return jax.vmap(augment)(jnp.asarray(images), jnp.asarray(indices))
+
+        stacked = jnp.concatenate([one(policy, number) for number, policy in enumerate(policies)])
+        return normalize(stacked, mean=mean, std=std)
+
+    return views
+
+
+def normalize(images: Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """(images / 255 - mean) / std by channel: uint8 [..., c] -> the default float dtype [..., c]."""
+    dtype = jnp.result_type(float)
+    return (jnp.asarray(images).astype(dtype) / 255 - jnp.asarray(mean, dtype)) / jnp.asarray(std, dtype)

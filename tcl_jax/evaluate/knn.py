@@ -1,0 +1,58 @@
+"""Weighted nearest neighbours in feature space."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+
+def knn_predict(
+    queries: ArrayLike,
+    bank: ArrayLike,
+    bank_labels: ArrayLike,
+    *,
+    num_classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> np.ndarray:
+    """Class of each query by the votes of its nearest neighbours among the rows of `bank`.
+
+        score_c = sum over the k nearest neighbours j of class c of exp(s_j / temperature),   s_j their cosine
+
+    Args:
+      queries: floating [m, f], of any length.
+      bank: floating [n, f]; where n < k, all rows vote.
+      bank_labels: integer [n], 0 to num_classes - 1.
+
+    Returns:
+      int32 [m]. A tie goes to the smaller class number.
+
+    References:
+      Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, Sec. 3.4.
+    """
+    vote = functools.partial(_vote, num_classes=num_classes, k=min(k, len(np.asarray(bank))))
+    return np.asarray(vote(jnp.asarray(queries), jnp.asarray(bank), jnp.asarray(bank_labels), temperature))
+
+
+@functools.partial(jax.jit, static_argnames=("num_classes", "k"))
+def _vote(
+    queries: jax.Array, bank: jax.Array, labels: jax.Array, temperature: float, *, num_classes: int, k: int
+) -> jax.Array:
+    bank = _unit(bank)
+
+    def one(query: jax.Array) -> jax.Array:
+        cosines = jnp.matmul(bank, _unit(query), precision=lax.Precision.HIGHEST)
+        nearest, where = lax.top_k(cosines, k)
+        # Shifted by the largest, which changes no order of the scores and keeps exp in range.
+        votes = jnp.exp((nearest - nearest[0]) / temperature)
+        return jnp.argmax(jnp.zeros(num_classes, votes.dtype).at[labels[where]].add(votes))
+
+    # Queries in blocks: all cosines of CIFAR's size at once would take 2 GB.
+    return lax.map(one, queries, batch_size=256).astype(jnp.int32)
+
+
+def _unit(rows: jax.Array) -> jax.Array:
+    return rows / jnp.maximum(jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,96 @@
+"""A linear classifier on top of the frozen encoder."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from tqdm import tqdm
+
+from tcl_jax.augment.views import Views
+from tcl_jax.data import Batch, Split, steps_per_epoch, train_batches
+from tcl_jax.models import ContrastiveModel, LinearClassifier
+from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
+from tcl_jax.train.optimizer import learning_rates, sgd
+from tcl_jax.train.state import PROBE_STREAM, stream_key
+
+
+class _ProbeState(NamedTuple):
+    params: Any
+    opt_state: Any
+
+
+def linear_probe(
+    model: ContrastiveModel,
+    variables: Mapping[str, Any],
+    split: Split,
+    test_features: np.ndarray,
+    *,
+    views: Views,
+    num_classes: int,
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
+    mesh: Mesh,
+) -> np.ndarray:
+    """Classes of the test images by a linear classifier trained on augmented training images: int32 [m].
+
+    The classifier alone is trained, with cross-entropy, by SGD with momentum 0.9, weight decay 1e-4 and a cosine
+    schedule; the encoder runs with its running statistics, and neither they nor its parameters change.
+
+    Args:
+      variables: "params" and "batch_stats" of the model.
+      split: the training images and labels.
+      test_features: [m, f], from `extract_features`.
+      views: from `make_views`, with a single policy.
+      num_classes: labels are 0 to num_classes - 1.
+      epochs, learning_rate, batch_size: of the classifier; images per step over all devices.
+      seed: of its initial values, the order of the images and their views.
+    """
+    per_epoch = steps_per_epoch(len(split.labels), batch_size)
+    rates = learning_rates(learning_rate, total_steps=epochs * per_epoch)
+    optimizer = sgd(momentum=0.9, weight_decay=1e-4)
+    classifier = LinearClassifier(num_classes)
+    key = stream_key(seed, PROBE_STREAM)
+    init_key, views_key = jax.random.split(key)
+
+    def device_step(state: _ProbeState, variables, batch: Batch, rate: jax.Array, epoch: jax.Array):
+        images = views(jax.random.fold_in(views_key, epoch), batch.images, batch.indices)
+        features = model.apply(variables, images, train=False, method="encode")
+
+        def loss_of(params):
+            logits = classifier.apply({"params": params}, features)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            return lax.pmean(jnp.mean(losses), DATA_AXIS)
+
+        loss, gradients = jax.value_and_grad(loss_of)(state.params)
+        direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, d: p - (rate * d).astype(p.dtype), state.params, direction)
+        return _ProbeState(params, opt_state), loss
+
+    step = jax.jit(
+        jax.shard_map(
+            device_step, mesh=mesh, in_specs=(P(), P(), P(DATA_AXIS), P(), P()), out_specs=(P(), P())
+        ),
+        donate_argnums=0,
+    )
+    params = classifier.init(init_key, jnp.asarray(test_features[:1]))["params"]
+    state = replicate(_ProbeState(params, optimizer.init(params)), mesh)
+    with tqdm(
+        total=epochs * per_epoch * batch_size, unit=" images", unit_scale=True, dynamic_ncols=True
+    ) as bar:
+        bar.set_description("Linear probe")
+        for epoch in range(epochs):
+            for number, batch in enumerate(train_batches(split, batch_size, seed=seed, epoch=epoch)):
+                rate = rates[epoch * per_epoch + number]
+                state, loss = step(state, variables, split_batch(batch, mesh), rate, np.int32(epoch))
+            bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)
+            bar.update(per_epoch * batch_size)
+    logits = jax.jit(lambda params, x: classifier.apply({"params": params}, x))(state.params, test_features)
+    return np.asarray(jnp.argmax(logits, axis=1), np.int32)

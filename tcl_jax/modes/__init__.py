@@ -1,0 +1,1 @@
+"""The modes of main.py, one file each: they join the other rooms."""

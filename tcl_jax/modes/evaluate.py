@@ -1,0 +1,105 @@
+"""Evaluate the encoder of a run, and write its results."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+
+import tcl_jax
+from tcl_jax.errors import UserError
+from tcl_jax.evaluate import extract_features, knn_predict, linear_probe
+from tcl_jax.modes.experiment import Experiment, build_experiment
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.report import format_table
+from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.train.state import TrainState, params_sha256
+
+
+def run(config: Any, workdir: Workdir, config_name: str) -> None:
+    """Evaluate the latest checkpoint of the run in `workdir`.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    experiment = build_experiment(config)
+    workdir.claim(config_name, config)
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        restored = checkpoints.restore_latest(experiment.initial_state(), experiment.mesh)
+    if restored is None:
+        raise UserError(f"The run in {workdir.path} has no checkpoint yet: train it with --mode=train.")
+    evaluate_and_report(experiment, *restored, workdir, config_name)
+
+
+def evaluate_and_report(
+    experiment: Experiment, state: TrainState, position: Position, workdir: Workdir, config_name: str
+) -> None:
+    """Evaluate the encoder of `state`, write results.json and print its figures."""
+    course, dataset = experiment.course, experiment.dataset
+    last_epoch = [r for r in read_metrics(workdir.metrics) if r["epoch"] == position.epoch - 1]
+    views = int(state.step) * course.batch_size * course.num_views
+    results = {
+        "config_name": config_name,
+        "dataset": dataset.name,
+        "loss": experiment.loss_name,
+        **evaluate(experiment, state),
+        "final_train_loss": float(
+            np.average([r["loss"] for r in last_epoch], weights=[r["steps"] for r in last_epoch])
+        ),
+        "params_sha256": params_sha256(state),
+        "epochs": position.epoch,
+        "train_seconds": position.train_seconds,
+        "compile_seconds": position.compile_seconds,
+        "views_per_second": views / (position.train_seconds - position.compile_seconds),
+        "devices": {
+            "platform": jax.default_backend(),
+            "kind": experiment.mesh.devices.flat[0].device_kind,
+            "count": experiment.mesh.size,
+        },
+        "versions": versions(),
+    }
+    workdir.write_results(results)
+    print(format_table(results, str(workdir.path)))
+
+
+def evaluate(experiment: Experiment, state: TrainState) -> dict[str, dict[str, float]]:
+    """Top-1 accuracy of the frozen encoder on every test image, by linear probe and by nearest neighbours."""
+    dataset, model, mesh = experiment.dataset, experiment.model, experiment.mesh
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    train_features, test_features = (
+        extract_features(
+            model,
+            variables,
+            split,
+            mean=experiment.mean,
+            std=experiment.std,
+            batch_size=experiment.course.batch_size,
+            mesh=mesh,
+        )
+        for split in (dataset.train, dataset.test)
+    )
+    num_classes = len(dataset.class_names)
+    predictions = {
+        "linear_probe": linear_probe(
+            model,
+            variables,
+            dataset.train,
+            test_features,
+            views=experiment.probe_views,
+            num_classes=num_classes,
+            seed=experiment.seed,
+            mesh=mesh,
+            **experiment.probe,
+        ),
+        "knn": knn_predict(test_features, train_features, dataset.train.labels, num_classes=num_classes),
+    }
+    return {name: {"top1": float(np.mean(p == dataset.test.labels))} for name, p in predictions.items()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"tcl_jax": tcl_jax.__version__, "python": platform.python_version(), **found}

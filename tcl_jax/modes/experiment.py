@@ -1,0 +1,176 @@
+"""From a config to the parts of an experiment: the only place where config fields are read."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from tcl_jax.augment import make_policy, make_views
+from tcl_jax.augment.views import Views
+from tcl_jax.data import Dataset, load_dataset, steps_per_epoch
+from tcl_jax.errors import UserError
+from tcl_jax.models import ContrastiveModel, check_image_size, make_model
+from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh, replicate
+from tcl_jax.train.loop import Course
+from tcl_jax.train.objective import make_objective
+from tcl_jax.train.optimizer import learning_rates, sgd
+from tcl_jax.train.state import Hyper, TrainState, create_state
+from tcl_jax.train.step import TrainStep, make_train_step
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The parts that training and evaluation are made of.
+
+    Attributes:
+      dataset: training and test split.
+      mean, std: [c], of the training pixels divided by 255.
+      mesh: all devices.
+      model: encoder and projection head.
+      step, hyper, course: for `tcl_jax.train.loop.train`.
+      initial_state: makes the state before the first step.
+      probe_views: one augmented view per image, by the first policy of augment.views.
+      probe: epochs, learning_rate and batch_size of the linear probe.
+      seed: of all randomness.
+      loss_name: for the results.
+    """
+
+    dataset: Dataset
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mesh: Mesh
+    model: ContrastiveModel
+    step: TrainStep
+    hyper: Hyper
+    course: Course
+    initial_state: Callable[[], TrainState]
+    probe_views: Views
+    probe: dict[str, Any]
+    seed: int
+    loss_name: str
+
+
+def build_experiment(config: ConfigDict) -> Experiment:
+    """Read and check every field of `config`, load the data, and build the parts. Nothing is written.
+
+    Raises:
+      UserError: a field with a value that cannot be, or data that cannot be used.
+    """
+    mesh = make_mesh()
+    _check_numbers(config)
+    # What costs nothing to check comes before the data are loaded.
+    check_divides("train.batch_size", config.train.batch_size, mesh)
+    check_divides("probe.batch_size", config.probe.batch_size, mesh)
+    make = dict(crop_padding=config.augment.crop_padding, flip=config.augment.flip)
+    policies = [make_policy(name, **make) for name in config.augment.views]
+    objective = make_objective(config.loss.name, num_views=len(policies))
+    optimizer = sgd(momentum=config.train.momentum, weight_decay=config.train.weight_decay)
+    model = make_model(
+        config.model.name,
+        stem=config.model.stem,
+        width=config.model.width,
+        projection_dim=config.model.projection_dim,
+        axis_name=DATA_AXIS if config.model.sync_batch_norm else None,
+        dtype=_compute_dtype(config.train.precision),
+    )
+
+    dataset = load_dataset(
+        config.data.name,
+        data_dir=config.data.data_dir,
+        train_split=config.data.train_split,
+        test_split=config.data.test_split,
+    )
+    images = dataset.train.images
+    check_image_size(*images.shape[1:3], stem=config.model.stem)
+    mean, std = dataset.channel_statistics
+    per_epoch = steps_per_epoch(len(images), config.train.batch_size)
+    steps_per_epoch(len(images), config.probe.batch_size)
+    total_steps = config.train.epochs * per_epoch
+    rates = learning_rates(
+        config.train.learning_rate,
+        total_steps=total_steps,
+        warmup_steps=config.train.warmup_epochs * per_epoch,
+    )
+
+    def initial_state() -> TrainState:
+        state = create_state(model, optimizer, image_shape=images.shape[1:], seed=config.seed)
+        return replicate(state, mesh)
+
+    return Experiment(
+        dataset=dataset,
+        mean=mean,
+        std=std,
+        mesh=mesh,
+        model=model,
+        step=make_train_step(
+            model,
+            optimizer,
+            objective,
+            make_views(policies, mean=mean, std=std),
+            steps_per_epoch=per_epoch,
+            sync_batch_norm=config.model.sync_batch_norm,
+            mesh=mesh,
+        ),
+        hyper=Hyper(
+            learning_rate=np.float32(0),  # set for every step by the loop
+            temperature=np.float32(config.loss.temperature),
+            k1=np.float32(config.loss.k1),
+            k2=np.float32(config.loss.k2),
+            seed=np.uint32(config.seed),
+        ),
+        course=Course(
+            batch_size=config.train.batch_size,
+            epochs=config.train.epochs,
+            num_views=len(policies),
+            learning_rates=rates,
+            log_every_steps=config.log.every_steps,
+            checkpoint_every_epochs=config.checkpoint.every_epochs,
+        ),
+        initial_state=initial_state,
+        probe_views=make_views(policies[:1], mean=mean, std=std),
+        probe=dict(
+            epochs=config.probe.epochs,
+            learning_rate=config.probe.learning_rate,
+            batch_size=config.probe.batch_size,
+        ),
+        seed=config.seed,
+        loss_name=config.loss.name,
+    )
+
+
+def _compute_dtype(precision: str) -> jnp.dtype | None:
+    """What the encoder computes in; None follows the parameters."""
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"There is no precision {precision!r} for train.precision, expected one of {', '.join(PRECISIONS)}."
+        )
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    """Refuse numbers for which no later part could give a better reason."""
+    at_least_one = {
+        "train.epochs": config.train.epochs,
+        "probe.epochs": config.probe.epochs,
+        "checkpoint.every_epochs": config.checkpoint.every_epochs,
+        "log.every_steps": config.log.every_steps,
+    }
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise UserError(f"{name} is {value}, expected 1 or more.")
+    if not config.loss.temperature > 0:
+        raise UserError(f"loss.temperature is {config.loss.temperature}, expected a number above 0.")
+    for name, value in {"loss.k1": config.loss.k1, "loss.k2": config.loss.k2}.items():
+        if not value >= 0:
+            raise UserError(f"{name} is {value}, expected 0 or more.")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed is {config.seed}, expected 0 to {2**32 - 1}.")

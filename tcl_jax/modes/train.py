@@ -1,0 +1,50 @@
+"""Train a run to its end, from its latest checkpoint if there is one; then evaluate it."""
+
+from ml_collections import ConfigDict
+
+from tcl_jax.modes.evaluate import evaluate_and_report
+from tcl_jax.modes.experiment import build_experiment
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.report import MetricsLog, format_table
+from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.train.loop import train
+
+
+def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
+    """Do what is left of the run: all of it, the epochs after the last checkpoint, the evaluation, or nothing.
+
+    Raises:
+      UserError: the config or the data cannot be used, or `workdir` holds a run with another config.
+    """
+    results = workdir.read_results()
+    if results is not None:
+        workdir.claim(config_name, config)
+        print(f"The run in {workdir.path} is complete; nothing is left to do.")
+        print(format_table(results, str(workdir.path)))
+        return
+
+    experiment = build_experiment(config)
+    workdir.claim(config_name, config)
+    print(
+        f"Training {config_name} ({experiment.loss_name} on {experiment.dataset.name}) "
+        f"on {experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind} in {workdir.path}",
+        flush=True,
+    )
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        state, position = experiment.initial_state(), Position()
+        restored = checkpoints.restore_latest(state, experiment.mesh)
+        if restored is not None:
+            state, position = restored
+            print(f"Continuing the run in {workdir.path} after epoch {position.epoch}.")
+        state, position = train(
+            experiment.step,
+            state,
+            position,
+            split=experiment.dataset.train,
+            hyper=experiment.hyper,
+            course=experiment.course,
+            mesh=experiment.mesh,
+            log=MetricsLog(workdir.metrics, after_step=int(state.step)),
+            checkpoints=checkpoints,
+        )
+    evaluate_and_report(experiment, state, position, workdir, config_name)

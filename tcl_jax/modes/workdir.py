@@ -1,0 +1,82 @@
+"""The folder of one run: which run it belongs to, and where its files lie."""
+
+import json
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from tcl_jax.errors import UserError
+
+# Where data lie and how often a run tells of itself change no figure: they may differ between two starts of a run.
+_MAY_DIFFER = ("data.data_dir", "log.", "checkpoint.", "probe.")
+
+
+class Workdir:
+    """Paths of a run: config.json, metrics.jsonl, checkpoints/, results.json."""
+
+    def __init__(self, path: str):
+        self.path = epath.Path(path).expanduser().resolve()
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.results = self.path / "results.json"
+
+    def read_config(self) -> tuple[str, ConfigDict]:
+        """Name and config with which the run was started.
+
+        Raises:
+          UserError: there is no run in this folder.
+        """
+        if not self.config.exists():
+            raise UserError(
+                f"There is no run in {self.path} (no config.json): "
+                "give the folder of a run with --workdir, or train one first with --mode=train."
+            )
+        stored = json.loads(self.config.read_text())
+        return stored["name"], ConfigDict(stored["config"])
+
+    def read_results(self) -> dict[str, Any] | None:
+        """The figures of the run, or None where it is not complete."""
+        return json.loads(self.results.read_text()) if self.results.exists() else None
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        """Write results.json, whole or not at all."""
+        partial = self.path / "results.json.partial"
+        partial.write_text(json.dumps(results, indent=2) + "\n")
+        partial.replace(self.results)
+
+    def claim(self, name: str, config: ConfigDict) -> None:
+        """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
+
+        Raises:
+          UserError: the folder holds a run with another config, or cannot be written.
+        """
+        if self.config.exists():
+            before, now = (_flat(json.loads(c.to_json())) for c in (self.read_config()[1], config))
+            changed = [
+                f"{name} ({before.get(name, 'absent')!r} there, {now.get(name, 'absent')!r} now)"
+                for name in sorted(before.keys() | now.keys())
+                if before.get(name) != now.get(name) and not name.startswith(_MAY_DIFFER)
+            ]
+            if changed:
+                raise UserError(
+                    f"{self.path} holds a run with another config: {', '.join(changed)}; "
+                    "give another --workdir, or the same config to continue that run."
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stored = {"name": name, "config": json.loads(config.to_json())}
+            self.config.write_text(json.dumps(stored, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"The workdir {self.path} cannot be written ({error.strerror}): give another with --workdir."
+            ) from error
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

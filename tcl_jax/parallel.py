@@ -1,0 +1,47 @@
+"""Devices: the mesh, where arrays lie on it, and the batch sizes that it divides."""
+
+from typing import TypeVar
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tcl_jax.errors import UserError
+
+DATA_AXIS = "data"
+"""The only axis of the mesh: batches are split along it, all else is replicated."""
+
+T = TypeVar("T")
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """A mesh over the first `num_devices` devices; None takes all."""
+    devices = jax.devices()[:num_devices]
+    # jax.make_mesh's default axis type asks for the sharding of every intermediate array; Auto lets XLA choose.
+    return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicate(tree: T, mesh: Mesh) -> T:
+    """The tree with a copy of every array on each device."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def split_batch(tree: T, mesh: Mesh) -> T:
+    """The tree with every array split along its first axis, one equal part for each device."""
+    return jax.device_put(tree, NamedSharding(mesh, P(DATA_AXIS)))
+
+
+def check_divides(name: str, batch_size: int, mesh: Mesh) -> None:
+    """Refuse a batch that does not split into equal parts, naming the nearest that does.
+
+    Raises:
+      UserError: a batch size that the number of devices does not divide.
+    """
+    devices = mesh.size
+    if batch_size < 1 or batch_size % devices:
+        below, above = batch_size // devices * devices, -(-max(batch_size, 1) // devices) * devices
+        nearest = above if below < 1 or above - batch_size < batch_size - below else below
+        raise UserError(
+            f"{name} is {batch_size}, which the {devices} devices do not divide into equal parts: "
+            f"use {nearest}, the nearest that they do."
+        )

@@ -1,0 +1,22 @@
+"""The figures of a finished run, for people."""
+
+from typing import Any
+
+
+def format_table(results: dict[str, Any], workdir: str) -> str:
+    """The figures of results.json as a table of two columns, ready to print."""
+    rows = [
+        ("data set", results["dataset"]),
+        ("loss", results["loss"]),
+        ("final training loss", f"{results['final_train_loss']:.4f}"),
+        ("linear probe, top-1", f"{results['linear_probe']['top1']:.4f}"),
+        ("kNN, top-1", f"{results['knn']['top1']:.4f}"),
+        ("training", f"{results['train_seconds']:.1f} s"),
+        ("rate", f"{results['views_per_second']:,.0f} views/s"),
+        ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
+        ("written to", workdir),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}}   {value}" for name, value in rows]
+    rule = "-" * max(len(line) for line in lines)
+    return "\n".join([rule, *lines, rule])

@@ -1,0 +1,1 @@
+"""Training: the state, one step, the loop around it, and checkpoints."""

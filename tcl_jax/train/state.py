@@ -1,0 +1,82 @@
+"""Everything that training changes, as one tree of arrays; and what steers it from outside."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+      step: int32 scalar, updates done so far.
+      params, batch_stats: the model's variables.
+      opt_state: the optimizer's.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+class Hyper(NamedTuple):
+    """Settings of a step that are traced values: changing one compiles nothing anew.
+
+    Attributes:
+      learning_rate, temperature, k1, k2: float scalars.
+      seed: uint32 scalar, from which all randomness of training is derived.
+    """
+
+    learning_rate: Any
+    temperature: Any
+    k1: Any
+    k2: Any
+    seed: Any
+
+
+# Randomness for one purpose never follows from that for another: each purpose folds its own number into the seed.
+INIT_STREAM, VIEWS_STREAM, PROBE_STREAM = range(3)
+
+
+def stream_key(seed: Any, stream: int) -> jax.Array:
+    """The random key of one purpose under a seed."""
+    return jax.random.fold_in(jax.random.key(seed), stream)
+
+
+def create_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, *, image_shape: tuple[int, int, int], seed: int
+) -> TrainState:
+    """The state before the first step, for images [h, w, c]; a pure function of the seed."""
+
+    @jax.jit
+    def initial(key: jax.Array) -> TrainState:
+        variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+        params = variables["params"]
+        return TrainState(jnp.int32(0), params, variables["batch_stats"], optimizer.init(params))
+
+    return initial(stream_key(seed, INIT_STREAM))
+
+
+def params_sha256(state: TrainState) -> str:
+    """SHA-256 of parameters and running statistics: equal if and only if every bit of them is.
+
+    Over all leaves sorted by key path: the path (as in "params/encoder/conv1/kernel", UTF-8) followed by the array's
+    little-endian bytes in row-major order.
+    """
+    tree = {"params": state.params, "batch_stats": state.batch_stats}
+    leaves = {
+        "/".join(str(entry.key) for entry in path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]
+    }
+    digest = hashlib.sha256()
+    for path in sorted(leaves):
+        array = leaves[path]
+        digest.update(path.encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""One step of training, compiled once, on all devices."""
+
+from collections.abc import Callable
+
+import jax
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from tcl_jax.augment.views import Views
+from tcl_jax.data import Batch
+from tcl_jax.models import ContrastiveModel
+from tcl_jax.parallel import DATA_AXIS
+from tcl_jax.train.objective import Objective
+from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, stream_key
+
+TrainStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_train_step(
+    model: ContrastiveModel,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+    views: Views,
+    *,
+    steps_per_epoch: int,
+    sync_batch_norm: bool,
+    mesh: Mesh,
+) -> TrainStep:
+    """The function (state, batch, hyper) -> (state, metrics).
+
+    State, hyper and metrics are replicated over the mesh, the batch is split along its first axis. The old state is
+    donated: its memory becomes the new one's. Metrics: "loss", a scalar, of the parameters before the update.
+
+    Args:
+      model: with BatchNorm over `DATA_AXIS` if and only if `sync_batch_norm`.
+      optimizer: gives the direction; the step subtracts hyper.learning_rate times it.
+      objective: from `make_objective`.
+      views: from `tcl_jax.augment.make_views`.
+      steps_per_epoch: tells the epoch from the step: views are drawn by seed, epoch, example and view number.
+      sync_batch_norm: False leaves each device its own statistics in training, whose mean the state keeps.
+      mesh: from `tcl_jax.parallel.make_mesh`.
+    """
+
+    def device_step(state: TrainState, batch: Batch, hyper: Hyper):
+        epoch = state.step // steps_per_epoch
+        key = jax.random.fold_in(stream_key(hyper.seed, VIEWS_STREAM), epoch)
+        images = views(key, batch.images, batch.indices)
+
+        def loss_of(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            projections, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+            return objective(projections, batch.labels, hyper), updated["batch_stats"]
+
+        # Parameters are the same on every device, so that autodiff under shard_map sums their gradient over devices.
+        (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        if not sync_batch_norm:
+            batch_stats = lax.pmean(batch_stats, DATA_AXIS)
+        direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = jax.tree.map(
+            lambda p, d: p - (hyper.learning_rate * d).astype(p.dtype), state.params, direction
+        )
+        return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss}
+
+    mapped = jax.shard_map(device_step, mesh=mesh, in_specs=(P(), P(DATA_AXIS), P()), out_specs=(P(), P()))
+    return jax.jit(mapped, donate_argnums=0)

@@ -1,0 +1,50 @@
+"""A workdir belongs to one run."""
+
+import json
+
+import pytest
+
+from configs import digits_tcl
+from tcl_jax.errors import UserError
+from tcl_jax.modes.workdir import Workdir
+
+
+def test_config_is_written_and_the_same_config_may_come_again(tmp_path):
+    workdir, config = Workdir(str(tmp_path / "a" / "run")), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    workdir.claim("digits_tcl", config)
+    name, read = workdir.read_config()
+    assert name == "digits_tcl"
+    assert json.loads(read.to_json()) == json.loads(config.to_json())
+
+
+@pytest.mark.parametrize("field", ["loss.k1", "train.epochs", "seed"])
+def test_another_config_is_refused_naming_the_field(tmp_path, field):
+    workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    before = workdir.config.read_text()
+    with config.unlocked():
+        config.update_from_flattened_dict({field: 77})
+    with pytest.raises(
+        UserError, match=rf"another config: {field} \(\S+ there, 77(\.0)? now\); give another"
+    ):
+        workdir.claim("digits_tcl", config)
+    assert workdir.config.read_text() == before
+
+
+def test_what_changes_no_figure_may_differ(tmp_path):
+    workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    config.data.data_dir, config.log.every_steps, config.checkpoint.every_epochs = "elsewhere", 3, 2
+    workdir.claim("digits_tcl", config)
+
+
+def test_unwritable_workdir_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/run cannot be written \(Not a directory\)"):
+        Workdir(str(tmp_path / "file" / "run")).claim("digits_tcl", digits_tcl.get_config())
+
+
+def test_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="There is no run in"):
+        Workdir(str(tmp_path)).read_config()

@@ -1,0 +1,50 @@
+"""main.py as a user starts it: real command lines in processes of their own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def main(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "main.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+MISTAKES = {
+    "mistyped field": (
+        ["--config=configs/digits_tcl.py", "--config.loss.temperatur=0.2"],
+        "There is no config field 'loss.temperatur': loss has temperature.",
+    ),
+    "data set not prepared": (
+        ["--config=configs/cifar100_tcl.py", "--config.data.data_dir={tmp}/data"],
+        "The data set 'cifar100' is not prepared in {tmp}/data: install TensorFlow",
+    ),
+    "batch that eight devices do not divide": (
+        ["--config=configs/digits_tcl.py", "--config.train.batch_size=100"],
+        "train.batch_size is 100, which the 8 devices do not divide into equal parts: use 96,",
+    ),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_with_one_sentence_and_code_2_and_writes_nothing(mistake, tmp_path):
+    arguments, sentence = MISTAKES[mistake]
+    workdir = tmp_path / "run"
+    ended = main(*(a.format(tmp=tmp_path) for a in arguments), f"--workdir={workdir}")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: " + sentence.format(tmp=tmp_path))
+    assert ended.stdout == ""
+    assert not workdir.exists()
