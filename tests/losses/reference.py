@@ -69,4 +69,5 @@ def random_case(seed, n=24, d=6, classes=4):
 
 def relative_error(actual, expected):
     """max |difference| / max |expected|."""
-    return np.max(np.abs(np.asarray(actual, np.float64) - expected)) / np.max(np.abs(expected))
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    return np.max(np.abs(actual - expected)) / np.max(np.abs(expected))

@@ -1,0 +1,64 @@
+"""The linear probe against softmax regression written out in NumPy."""
+
+import jax
+import numpy as np
+import pytest
+
+from tcl_jax.augment import make_policy, make_views
+from tcl_jax.data import epoch_order
+from tcl_jax.evaluate import linear_probe
+from tcl_jax.models import LinearClassifier
+from tcl_jax.parallel import make_mesh
+from tcl_jax.train.optimizer import learning_rates
+from tcl_jax.train.state import PROBE_STREAM, stream_key
+
+EPOCHS, BATCH, RATE, SEED = 4, 32, 0.3, 5
+
+
+def softmax_regression(features, labels, test_features):
+    """The recipe: SGD, momentum 0.9, weight decay 1e-4, cosine, the first init key of the probe's stream."""
+    key, _ = jax.random.split(stream_key(SEED, PROBE_STREAM))
+    layer = LinearClassifier(3).init(key, test_features[:1].astype(np.float32))["params"]["linear"]
+    weights = np.vstack([layer["kernel"], layer["bias"]]).astype(np.float64)
+    with_bias = lambda x: np.hstack([x, np.ones((len(x), 1))])  # noqa: E731
+    steps = len(labels) // BATCH
+    rates, velocity = learning_rates(RATE, total_steps=EPOCHS * steps), np.zeros_like(weights)
+    for epoch in range(EPOCHS):
+        order = epoch_order(len(labels), seed=SEED, epoch=epoch)
+        for number in range(steps):
+            chosen = order[number * BATCH : (number + 1) * BATCH]
+            x, y = with_bias(features[chosen]), np.eye(3)[labels[chosen]]
+            logits = x @ weights
+            p = np.exp(logits - logits.max(1, keepdims=True))
+            gradient = x.T @ (p / p.sum(1, keepdims=True) - y) / BATCH
+            velocity = 0.9 * velocity + gradient + 1e-4 * weights
+            weights = weights - rates[epoch * steps + number] * velocity
+    return with_bias(test_features) @ weights
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
+    rng = np.random.default_rng(1)
+    test_features = rng.normal(size=(400, 6)).astype(np.float32)
+    before = jax.tree.map(np.array, frozen.variables)
+    predicted = linear_probe(
+        frozen.model,
+        frozen.variables,
+        split,
+        test_features,
+        views=make_views([make_policy("none", crop_padding=0, flip=False)], mean=frozen.mean, std=frozen.std),
+        num_classes=3,
+        epochs=EPOCHS,
+        learning_rate=RATE,
+        batch_size=BATCH,
+        seed=SEED,
+        mesh=make_mesh(devices),
+    )
+    logits = softmax_regression(frozen.features(split.images), split.labels, test_features)
+    top_two = np.sort(logits, axis=1)[:, 1:]
+    clear = top_two[:, 1] - top_two[:, 0] > 1e-3  # float32 may turn what is closer
+    assert clear.sum() > 390
+    assert predicted.dtype == np.int32
+    np.testing.assert_array_equal(predicted[clear], np.argmax(logits, axis=1)[clear])
+    assert len(set(predicted)) == 3
+    jax.tree.map(np.testing.assert_array_equal, frozen.variables, before)
