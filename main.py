@@ -15,7 +15,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from tcl_jax.errors import UserError
+from tcl_jax.errors import Interrupted, RunFailed, UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file in configs/.", lock_config=True
@@ -86,8 +86,20 @@ def _entry() -> None:
     try:
         app.run(main, flags_parser=_parse_flags)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_say(error, 2))
+    except RunFailed as error:
+        sys.exit(_say(error, 1))
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(128 + error.signal)
+    except KeyboardInterrupt:
+        print("Stopped by Ctrl-C: repeat the command to continue from the last checkpoint.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a frozen encoder is worth: features, linear probe, nearest neighbours."""
 
-from tcl_jax.evaluate.features import extract_features
+from tcl_jax.evaluate.features import extract_features, make_encode
 from tcl_jax.evaluate.knn import knn_predict
 from tcl_jax.evaluate.linear_probe import linear_probe
 
-__all__ = ["extract_features", "knn_predict", "linear_probe"]
+__all__ = ["extract_features", "knn_predict", "linear_probe", "make_encode"]

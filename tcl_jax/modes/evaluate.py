@@ -70,13 +70,7 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, dict[str, f
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     train_features, test_features = (
         extract_features(
-            model,
-            variables,
-            split,
-            mean=experiment.mean,
-            std=experiment.std,
-            batch_size=experiment.course.batch_size,
-            mesh=mesh,
+            experiment.encode, variables, split, batch_size=experiment.course.batch_size, mesh=mesh
         )
         for split in (dataset.train, dataset.test)
     )

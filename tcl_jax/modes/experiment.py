@@ -14,6 +14,8 @@ from tcl_jax.augment import make_policy, make_views
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Dataset, load_dataset, steps_per_epoch
 from tcl_jax.errors import UserError
+from tcl_jax.evaluate import make_encode
+from tcl_jax.evaluate.features import Encode
 from tcl_jax.models import ContrastiveModel, check_image_size, make_model
 from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh, replicate
 from tcl_jax.train.loop import Course
@@ -34,6 +36,7 @@ class Experiment:
       mean, std: [c], of the training pixels divided by 255.
       mesh: all devices.
       model: encoder and projection head.
+      encode: the compiled encoder, for `tcl_jax.evaluate`.
       step, hyper, course: for `tcl_jax.train.loop.train`.
       initial_state: makes the state before the first step.
       probe_views: one augmented view per image, by the first policy of augment.views.
@@ -47,6 +50,7 @@ class Experiment:
     std: tuple[float, ...]
     mesh: Mesh
     model: ContrastiveModel
+    encode: Encode
     step: TrainStep
     hyper: Hyper
     course: Course
@@ -109,6 +113,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
         std=std,
         mesh=mesh,
         model=model,
+        encode=make_encode(model, mean=mean, std=std, mesh=mesh),
         step=make_train_step(
             model,
             optimizer,

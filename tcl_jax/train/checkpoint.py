@@ -1,5 +1,6 @@
 """Checkpoints: the training state and its place in the run, written by Orbax in the background."""
 
+import textwrap
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tcl_jax.errors import RunFailed
 from tcl_jax.train.state import TrainState
 
 
@@ -48,13 +50,41 @@ class Checkpoints:
         self._manager.save(step, args=items)
 
     def restore_latest(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
-        """The newest checkpoint, on the devices of `mesh`, or None where there is none.
+        """The newest checkpoint that can be read, on the devices of `mesh`, or None where none was written.
 
         The number of devices may be another than when it was written. `template` gives structure, shapes and dtypes.
+        A damaged checkpoint is removed, with a line that says so, once an older one has been read.
+
+        Raises:
+          RunFailed: there are checkpoints, and none can be read.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
+        damaged: dict[int, Exception] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._restore(step, template, mesh)
+            except Exception as error:  # what a damaged file raises depends on where the damage is
+                damaged[step] = error
+                continue
+            for number, cause in damaged.items():
+                print(
+                    f"The checkpoint of step {number} is damaged ({_in_short(cause)}): "
+                    f"continuing from that of step {step}."
+                )
+                self._manager.delete(number)
+            return restored
+        if damaged:
+            step, cause = next(iter(damaged.items()))
+            raise RunFailed(
+                f"None of the {len(damaged)} checkpoints in {self._manager.directory} can be read "
+                f"(step {step}: {_in_short(cause)}): start again with another --workdir."
+            )
+        return None
+
+    def latest_step(self) -> int | None:
+        """Step of the newest checkpoint that is written or being written."""
+        return self._manager.latest_step()
+
+    def _restore(self, step: int, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position]:
         replicated = NamedSharding(mesh, P())
 
         def describe(x: jax.Array) -> jax.ShapeDtypeStruct:
@@ -77,3 +107,7 @@ class Checkpoints:
     ) -> None:
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _in_short(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")

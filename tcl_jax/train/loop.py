@@ -10,10 +10,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from tcl_jax.data import Split, steps_per_epoch, train_batches
+from tcl_jax.errors import Interrupted, RunFailed
 from tcl_jax.parallel import replicate, split_batch
 from tcl_jax.report import MetricsLog
 from tcl_jax.train.checkpoint import Checkpoints, Position
-from tcl_jax.train.state import Hyper, TrainState
+from tcl_jax.train.interruption import Interruption
+from tcl_jax.train.state import Hyper, TrainState, all_finite
 from tcl_jax.train.step import TrainStep
 
 
@@ -53,6 +55,10 @@ def train(
 
     The order of examples is a pure function of hyper.seed and the epoch, so that a run continued from any state makes
     the same steps as one that was never interrupted. `state` is donated.
+
+    Raises:
+      Interrupted: SIGINT or SIGTERM came; the state after the last whole step is saved.
+      RunFailed: the loss or the parameters are not finite; such a state is never saved.
     """
     per_epoch = steps_per_epoch(len(split.labels), course.batch_size)
     views_per_step = course.batch_size * course.num_views
@@ -61,21 +67,41 @@ def train(
     started = time.monotonic()
     compiled_at: float | None = None
 
-    with tqdm(
-        total=course.epochs * per_epoch * views_per_step,
-        initial=first_step * views_per_step,
-        unit=" views",
-        unit_scale=True,
-        dynamic_ncols=True,
-        desc="Training",
-    ) as bar:
-        curve = _Curve(log, bar, views_per_step)
+    def save(epochs_done: int, step_number: int) -> Position:
+        curve.flush()
+        now = time.monotonic()
+        so_far = Position(
+            epoch=epochs_done,
+            train_seconds=position.train_seconds + now - started,
+            compile_seconds=position.compile_seconds + (compiled_at or now) - started,
+        )
+        if not bool(all_finite(state)):
+            raise RunFailed(_not_finite("The parameters are not", step_number, checkpoints))
+        checkpoints.save(state, so_far)
+        return so_far
+
+    saved = position
+    with (
+        Interruption() as interruption,
+        tqdm(
+            total=course.epochs * per_epoch * views_per_step,
+            initial=first_step * views_per_step,
+            unit=" views",
+            unit_scale=True,
+            dynamic_ncols=True,
+            desc="Training",
+        ) as bar,
+    ):
+        curve = _Curve(log, bar, views_per_step, checkpoints)
         for epoch in range(first_step // per_epoch, course.epochs):
             first_batch = max(first_step - epoch * per_epoch, 0)
             batches = train_batches(
                 split, course.batch_size, seed=int(hyper.seed), epoch=epoch, first_batch=first_batch
             )
             for number, batch in enumerate(batches, start=epoch * per_epoch + first_batch):
+                if interruption.signal is not None:
+                    save(epoch, number)
+                    raise Interrupted(interruption.signal, number)
                 rate = course.learning_rates[number]
                 state, metrics = step(state, split_batch(batch, mesh), constants._replace(learning_rate=rate))
                 if compiled_at is None:
@@ -86,17 +112,11 @@ def train(
                     curve.close_interval()
             curve.close_interval()
 
-            completed = epoch + 1
-            if completed % course.checkpoint_every_epochs == 0 or completed == course.epochs:
-                curve.flush()
-                now = time.monotonic()
-                so_far = Position(
-                    epoch=completed,
-                    train_seconds=position.train_seconds + now - started,
-                    compile_seconds=position.compile_seconds + (compiled_at or now) - started,
-                )
-                checkpoints.save(state, so_far)
-    return state, so_far if first_step < course.epochs * per_epoch else position
+            if (epoch + 1) % course.checkpoint_every_epochs == 0 or epoch + 1 == course.epochs:
+                saved = save(epoch + 1, (epoch + 1) * per_epoch)
+        if interruption.signal is not None:  # during the last step or save: the evaluation is still to come
+            raise Interrupted(interruption.signal, course.epochs * per_epoch)
+    return state, saved
 
 
 class _Interval(NamedTuple):
@@ -113,8 +133,8 @@ class _Curve:
     work to do.
     """
 
-    def __init__(self, log: MetricsLog, bar: tqdm, views_per_step: int):
-        self._log, self._bar, self._views_per_step = log, bar, views_per_step
+    def __init__(self, log: MetricsLog, bar: tqdm, views_per_step: int, checkpoints: Checkpoints):
+        self._log, self._bar, self._views_per_step, self._checkpoints = log, bar, views_per_step, checkpoints
         self._open: list[tuple[int, int, float, jax.Array]] = []
         self._closed: collections.deque[_Interval] = collections.deque()
         self._last_read = time.monotonic()
@@ -138,6 +158,13 @@ class _Curve:
     def _read(self, interval: _Interval) -> None:
         losses = jax.device_get(interval.losses)
         views, now = len(losses) * self._views_per_step, time.monotonic()
+        for offset, loss in enumerate(losses, start=1 - len(losses)):
+            if not np.isfinite(loss):
+                raise RunFailed(
+                    _not_finite(
+                        f"The loss is {loss}, which is not", interval.step + offset, self._checkpoints
+                    )
+                )
         loss = float(np.mean(losses, dtype=np.float64))
         self._log.append(
             {
@@ -152,3 +179,16 @@ class _Curve:
         self._last_read = now
         self._bar.set_postfix_str(f"epoch {interval.epoch + 1}, loss {loss:.4f}", refresh=False)
         self._bar.update(views)
+
+
+def _not_finite(what: str, step: int, checkpoints: Checkpoints) -> str:
+    saved = checkpoints.latest_step()
+    rest = (
+        "no checkpoint was written yet"
+        if saved is None
+        else f"the last good checkpoint is that of step {saved}"
+    )
+    return (
+        f"{what} finite at step {step}; {rest}: try a smaller train.learning_rate, more train.warmup_epochs or a "
+        "larger loss.temperature, with a new --workdir."
+    )

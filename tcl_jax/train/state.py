@@ -63,6 +63,13 @@ def create_state(
     return initial(stream_key(seed, INIT_STREAM))
 
 
+@jax.jit
+def all_finite(state: TrainState) -> jax.Array:
+    """Whether every number of the state is finite: a bool scalar."""
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
 def params_sha256(state: TrainState) -> str:
     """SHA-256 of parameters and running statistics: equal if and only if every bit of them is.
 

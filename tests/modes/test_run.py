@@ -3,20 +3,27 @@
 import functools
 import json
 import math
+import os
+import pathlib
+import shutil
+import signal
 
 import jax
 import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.errors import UserError
+from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.modes import evaluate, experiment, train
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.train import loop
 from tcl_jax.train.checkpoint import Checkpoints
 
 
-def small_config(tmp_path_factory):
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """15 steps of a narrow network."""
     config = digits_tcl.get_config()
     config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
     config.data.train_split = "train[:160]"
@@ -27,11 +34,6 @@ def small_config(tmp_path_factory):
     config.checkpoint.every_epochs = 1
     config.log.every_steps = 2
     return config
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return small_config(tmp_path_factory)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,11 +114,89 @@ def test_a_run_interrupted_between_checkpoints_ends_as_if_it_never_had(
     assert workdir.read_results() is None
     train.run(config, workdir, "digits_tcl")
 
-    ours, undisturbed = workdir.read_results(), finished.read_results()
-    for figure in ("params_sha256", "final_train_loss", "linear_probe", "knn", "epochs"):
-        assert ours[figure] == undisturbed[figure], figure
+    assert_same_end(workdir, finished)
     curves = [[(r["step"], r["loss"]) for r in read_metrics(w.metrics)] for w in (workdir, finished)]
     assert curves[0] == curves[1]
+
+
+def assert_same_end(workdir, undisturbed):
+    """Parameters and evaluation to the last bit; the curve's last mean up to the grouping of its terms."""
+    ours, theirs = workdir.read_results(), undisturbed.read_results()
+    for figure in ("params_sha256", "linear_probe", "knn", "epochs"):
+        assert ours[figure] == theirs[figure], figure
+    assert ours["final_train_loss"] == pytest.approx(theirs["final_train_loss"], rel=1e-12)
+
+
+def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(finished, config, tmp_path, monkeypatch):
+    done, number = [], signal.SIGTERM
+
+    def step_and_signal(step):
+        def wrapped(*arguments):
+            done.append(1)
+            if len(done) == 8:  # of 15 steps, 5 in an epoch, 2 in a record of the curve
+                os.kill(os.getpid(), number)
+            return step(*arguments)
+
+        return wrapped
+
+    workdir, before = Workdir(str(tmp_path)), signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", lambda step, *a, **k: loop.train(step_and_signal(step), *a, **k))
+        with pytest.raises(Interrupted, match=f"Stopped by {number.name} after step 8, which is saved"):
+            train.run(config, workdir, "digits_tcl")
+        assert signal.getsignal(number) == before
+        train.run(config, workdir, "digits_tcl")
+    assert len(done) == 15
+    assert sum(r["steps"] for r in read_metrics(workdir.metrics)) == 15
+    assert_same_end(workdir, finished)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(finished, config, tmp_path, capsys):
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(finished.path, workdir.path)
+    workdir.results.unlink()
+    for path in pathlib.Path(workdir.checkpoints / "15" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    train.run(config, workdir, "digits_tcl")
+    assert "The checkpoint of step 15 is damaged" in capsys.readouterr().out
+    assert_same_end(workdir, finished)
+
+
+def test_where_no_checkpoint_can_be_read_the_run_fails_with_one_sentence(finished, config, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(finished.path, workdir.path)
+    workdir.results.unlink()
+    for path in pathlib.Path(workdir.checkpoints).glob("*/state/**/*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(RunFailed, match=r"None of the 2 checkpoints in .* can be read"):
+        train.run(config, workdir, "digits_tcl")
+
+
+@pytest.mark.parametrize("what", ["loss", "parameters"])
+def test_what_is_not_finite_is_never_saved(config, tmp_path, monkeypatch, what):
+    def broken(step):
+        def wrapped(state, *arguments):
+            state, metrics = step(state, *arguments)
+            if int(state.step) > 7 and what == "loss":
+                metrics = {"loss": metrics["loss"] * np.nan}
+            if int(state.step) == 10 and what == "parameters":  # the last of an epoch: no loss shows it
+                state = state._replace(params=jax.tree.map(lambda p: p * np.inf, state.params))
+            return state, metrics
+
+        return wrapped
+
+    workdir = Workdir(str(tmp_path))
+    monkeypatch.setattr(train, "train", lambda step, *a, **k: loop.train(broken(step), *a, **k))
+    sentence = "finite at step 8; the last good checkpoint is that of step 5: try a smaller"
+    if what == "parameters":
+        sentence = "parameters are not finite at step 10"
+    with pytest.raises(RunFailed, match=sentence):
+        train.run(config, workdir, "digits_tcl")
+    assert [path.name for path in workdir.checkpoints.iterdir()] == ["5"]
+    assert all(math.isfinite(r["loss"]) for r in read_metrics(workdir.metrics))
+    assert workdir.read_results() is None
 
 
 def test_a_complete_run_says_so_and_stops(finished, config, capsys, monkeypatch):
