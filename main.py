@@ -11,6 +11,7 @@ import difflib
 import pathlib
 import runpy
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -39,7 +40,8 @@ def main(_: list[str]) -> None:
 
     if flags.FLAGS["config"].present:
         config = _CONFIG.value
-        name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+        file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+        name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
         workdir = Workdir(_WORKDIR.value or f"runs/{name}")
     elif _MODE.value == "evaluate" and _WORKDIR.value:
         workdir = Workdir(_WORKDIR.value)
@@ -52,21 +54,34 @@ def main(_: list[str]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with one sentence for each mistake."""
     given = dict(argument.lstrip("-").split("=", 1) for argument in argv[1:] if "=" in argument)
-    path = pathlib.Path(given.get("config", "configs"))
-    if not path.exists():
-        known = ", ".join(str(known) for known in sorted(path.parent.glob("[a-z]*_*.py")))
-        raise UserError(
-            f"There is no config file '{path}': expected {known or 'a file such as those in configs/'}."
-        )
+    if "config" in given:
+        config = _load_config(given["config"])
+        for flag in given:
+            if flag.startswith("config."):
+                _check_field(config, flag.removeprefix("config."))
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(f"{error}.") from error
-    except (AttributeError, KeyError):
-        for flag in given:
-            if flag.startswith("config."):
-                _check_field(runpy.run_path(str(path))["get_config"](), flag.removeprefix("config."))
+
+
+def _load_config(name: str) -> ConfigDict:
+    """The config of "file.py" or "file.py:argument", to find mistakes in it before absl words them its own way."""
+    file, _, argument = name.partition(":")
+    if not pathlib.Path(file).is_file():
+        known = ", ".join(str(path) for path in sorted(pathlib.Path("configs").glob("[a-z]*_*.py")))
+        raise UserError(f"There is no config file '{file}': expected {known or 'a Python file'}.")
+    try:
+        get_config = runpy.run_path(file)["get_config"]
+        return get_config(argument) if argument else get_config()
+    except UserError:
         raise
+    except Exception as error:  # whatever a mistake in the file raises
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"The config file '{file}' cannot be loaded: {type(error).__name__} ({error}) "
+            f"in line {where.lineno} of {where.filename}."
+        ) from error
 
 
 def _check_field(config: ConfigDict, field: str) -> None:

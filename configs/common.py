@@ -29,7 +29,8 @@ def get_config() -> ConfigDict:
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
 
     config.loss = ConfigDict()
-    config.loss.name = "tcl"  # tcl, supcon, ntxent
+    config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end
+    config.loss.labels = "class"  # positives share a "class"; or an "image": training without class labels
     config.loss.temperature = 0.1
     config.loss.k1 = 5000.0  # tcl only: weight of hard positives
     config.loss.k2 = 1.0  # tcl only: weight of hard negatives

@@ -5,7 +5,7 @@ from jax.typing import DTypeLike
 
 from tcl_jax.errors import UserError
 from tcl_jax.models.contrastive import ContrastiveModel
-from tcl_jax.models.heads import ProjectionHead
+from tcl_jax.models.heads import LinearClassifier, ProjectionHead
 from tcl_jax.models.resnet import DEPTHS, STEMS, ResNet
 
 _DEPTH_OF_NAME = {f"resnet{depth}": depth for depth in DEPTHS}
@@ -21,17 +21,19 @@ def make_model(
     stem: str,
     width: int,
     projection_dim: int,
+    num_classes: int | None = None,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
 ) -> ContrastiveModel:
-    """The contrastive model called `name`: a ResNet with a projection head.
+    """The model called `name`: a ResNet with a projection head, or with a classifier for cross-entropy.
 
     Args:
       name: one of `MODEL_NAMES`: "resnet18", "resnet34", "resnet50", "resnet101".
       stem: "cifar" for small images, "imagenet" for large ones.
       width: channels of the first stage, at least 1; 64 is the papers'.
       projection_dim: length of a projection, at least 1; 128 is the papers'.
+      num_classes: given, the head is a linear classifier of so many classes instead.
       axis_name: the mapped axis over which BatchNorm shares its statistics; None keeps each device's own.
       dtype: compute dtype of the encoder; None is `param_dtype`.
       param_dtype: dtype of parameters and statistics.
@@ -46,6 +48,8 @@ def make_model(
         if value < 1:
             raise UserError(f"{setting} is {value}, but must be at least 1: choose a positive {setting}")
     encoder = ResNet(_DEPTH_OF_NAME[name], stem, width, axis_name, dtype, param_dtype)
+    if num_classes is not None:
+        return ContrastiveModel(encoder, LinearClassifier(num_classes, param_dtype))
     return ContrastiveModel(encoder, ProjectionHead(projection_dim, param_dtype))
 
 

@@ -64,8 +64,11 @@ def evaluate_and_report(
     print(format_table(results, str(workdir.path)))
 
 
-def evaluate(experiment: Experiment, state: TrainState) -> dict[str, dict[str, float]]:
-    """Top-1 accuracy of the frozen encoder on every test image, by linear probe and by nearest neighbours."""
+def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
+    """Top-1 accuracy of the frozen encoder on every test image, by linear probe and by nearest neighbours.
+
+    After training with cross-entropy also, as test_top1, that of the classifier which was trained with it.
+    """
     dataset, model, mesh = experiment.dataset, experiment.model, experiment.mesh
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     train_features, test_features = (
@@ -89,7 +92,13 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, dict[str, f
         ),
         "knn": knn_predict(test_features, train_features, dataset.train.labels, num_classes=num_classes),
     }
-    return {name: {"top1": float(np.mean(p == dataset.test.labels))} for name, p in predictions.items()}
+    accuracies: dict[str, Any] = {
+        name: {"top1": float(np.mean(p == dataset.test.labels))} for name, p in predictions.items()
+    }
+    if experiment.loss_name == "cross_entropy":
+        logits: Any = model.apply(variables, test_features, method="apply_head")
+        accuracies["test_top1"] = float(np.mean(np.argmax(logits, axis=1) == dataset.test.labels))
+    return accuracies
 
 
 def versions() -> dict[str, str]:

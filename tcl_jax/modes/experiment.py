@@ -1,6 +1,7 @@
 """From a config to the parts of an experiment: the only place where config fields are read."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.evaluate import make_encode
 from tcl_jax.evaluate.features import Encode
 from tcl_jax.models import ContrastiveModel, check_image_size, make_model
+from tcl_jax.modes.workdir import flat_items
 from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh, replicate
 from tcl_jax.train.loop import Course
 from tcl_jax.train.objective import make_objective
@@ -74,28 +76,31 @@ def build_experiment(config: ConfigDict) -> Experiment:
     check_divides("probe.batch_size", config.probe.batch_size, mesh)
     make = dict(crop_padding=config.augment.crop_padding, flip=config.augment.flip)
     policies = [make_policy(name, **make) for name in config.augment.views]
-    objective = make_objective(config.loss.name, num_views=len(policies))
+    objective = make_objective(config.loss.name, labels=config.loss.labels, num_views=len(policies))
+    dtype = _compute_dtype(config.train.precision)
     optimizer = sgd(momentum=config.train.momentum, weight_decay=config.train.weight_decay)
-    model = make_model(
-        config.model.name,
-        stem=config.model.stem,
-        width=config.model.width,
-        projection_dim=config.model.projection_dim,
-        axis_name=DATA_AXIS if config.model.sync_batch_norm else None,
-        dtype=_compute_dtype(config.train.precision),
-    )
-
     dataset = load_dataset(
         config.data.name,
         data_dir=config.data.data_dir,
         train_split=config.data.train_split,
         test_split=config.data.test_split,
     )
+    model = make_model(
+        config.model.name,
+        stem=config.model.stem,
+        width=config.model.width,
+        projection_dim=config.model.projection_dim,
+        num_classes=len(dataset.class_names) if config.loss.name == "cross_entropy" else None,
+        axis_name=DATA_AXIS if config.model.sync_batch_norm else None,
+        dtype=dtype,
+    )
     images = dataset.train.images
     check_image_size(*images.shape[1:3], stem=config.model.stem)
     mean, std = dataset.channel_statistics
     per_epoch = steps_per_epoch(len(images), config.train.batch_size)
-    steps_per_epoch(len(images), config.probe.batch_size)
+    # The probe comes after hours of training: its settings are tried now.
+    probe_steps = config.probe.epochs * steps_per_epoch(len(images), config.probe.batch_size)
+    learning_rates(config.probe.learning_rate, total_steps=probe_steps)
     total_steps = config.train.epochs * per_epoch
     rates = learning_rates(
         config.train.learning_rate,
@@ -163,6 +168,9 @@ def _compute_dtype(precision: str) -> jnp.dtype | None:
 
 def _check_numbers(config: ConfigDict) -> None:
     """Refuse numbers for which no later part could give a better reason."""
+    for name, value in flat_items(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} is {value}, expected a finite number.")
     at_least_one = {
         "train.epochs": config.train.epochs,
         "probe.epochs": config.probe.epochs,

@@ -1,6 +1,7 @@
 """The folder of one run: which run it belongs to, and where its files lie."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -53,7 +54,8 @@ class Workdir:
           UserError: the folder holds a run with another config, or cannot be written.
         """
         if self.config.exists():
-            before, now = (_flat(json.loads(c.to_json())) for c in (self.read_config()[1], config))
+            # By way of JSON, which makes a list of a tuple.
+            before, now = (dict(flat_items(json.loads(c.to_json()))) for c in (self.read_config()[1], config))
             changed = [
                 f"{name} ({before.get(name, 'absent')!r} there, {now.get(name, 'absent')!r} now)"
                 for name in sorted(before.keys() | now.keys())
@@ -74,9 +76,10 @@ class Workdir:
             ) from error
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
+def flat_items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """{"a": {"b": 1}} -> ("a.b", 1)."""
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flat_items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -16,6 +16,8 @@ def format_table(results: dict[str, Any], workdir: str) -> str:
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
+    if "test_top1" in results:
+        rows.insert(3, ("trained classifier, top-1", f"{results['test_top1']:.4f}"))
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}   {value}" for name, value in rows]
     rule = "-" * max(len(line) for line in lines)

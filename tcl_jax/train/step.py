@@ -50,8 +50,8 @@ def make_train_step(
 
         def loss_of(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            projections, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            return objective(projections, batch.labels, hyper), updated["batch_stats"]
+            outputs, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+            return objective(outputs, batch, hyper), updated["batch_stats"]
 
         # Parameters are the same on every device, so that autodiff under shard_map sums their gradient over devices.
         (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)

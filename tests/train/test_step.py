@@ -55,6 +55,7 @@ class Parts:
 
     devices: int
     objective: str = "tcl"
+    labels: str = "class"
     sync_batch_norm: bool = True
     param_dtype: type = jnp.float32
     resnet: bool = False
@@ -75,7 +76,7 @@ class Parts:
         self.step = make_train_step(
             self.model,
             self.optimizer,
-            make_objective(self.objective, num_views=2),
+            make_objective(self.objective, labels=self.labels, num_views=2),
             self.views,
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,

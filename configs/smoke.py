@@ -1,0 +1,40 @@
+"""Any experiment made small: a narrow ResNet-18, a part of the data and few steps, for tests and first tries.
+
+    python main.py --config=configs/smoke.py:cifar10_tcl --config.data.data_dir=/data/tfds
+
+A minute or two on two CPU cores. Its figures say whether the chain works and learns, not how well the method does.
+"""
+
+import importlib
+import pathlib
+
+from ml_collections import ConfigDict
+
+from tcl_jax.errors import UserError
+
+
+def get_config(experiment: str = "") -> ConfigDict:
+    """The config of configs/<experiment>.py, shrunk.
+
+    Raises:
+      UserError: there is no such experiment.
+    """
+    known = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("[a-z]*_*.py"))
+    if experiment not in known:
+        raise UserError(
+            f"There is no experiment '{experiment}' to shrink, expected one of {', '.join(known)}."
+        )
+    config = importlib.import_module(f"configs.{experiment}").get_config()
+    config.data.train_split = "train[:4096]"
+    config.data.test_split = "test[:1000]"
+    config.model.name = "resnet18"
+    config.model.width = 8
+    config.train.batch_size = 64
+    config.train.epochs = 4
+    config.train.warmup_epochs = 1
+    # So few steps do not see projections part again that a high rate has driven together.
+    config.train.learning_rate = 0.03
+    config.probe.epochs = 4
+    config.probe.batch_size = 256
+    config.probe.learning_rate = 0.1
+    return config

@@ -1,0 +1,70 @@
+"""A mistake in a config is one clear sentence, before anything is written or compiled."""
+
+import pytest
+
+from configs import digits_tcl
+from tcl_jax.errors import UserError
+from tcl_jax.modes import train
+from tcl_jax.modes.workdir import Workdir
+
+NAN, INF = float("nan"), float("inf")
+
+# On eight devices. Every field that can be wrong, with what the sentence must say.
+MISTAKES = [
+    ("data.name", "dgits", "data.name is 'dgits'.*digits"),
+    ("data.name", "mnist", "'mnist' is not prepared in .*pip install"),
+    (
+        "data.train_split",
+        "training",
+        "data.train_split is 'training'.* which has train",
+    ),
+    ("data.train_split", "train[:0]", "train"),
+    ("data.test_split", "train[", "data.test_split is 'train\\['"),
+    ("augment.views", ("crop",), "no augmentation policy 'crop'"),
+    ("augment.views", (), "names 0 views"),
+    ("augment.crop_padding", -1, "augment.crop_padding is -1"),
+    ("model.name", "resnet19", "no model 'resnet19': choose one of resnet18"),
+    ("model.stem", "mnist", "no stem 'mnist': choose one of cifar, imagenet"),
+    ("model.stem", "imagenet", "8x8 pixels are too small for the stem 'imagenet'"),
+    ("model.width", 0, "width is 0"),
+    ("model.projection_dim", 0, "projection_dim is 0"),
+    ("loss.name", "triplet", "no loss 'triplet' for loss.name, expected one of tcl"),
+    ("loss.labels", "none", "loss.labels is 'none'"),
+    ("loss.temperature", 0.0, "loss.temperature is 0.0, expected a number above 0"),
+    ("loss.temperature", -0.1, "loss.temperature is -0.1, expected a number above 0"),
+    ("loss.temperature", NAN, "loss.temperature is nan, expected a finite number"),
+    ("loss.k1", -1.0, "loss.k1 is -1.0, expected 0 or more"),
+    ("loss.k2", -1.0, "loss.k2 is -1.0, expected 0 or more"),
+    ("loss.k1", INF, "loss.k1 is inf, expected a finite number"),
+    ("train.batch_size", 100, "train.batch_size is 100, which the 8 devices do not divide.* use 96"),
+    ("train.batch_size", 4096, "batch size is 4096, expected 1 to 1437"),
+    ("train.epochs", 0, "train.epochs is 0, expected 1 or more"),
+    ("train.learning_rate", -0.1, "learning rate is -0.1"),
+    ("train.warmup_epochs", 30, "warm-up takes 660 of 660 steps"),
+    ("train.momentum", 1.0, "momentum is 1.0"),
+    ("train.weight_decay", -1e-4, "weight decay is -0.0001"),
+    ("train.precision", "fp8", "no precision 'fp8' for train.precision"),
+    ("probe.batch_size", 12, "probe.batch_size is 12, which the 8 devices do not divide"),
+    ("probe.batch_size", 1600, "batch size is 1600"),
+    ("probe.epochs", 0, "probe.epochs is 0"),
+    ("probe.learning_rate", 0.0, "learning rate is 0.0"),
+    ("checkpoint.every_epochs", 0, "checkpoint.every_epochs is 0"),
+    ("log.every_steps", -1, "log.every_steps is -1"),
+    ("seed", -1, "seed is -1, expected 0 to 4294967295"),
+]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.getbasetemp() / "data")
+
+
+@pytest.mark.parametrize(("field", "value", "message"), MISTAKES, ids=[f"{f}={v}" for f, v, _ in MISTAKES])
+def test_mistake(field, value, message, data_dir, tmp_path):
+    config = digits_tcl.get_config()
+    config.data.data_dir = data_dir
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message) as caught:
+        train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
