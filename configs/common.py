@@ -15,9 +15,9 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"
 
     config.augment = ConfigDict()
-    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view: "none", "crop_flip"
+    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view: "none", "crop_flip", "simaug"
     config.augment.crop_padding = 4  # pixels by which crop_flip may shift
-    config.augment.flip = True  # whether crop_flip mirrors left to right
+    config.augment.flip = True  # whether crop_flip and simaug mirror left to right
 
     config.model = ConfigDict()
     config.model.name = "resnet18"  # resnet18, resnet34, resnet50, resnet101

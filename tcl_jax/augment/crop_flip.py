@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tcl_jax.augment.flip import random_flip
+
 
 def crop_flip(key: jax.Array, image: jax.Array, *, padding: int, flip: bool) -> jax.Array:
     """Pad with black, cut out a random window of the old size, and mirror it left to right half of the time.
@@ -23,6 +25,4 @@ def crop_flip(key: jax.Array, image: jax.Array, *, padding: int, flip: bool) -> 
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     top, left = jax.random.randint(crop_key, (2,), 0, 2 * padding + 1, dtype=jnp.int32)
     window = lax.dynamic_slice(padded, (top, left, jnp.int32(0)), image.shape)
-    if not flip:
-        return window
-    return jnp.where(jax.random.bernoulli(flip_key), window[:, ::-1], window)
+    return random_flip(flip_key, window) if flip else window

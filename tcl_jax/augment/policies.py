@@ -6,19 +6,21 @@ from collections.abc import Callable
 import jax
 
 from tcl_jax.augment.crop_flip import crop_flip
+from tcl_jax.augment.simaug import simaug
 from tcl_jax.errors import UserError
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
 """(random key, image [h, w, c]) -> image of the same shape and dtype."""
 
-POLICY_NAMES = ("none", "crop_flip")
+POLICY_NAMES = ("none", "crop_flip", "simaug")
 
 
 def make_policy(name: str, *, crop_padding: int, flip: bool) -> Policy:
     """The policy called `name`, for one image.
 
     "none" leaves the image as it is; "crop_flip" is a crop shifted by up to `crop_padding` pixels and, if `flip`, a
-    mirror image half of the time.
+    mirror image half of the time; "simaug" is a resized crop, a mirror image if `flip`, colour jitter and grey, as
+    `simaug` says, and has no use for `crop_padding`.
 
     Raises:
       UserError: an unknown name, or a negative crop_padding.
@@ -35,6 +37,8 @@ def make_policy(name: str, *, crop_padding: int, flip: bool) -> Policy:
         return lambda key, image: image
     if name == "crop_flip":
         return functools.partial(crop_flip, padding=crop_padding, flip=flip)
+    if name == "simaug":
+        return functools.partial(simaug, flip=flip)
     raise UserError(
         f"There is no augmentation policy {name!r} for augment.views, expected one of {', '.join(POLICY_NAMES)}."
     )
