@@ -8,15 +8,19 @@ Any field of the config can be set on the command line; configs/common.py lists 
 """
 
 import difflib
+import itertools
 import pathlib
 import runpy
 import sys
+import textwrap
 import traceback
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from configs import common
 from tcl_jax.errors import Interrupted, RunFailed, UserError
+from tcl_jax.modes.workdir import flat_items
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file in configs/.", lock_config=True
@@ -32,7 +36,9 @@ _MODE = flags.DEFINE_enum(
 )
 
 
-def main(_: list[str]) -> None:
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise UserError(f"'{argv[1]}' is no flag: a config field is set as in --config.train.epochs=3.")
     logging.set_verbosity(logging.ERROR)  # the libraries' notes would cut the progress bar into pieces
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import evaluate, train
@@ -53,7 +59,11 @@ def main(_: list[str]) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with one sentence for each mistake."""
-    given = dict(argument.lstrip("-").split("=", 1) for argument in argv[1:] if "=" in argument)
+    given = {}
+    for argument, following in itertools.pairwise([*argv[1:], ""]):  # --flag=value, or --flag value
+        if argument.startswith("-"):
+            flag, equals, value = argument.lstrip("-").partition("=")
+            given[flag] = value if equals else following
     if "config" in given:
         config = _load_config(given["config"])
         for flag in given:
@@ -73,15 +83,20 @@ def _load_config(name: str) -> ConfigDict:
         raise UserError(f"There is no config file '{file}': expected {known or 'a Python file'}.")
     try:
         get_config = runpy.run_path(file)["get_config"]
-        return get_config(argument) if argument else get_config()
+        config = get_config(argument) if argument else get_config()
+        missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
     except UserError:
         raise
     except Exception as error:  # whatever a mistake in the file raises
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise UserError(
-            f"The config file '{file}' cannot be loaded: {type(error).__name__} ({error}) "
-            f"in line {where.lineno} of {where.filename}."
-        ) from error
+        inside = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
+        ]
+        place = f" in line {inside[-1]}" if inside else ""
+        cause = textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")
+        raise UserError(f"The config file '{file}' cannot be loaded ({cause}{place}): correct it.") from error
+    if missing:
+        raise UserError(f"The config file '{file}' lacks {sorted(missing)[0]}: begin with configs/common.py.")
+    return config
 
 
 def _check_field(config: ConfigDict, field: str) -> None:

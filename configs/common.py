@@ -54,4 +54,4 @@ def get_config() -> ConfigDict:
 
     config.log = ConfigDict()
     config.log.every_steps = 10  # steps per record of metrics.jsonl
-    return config
+    return config.lock()  # a mistyped field in an experiment is an error, not a new field

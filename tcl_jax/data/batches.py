@@ -33,7 +33,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     if not 1 <= batch_size <= num_examples:
         raise UserError(
             f"The batch size is {batch_size}, expected 1 to {num_examples}, the number of images in the "
-            "training split: change train.batch_size or data.train_split."
+            "training split: give a smaller one, or a larger data.train_split."
         )
     return num_examples // batch_size
 

@@ -22,12 +22,13 @@ def run(config: Any, workdir: Workdir, config_name: str) -> None:
     """Evaluate the latest checkpoint of the run in `workdir`.
 
     Raises:
-      UserError: there is no checkpoint.
+      UserError: there is no run, or it has no checkpoint yet.
     """
+    workdir.read_config()  # refuses a folder without a run before anything is made in it
     experiment = build_experiment(config)
     workdir.claim(config_name, config)
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        restored = checkpoints.restore_latest(experiment.initial_state(), experiment.mesh)
+        restored = checkpoints.restore_latest(jax.eval_shape(experiment.initial_state), experiment.mesh)
     if restored is None:
         raise UserError(f"The run in {workdir.path} has no checkpoint yet: train it with --mode=train.")
     evaluate_and_report(experiment, *restored, workdir, config_name)
@@ -38,21 +39,22 @@ def evaluate_and_report(
 ) -> None:
     """Evaluate the encoder of `state`, write results.json and print its figures."""
     course, dataset = experiment.course, experiment.dataset
-    last_epoch = [r for r in read_metrics(workdir.metrics) if r["epoch"] == position.epoch - 1]
+    records = read_metrics(workdir.metrics)
+    last_epoch = [r for r in records if r["epoch"] == records[-1]["epoch"]]
+    last_losses = [r["loss"] * r["steps"] for r in last_epoch]
     views = int(state.step) * course.batch_size * course.num_views
+    steady_seconds = position.train_seconds - position.compile_seconds
     results = {
         "config_name": config_name,
         "dataset": dataset.name,
         "loss": experiment.loss_name,
         **evaluate(experiment, state),
-        "final_train_loss": float(
-            np.average([r["loss"] for r in last_epoch], weights=[r["steps"] for r in last_epoch])
-        ),
+        "final_train_loss": sum(last_losses) / sum(r["steps"] for r in last_epoch) if last_epoch else None,
         "params_sha256": params_sha256(state),
         "epochs": position.epoch,
         "train_seconds": position.train_seconds,
         "compile_seconds": position.compile_seconds,
-        "views_per_second": views / (position.train_seconds - position.compile_seconds),
+        "views_per_second": views / steady_seconds if steady_seconds > 0 else None,
         "devices": {
             "platform": jax.default_backend(),
             "kind": experiment.mesh.devices.flat[0].device_kind,

@@ -1,7 +1,9 @@
 """Train a run to its end, from its latest checkpoint if there is one; then evaluate it."""
 
+import jax
 from ml_collections import ConfigDict
 
+from tcl_jax.modes import evaluate
 from tcl_jax.modes.evaluate import evaluate_and_report
 from tcl_jax.modes.experiment import build_experiment
 from tcl_jax.modes.workdir import Workdir
@@ -17,10 +19,14 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
       UserError: the config or the data cannot be used, or `workdir` holds a run with another config.
     """
     results = workdir.read_results()
-    if results is not None:
+    if results is not None and results["epochs"] >= config.train.epochs:
+        same_probe = workdir.read_config()[1].probe == config.probe
         workdir.claim(config_name, config)
-        print(f"The run in {workdir.path} is complete; nothing is left to do.")
-        print(format_table(results, str(workdir.path)))
+        print(f"The run in {workdir.path} is complete; nothing is left to train.")
+        if same_probe:
+            print(format_table(results, str(workdir.path)))
+        else:
+            evaluate.run(config, workdir, config_name)
         return
 
     experiment = build_experiment(config)
@@ -31,11 +37,12 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
         flush=True,
     )
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        state, position = experiment.initial_state(), Position()
-        restored = checkpoints.restore_latest(state, experiment.mesh)
-        if restored is not None:
+        restored = checkpoints.restore_latest(jax.eval_shape(experiment.initial_state), experiment.mesh)
+        if restored is None:
+            state, position = experiment.initial_state(), Position()
+        else:
             state, position = restored
-            print(f"Continuing the run in {workdir.path} after epoch {position.epoch}.")
+            print(f"Continuing after step {int(state.step)}, in epoch {position.epoch + 1}.", flush=True)
         state, position = train(
             experiment.step,
             state,

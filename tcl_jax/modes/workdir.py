@@ -8,6 +8,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
+from tcl_jax.report.files import write_whole
 
 # Where data lie and how often a run tells of itself change no figure: they may differ between two starts of a run.
 _MAY_DIFFER = ("data.data_dir", "log.", "checkpoint.", "probe.")
@@ -34,18 +35,25 @@ class Workdir:
                 f"There is no run in {self.path} (no config.json): "
                 "give the folder of a run with --workdir, or train one first with --mode=train."
             )
-        stored = json.loads(self.config.read_text())
-        return stored["name"], ConfigDict(stored["config"])
+        try:
+            stored = json.loads(self.config.read_text())
+            return stored["name"], ConfigDict(stored["config"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.config} is damaged: delete it and start the run again with its own config, "
+                "which continues from its checkpoints."
+            ) from error
 
     def read_results(self) -> dict[str, Any] | None:
-        """The figures of the run, or None where it is not complete."""
-        return json.loads(self.results.read_text()) if self.results.exists() else None
+        """The figures of the last evaluation, or None where there is none."""
+        try:
+            return json.loads(self.results.read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # a damaged file is made again
+            return None
 
     def write_results(self, results: dict[str, Any]) -> None:
-        """Write results.json, whole or not at all."""
-        partial = self.path / "results.json.partial"
-        partial.write_text(json.dumps(results, indent=2) + "\n")
-        partial.replace(self.results)
+        """Write results.json."""
+        write_whole(self.results, json.dumps(results, indent=2) + "\n")
 
     def claim(self, name: str, config: ConfigDict) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
@@ -57,9 +65,9 @@ class Workdir:
             # By way of JSON, which makes a list of a tuple.
             before, now = (dict(flat_items(json.loads(c.to_json()))) for c in (self.read_config()[1], config))
             changed = [
-                f"{name} ({before.get(name, 'absent')!r} there, {now.get(name, 'absent')!r} now)"
-                for name in sorted(before.keys() | now.keys())
-                if before.get(name) != now.get(name) and not name.startswith(_MAY_DIFFER)
+                f"{field} ({before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now)"
+                for field in sorted(before.keys() | now.keys())
+                if before.get(field) != now.get(field) and not field.startswith(_MAY_DIFFER)
             ]
             if changed:
                 raise UserError(
@@ -69,7 +77,7 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             stored = {"name": name, "config": json.loads(config.to_json())}
-            self.config.write_text(json.dumps(stored, indent=2) + "\n")
+            write_whole(self.config, json.dumps(stored, indent=2) + "\n")
         except OSError as error:
             raise UserError(
                 f"The workdir {self.path} cannot be written ({error.strerror}): give another with --workdir."

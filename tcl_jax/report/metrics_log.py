@@ -5,6 +5,8 @@ from typing import Any
 
 from etils import epath
 
+from tcl_jax.report.files import write_whole
+
 
 class MetricsLog:
     """Appends records to a file, and continues it where a checkpoint was taken.
@@ -17,10 +19,10 @@ class MetricsLog:
     def __init__(self, path: epath.Path, *, after_step: int):
         self._path = path
         kept = [record for record in read_metrics(path) if record["step"] <= after_step]
-        path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one record; "step" is among its keys. It is on disk when this returns."""
+        """Add one record; "step" is among its keys."""
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 

@@ -8,17 +8,23 @@ def format_table(results: dict[str, Any], workdir: str) -> str:
     rows = [
         ("data set", results["dataset"]),
         ("loss", results["loss"]),
-        ("final training loss", f"{results['final_train_loss']:.4f}"),
+        ("epochs", results["epochs"]),
+        ("final training loss", _number(results["final_train_loss"], ".4f")),
         ("linear probe, top-1", f"{results['linear_probe']['top1']:.4f}"),
         ("kNN, top-1", f"{results['knn']['top1']:.4f}"),
         ("training", f"{results['train_seconds']:.1f} s"),
-        ("rate", f"{results['views_per_second']:,.0f} views/s"),
+        ("rate", f"{_number(results['views_per_second'], ',.0f')} views/s"),
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
     if "test_top1" in results:
-        rows.insert(3, ("trained classifier, top-1", f"{results['test_top1']:.4f}"))
+        rows.insert(4, ("trained classifier, top-1", f"{results['test_top1']:.4f}"))
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}   {value}" for name, value in rows]
     rule = "-" * max(len(line) for line in lines)
     return "\n".join([rule, *lines, rule])
+
+
+def _number(value: float | None, form: str) -> str:
+    """A figure, or a dash where a run was stopped before it had one."""
+    return "-" if value is None else format(value, form)

@@ -32,28 +32,35 @@ class Checkpoints:
     """The checkpoints of one run, of which the latest two are kept. A context manager: leaving it ends all writing.
 
     Args:
-      directory: absolute path; it is made when the first checkpoint is written.
+      directory: absolute path; it is made if it is missing.
     """
 
     def __init__(self, directory: epath.Path):
         options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(directory, options=options)
+        self._damaged: list[int] = []
 
     def save(self, state: TrainState, position: Position) -> None:
         """Start to write a checkpoint; returns when `state` may be donated."""
         step = int(state.step)
+        while self._damaged:  # Orbax saves no step below its newest, and the run has come by here again
+            self._manager.delete(self._damaged.pop())
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position._asdict())
         )
-        self._manager.save(step, args=items)
+        if not self._manager.save(step, args=items):
+            raise RunFailed(
+                f"The checkpoint of step {step} was not written, as {self._manager.directory} holds one of a later "
+                "step: is another process at work on this run?"
+            )
 
     def restore_latest(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
         """The newest checkpoint that can be read, on the devices of `mesh`, or None where none was written.
 
         The number of devices may be another than when it was written. `template` gives structure, shapes and dtypes.
-        A damaged checkpoint is removed, with a line that says so, once an older one has been read.
+        A damaged checkpoint is passed over, with a line that says so, and removed when the next one is saved.
 
         Raises:
           RunFailed: there are checkpoints, and none can be read.
@@ -70,7 +77,7 @@ class Checkpoints:
                     f"The checkpoint of step {number} is damaged ({_in_short(cause)}): "
                     f"continuing from that of step {step}."
                 )
-                self._manager.delete(number)
+                self._damaged.append(number)
             return restored
         if damaged:
             step, cause = next(iter(damaged.items()))

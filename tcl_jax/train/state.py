@@ -71,7 +71,7 @@ def all_finite(state: TrainState) -> jax.Array:
 
 
 def params_sha256(state: TrainState) -> str:
-    """SHA-256 of parameters and running statistics: equal if and only if every bit of them is.
+    """SHA-256 of parameters and running statistics, to compare runs of one config to the last bit.
 
     Over all leaves sorted by key path: the path (as in "params/encoder/conv1/kernel", UTF-8) followed by the array's
     little-endian bytes in row-major order.

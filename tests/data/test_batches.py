@@ -37,7 +37,7 @@ def test_incomplete_batch_is_not_counted(num_examples, batch_size, steps):
 
 @pytest.mark.parametrize("batch_size", [12, 0, -1])
 def test_batch_size_that_does_not_fit_is_the_users_to_mend(split, batch_size):
-    with pytest.raises(UserError, match=f"batch size is {batch_size}, expected 1 to 11.*train.batch_size"):
+    with pytest.raises(UserError, match=f"batch size is {batch_size}, expected 1 to 11.*give a smaller one"):
         train_batches(split, batch_size, seed=0, epoch=0)  # at the call, not at the first batch
 
 

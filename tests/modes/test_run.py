@@ -216,6 +216,29 @@ def test_evaluating_again_gives_the_same_figures(finished, config, capsys):
         assert shown in table
 
 
+def test_evaluating_a_stopped_run_does_not_make_it_complete(finished, config, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(finished.path, workdir.path)
+    shutil.rmtree(workdir.checkpoints / "15")
+    evaluate.run(config, workdir, "digits_tcl")
+    assert workdir.read_results()["epochs"] == 2
+    train.run(config, workdir, "digits_tcl")
+    assert_same_end(workdir, finished)
+
+
+def test_a_complete_run_is_evaluated_again_for_another_probe(finished, config, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(finished.path, workdir.path)
+    with config.unlocked():
+        changed = config.copy_and_resolve_references()
+    changed.probe.update(epochs=20, learning_rate=1.0)
+    train.run(changed, workdir, "digits_tcl")
+    ours, before = workdir.read_results(), finished.read_results()
+    assert ours["linear_probe"] != before["linear_probe"]
+    assert ours["params_sha256"] == before["params_sha256"]
+    assert workdir.read_config()[1].probe.epochs == 20
+
+
 def test_a_run_compiles_its_step_once(finished, config):
     assert train.build_experiment(config).step._cache_size() == 1
 

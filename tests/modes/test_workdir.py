@@ -45,6 +45,21 @@ def test_unwritable_workdir_is_named(tmp_path):
         Workdir(str(tmp_path / "file" / "run")).claim("digits_tcl", digits_tcl.get_config())
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[1]"])
+def test_damaged_config_is_named(tmp_path, text):
+    workdir = Workdir(str(tmp_path))
+    workdir.config.write_text(text)
+    with pytest.raises(UserError, match=r"config.json is damaged: delete it"):
+        workdir.claim("digits_tcl", digits_tcl.get_config())
+
+
+def test_damaged_results_are_as_good_as_none(tmp_path):
+    workdir = Workdir(str(tmp_path))
+    assert workdir.read_results() is None
+    workdir.results.write_text('{"knn": ')
+    assert workdir.read_results() is None
+
+
 def test_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="There is no run in"):
         Workdir(str(tmp_path)).read_config()

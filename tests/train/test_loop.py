@@ -1,0 +1,105 @@
+"""The loop around a step that only counts: which batches, which learning rates, which records and checkpoints."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tcl_jax.data import Split, epoch_order
+from tcl_jax.parallel import make_mesh
+from tcl_jax.train.checkpoint import Position
+from tcl_jax.train.loop import Course, train
+from tcl_jax.train.state import Hyper, TrainState
+
+IMAGES, BATCH, EPOCHS, SEED = 50, 16, 3, 5
+PER_EPOCH = IMAGES // BATCH
+RATES = np.linspace(1, 2, EPOCHS * PER_EPOCH, dtype=np.float32)
+SPLIT = Split(np.zeros((IMAGES, 2, 2, 1), np.uint8), np.zeros(IMAGES, np.int32))
+
+
+class Recorder:
+    """Stands for step, log and checkpoints, and keeps what each was given."""
+
+    def __init__(self):
+        self.rates, self.indices, self.records, self.saved = [], [], [], []
+
+    def step(self, state, batch, hyper):
+        self.rates.append(float(hyper.learning_rate))
+        self.indices.append(np.asarray(batch.indices))
+        assert float(hyper.k1) == 7
+        done = state._replace(step=state.step + 1)
+        return done, {"loss": jnp.float32(done.step) ** 2}
+
+    def append(self, record):
+        self.records.append(record)
+
+    def save(self, state, position):
+        self.saved.append((int(state.step), position.epoch, position.train_seconds))
+
+    def latest_step(self):
+        return None
+
+
+def run(first_step=0, position=None, every_epochs=2):
+    recorder = Recorder()
+    state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, ())
+    end = train(
+        recorder.step,
+        state,
+        position or Position(),
+        split=SPLIT,
+        hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(SEED)),
+        course=Course(BATCH, EPOCHS, 2, RATES, log_every_steps=2, checkpoint_every_epochs=every_epochs),
+        mesh=make_mesh(8),
+        log=recorder,
+        checkpoints=recorder,
+    )
+    return recorder, end
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 3, 5, 8])
+def test_every_step_has_its_own_batch_and_learning_rate_wherever_the_run_begins(first_step):
+    recorder, (state, _) = run(first_step)
+    orders = [epoch_order(IMAGES, seed=SEED, epoch=e)[: PER_EPOCH * BATCH] for e in range(EPOCHS)]
+    expected = np.concatenate(orders).reshape(-1, BATCH)[first_step:]
+    np.testing.assert_array_equal(recorder.indices, expected)
+    np.testing.assert_array_equal(recorder.rates, RATES[first_step:])
+    assert state.step == EPOCHS * PER_EPOCH
+
+
+def test_records_hold_the_mean_of_their_steps():
+    recorder, _ = run()
+    squares = [[1, 4], [9], [16, 25], [36], [49, 64], [81]]
+    assert [r["loss"] for r in recorder.records] == [pytest.approx(np.mean(s)) for s in squares]
+    assert [(r["step"], r["epoch"], r["steps"]) for r in recorder.records] == [
+        (2, 0, 2),
+        (3, 0, 1),
+        (5, 1, 2),
+        (6, 1, 1),
+        (8, 2, 2),
+        (9, 2, 1),
+    ]
+    assert [r["learning_rate"] for r in recorder.records] == [
+        float(RATES[r["step"] - 1]) for r in recorder.records
+    ]
+
+
+@pytest.mark.parametrize(("every_epochs", "saved"), [(1, [1, 2, 3]), (2, [2, 3]), (5, [3])])
+def test_checkpoints_every_so_many_epochs_and_at_the_end(every_epochs, saved):
+    recorder, (_, position) = run(every_epochs=every_epochs)
+    assert [(step, epoch) for step, epoch, _ in recorder.saved] == [(PER_EPOCH * e, e) for e in saved]
+    assert position.epoch == EPOCHS
+
+
+def test_time_of_earlier_processes_counts():
+    recorder, (_, position) = run(
+        first_step=3, position=Position(1, train_seconds=100.0, compile_seconds=10.0)
+    )
+    assert position.train_seconds > 100
+    assert 10 <= position.compile_seconds < position.train_seconds
+    assert recorder.saved[-1][2] == position.train_seconds
+
+
+def test_nothing_is_left_after_the_last_epoch():
+    recorder, (_, position) = run(first_step=9, position=Position(3, 5.0, 1.0))
+    assert recorder.indices == recorder.saved == []
+    assert position == Position(3, 5.0, 1.0)
