@@ -44,8 +44,8 @@ def tcl_loss(
       temperature: scalar t > 0, usually 0.05 to 0.5.
       k1: scalar >= 0; above 0 it strengthens the gradient from hard positives. 0 switches the term off.
       k2: scalar >= 0; above 1 it strengthens the gradient from hard negatives.
-      weights: [n] >= 0, by default all 1. 0 is the same as removing the row (use it for padding); any value above 0
-        scales the row's share of the mean and changes nothing else.
+      weights: [n], by default all 1. 0 is the same as removing the row (use it for padding), and so is anything that is
+        not above 0; a value above 0 scales the row's share of the mean and changes nothing else.
       axis_name: mapped axis (of `jax.shard_map` or `jax.pmap`) over which the batch is split, each device holding the
         same number of rows. Rows are gathered, so that every anchor meets all rows of the global batch. None: the
         batch is whole (also under plain `jax.jit` over a sharded array).
@@ -205,16 +205,22 @@ def _checked_loss(
         raise ValueError(f"weights must have shape [{count}], one for each row, got {list(weights.shape)}.")
     if reduction not in ("mean", "none"):
         raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}.')
-    if not (block_size in (None, "auto") or (isinstance(block_size, int) and block_size > 0)):
-        raise ValueError(f'block_size must be None, "auto" or a positive number of rows, got {block_size!r}.')
     _check_number("temperature", temperature, above_zero=True)
     _check_number("k1", k1)
     _check_number("k2", k2)
-    form = Form(axis_name, None if block_size == "auto" else block_size, reduction)
+    form = Form(axis_name, _rows_in_block(block_size), reduction)
     scalars = [
         jnp.asarray(x, dtype=jnp.promote_types(embeddings.dtype, jnp.float32)) for x in (temperature, k1, k2)
     ]
     return contrastive_loss(form, embeddings, labels, weights, *scalars)
+
+
+def _rows_in_block(block_size: BlockSize) -> int | None:
+    if block_size is None or block_size == "auto":
+        return None
+    if isinstance(block_size, numbers.Integral) and not isinstance(block_size, bool) and block_size > 0:
+        return int(block_size)
+    raise ValueError(f'block_size must be None, "auto" or a positive number of rows, got {block_size!r}.')
 
 
 def _check_number(name: str, value: ArrayLike, *, above_zero: bool = False) -> None:

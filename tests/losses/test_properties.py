@@ -76,7 +76,7 @@ def test_gradients_against_numeric_differentiation(reduction):
         check_grads(loss, arguments, order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
 
 
-@pytest.mark.parametrize("block_size", [None, "auto", 1, 7, 1000])
+@pytest.mark.parametrize("block_size", [None, "auto", 1, np.int64(7), 1000])
 def test_values_of_each_anchor(block_size):
     z, labels, weights, coefficients = reference.random_case(3)
     expected, counts = reference.anchor_losses(z, labels, weights, **coefficients)
@@ -243,6 +243,7 @@ def test_sweep_over_coefficients_compiles_once():
         (dict(reduction="sum"), "reduction must be"),
         (dict(block_size=0), "block_size must be"),
         (dict(block_size="all"), "block_size must be"),
+        (dict(block_size=True), "block_size must be"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
