@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import common
 from tcl_jax.errors import Interrupted, RunFailed, UserError
-from tcl_jax.modes.workdir import flat_items
+from tcl_jax.modes.fields import flat_items
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file in configs/.", lock_config=True

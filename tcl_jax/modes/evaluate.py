@@ -1,16 +1,14 @@
 """Evaluate the encoder of a run, and write its results."""
 
-import importlib.metadata
-import platform
 from typing import Any
 
 import jax
 import numpy as np
 
-import tcl_jax
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import extract_features, knn_predict, linear_probe
 from tcl_jax.modes.experiment import Experiment, build_experiment
+from tcl_jax.modes.machine import devices, versions
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.report import format_table
 from tcl_jax.report.metrics_log import read_metrics
@@ -55,11 +53,7 @@ def evaluate_and_report(
         "train_seconds": position.train_seconds,
         "compile_seconds": position.compile_seconds,
         "views_per_second": views / steady_seconds if steady_seconds > 0 else None,
-        "devices": {
-            "platform": jax.default_backend(),
-            "kind": experiment.mesh.devices.flat[0].device_kind,
-            "count": experiment.mesh.size,
-        },
+        "devices": devices(),
         "versions": versions(),
     }
     workdir.write_results(results)
@@ -101,10 +95,3 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
         logits: Any = model.apply(variables, test_features, method="apply_head")
         accuracies["test_top1"] = float(np.mean(np.argmax(logits, axis=1) == dataset.test.labels))
     return accuracies
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the figures depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"tcl_jax": tcl_jax.__version__, "python": platform.python_version(), **found}

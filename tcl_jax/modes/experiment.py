@@ -18,7 +18,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.evaluate import make_encode
 from tcl_jax.evaluate.features import Encode
 from tcl_jax.models import ContrastiveModel, check_image_size, make_model
-from tcl_jax.modes.workdir import flat_items
+from tcl_jax.modes.fields import flat_items
 from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh, replicate
 from tcl_jax.train.loop import Course
 from tcl_jax.train.objective import make_objective

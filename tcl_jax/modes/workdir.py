@@ -1,13 +1,14 @@
 """The folder of one run: which run it belongs to, and where its files lie."""
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
+from tcl_jax.modes.fields import flat_items
+from tcl_jax.modes.machine import describe
 from tcl_jax.report.files import write_whole
 
 # Where data lie and how often a run tells of itself change no figure: they may differ between two starts of a run.
@@ -30,6 +31,11 @@ class Workdir:
         Raises:
           UserError: there is no run in this folder.
         """
+        stored = self._read_start()
+        return stored["name"], ConfigDict(stored["config"])
+
+    def _read_start(self) -> dict[str, Any]:
+        """What config.json holds: name and config of the run, and the machine that it was last started on."""
         if not self.config.exists():
             raise UserError(
                 f"There is no run in {self.path} (no config.json): "
@@ -37,7 +43,8 @@ class Workdir:
             )
         try:
             stored = json.loads(self.config.read_text())
-            return stored["name"], ConfigDict(stored["config"])
+            parts = {part: dict(stored[part]) for part in ("config", "machine")}
+            return {"name": str(stored["name"]), **parts}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.config} is damaged: delete it and start the run again with its own config, "
@@ -58,12 +65,16 @@ class Workdir:
     def claim(self, name: str, config: ConfigDict) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
 
+        Says so where versions, devices or cores are not those of the last start: the bits of the figures may change.
+
         Raises:
           UserError: the folder holds a run with another config, or cannot be written.
         """
+        machine = describe()
         if self.config.exists():
+            start = self._read_start()
             # By way of JSON, which makes a list of a tuple.
-            before, now = (dict(flat_items(json.loads(c.to_json()))) for c in (self.read_config()[1], config))
+            before, now = (dict(flat_items(c)) for c in (start["config"], json.loads(config.to_json())))
             changed = [
                 f"{field} ({before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now)"
                 for field in sorted(before.keys() | now.keys())
@@ -74,20 +85,19 @@ class Workdir:
                     f"{self.path} holds a run with another config: {', '.join(changed)}; "
                     "give another --workdir, or the same config to continue that run."
                 )
+            then = dict(flat_items(start["machine"]))
+            moved = [
+                f"{what.removeprefix('versions.')} {then[what]} -> {value}"
+                for what, value in flat_items(machine)
+                if then.get(what, value) != value
+            ]
+            if moved:
+                print(f"Changed since the last start, so that the last bits may differ: {', '.join(moved)}.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            stored = {"name": name, "config": json.loads(config.to_json())}
+            stored = {"name": name, "config": json.loads(config.to_json()), "machine": machine}
             write_whole(self.config, json.dumps(stored, indent=2) + "\n")
         except OSError as error:
             raise UserError(
                 f"The workdir {self.path} cannot be written ({error.strerror}): give another with --workdir."
             ) from error
-
-
-def flat_items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """{"a": {"b": 1}} -> ("a.b", 1)."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping | ConfigDict):
-            yield from flat_items(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

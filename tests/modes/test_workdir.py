@@ -6,6 +6,7 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.errors import UserError
+from tcl_jax.modes import machine
 from tcl_jax.modes.workdir import Workdir
 
 
@@ -45,7 +46,25 @@ def test_unwritable_workdir_is_named(tmp_path):
         Workdir(str(tmp_path / "file" / "run")).claim("digits_tcl", digits_tcl.get_config())
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[1]"])
+def test_another_machine_is_announced(tmp_path, capsys, monkeypatch):
+    workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    workdir.claim("digits_tcl", config)
+    assert capsys.readouterr().out == ""
+    now = machine.describe()
+    then = now | {"cores": 96, "versions": now["versions"] | {"jaxlib": "0.4.1"}}
+    stored = json.loads(workdir.config.read_text())
+    workdir.config.write_text(json.dumps(stored | {"machine": then}))
+    workdir.claim("digits_tcl", config)
+    said = capsys.readouterr().out
+    assert f"jaxlib 0.4.1 -> {now['versions']['jaxlib']}" in said
+    assert f"cores 96 -> {now['cores']}" in said
+    assert "numpy" not in said
+    workdir.claim("digits_tcl", config)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", '{"name": "a", "config": {}}'])
 def test_damaged_config_is_named(tmp_path, text):
     workdir = Workdir(str(tmp_path))
     workdir.config.write_text(text)
