@@ -9,14 +9,14 @@ demo: $(VENV)/.train
 	$(BIN)/python main.py --config=configs/digits_tcl.py
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 # A subset of a minute, for another Python or JAX: make test-quick PYTHON=python3.12 VENV=.venv312
 test-quick: $(VENV)/.test
-	$(BIN)/pytest -n 2 -m quick
+	$(BIN)/pytest -n 2 --dist loadgroup -m quick
 
 test-slow: $(VENV)/.test
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -20,6 +20,9 @@ from tcl_jax.report.metrics_log import read_metrics
 from tcl_jax.train import loop
 from tcl_jax.train.checkpoint import Checkpoints
 
+# In one process, so that two do not both train the undisturbed run.
+pytestmark = pytest.mark.xdist_group("run")
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):

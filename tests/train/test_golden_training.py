@@ -25,7 +25,12 @@ from tcl_jax.models import make_model
 from tcl_jax.train.optimizer import sgd
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CASES = ("training_resnet18_tcl", "training_resnet18_supcon", "training_resnet50_tcl")
+CASES = (
+    "training_resnet18_tcl",
+    "training_resnet50_tcl",
+    # The network and the steps of the first case; the loss has cases of its own.
+    pytest.param("training_resnet18_supcon", marks=pytest.mark.slow),
+)
 TOLERANCE = 1e-9
 EVALUATION_BATCH = 99
 
