@@ -27,8 +27,7 @@ from tcl_jax.train.optimizer import sgd
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = (
     "training_resnet18_tcl",
-    "training_resnet50_tcl",
-    # The network and the steps of the first case; the loss has cases of its own.
+    pytest.param("training_resnet50_tcl", marks=pytest.mark.slow),
     pytest.param("training_resnet18_supcon", marks=pytest.mark.slow),
 )
 TOLERANCE = 1e-9
