@@ -83,9 +83,12 @@ def linear_probe(
     params = classifier.init(init_key, jnp.asarray(test_features[:1]))["params"]
     state = replicate(_ProbeState(params, optimizer.init(params)), mesh)
     with tqdm(
-        total=epochs * per_epoch * batch_size, unit=" images", unit_scale=True, dynamic_ncols=True
+        total=epochs * per_epoch * batch_size,
+        unit=" images",
+        unit_scale=True,
+        dynamic_ncols=True,
+        desc="Linear probe",
     ) as bar:
-        bar.set_description("Linear probe")
         for epoch in range(epochs):
             for number, batch in enumerate(train_batches(split, batch_size, seed=seed, epoch=epoch)):
                 rate = rates[epoch * per_epoch + number]
