@@ -32,13 +32,24 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate"],
-    "train: train, then evaluate. evaluate: evaluate the latest checkpoint.",
+    "train: train, then evaluate. evaluate: evaluate a checkpoint.",
+)
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "latest",
+    ["latest", "best"],
+    "With --mode=evaluate: which checkpoint. best: that with the highest kNN accuracy of the held-out images.",
 )
 
 
 def main(argv: list[str]) -> None:
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is no flag: a config field is set as in --config.train.epochs=3.")
+    if _MODE.value != "evaluate" and _CHECKPOINT.value != "latest":
+        raise UserError(
+            f"--checkpoint={_CHECKPOINT.value} is given with --mode={_MODE.value}, which evaluates the latest: "
+            "use it with --mode=evaluate."
+        )
     logging.set_verbosity(logging.ERROR)  # the libraries' notes would cut the progress bar into pieces
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import evaluate, train
@@ -52,9 +63,18 @@ def main(argv: list[str]) -> None:
     elif _MODE.value == "evaluate" and _WORKDIR.value:
         workdir = Workdir(_WORKDIR.value)
         name, config = workdir.read_config()
+        missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
+        if missing:
+            raise UserError(
+                f"The run in {workdir.path} was made by an older version, which did not know {sorted(missing)[0]}: "
+                "evaluate it with that version, or train it again with another --workdir."
+            )
     else:
         raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
-    {"train": train, "evaluate": evaluate}[_MODE.value].run(config, workdir, name)
+    if _MODE.value == "train":
+        train.run(config, workdir, name)
+    else:
+        evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

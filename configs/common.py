@@ -44,6 +44,11 @@ def get_config() -> ConfigDict:
     config.train.weight_decay = 1e-4  # on every parameter
     config.train.precision = "auto"  # float32, bfloat16; auto: bfloat16 on accelerators, float32 on CPU
 
+    config.validation = ConfigDict()
+    # Training images that contrastive training does not see. Their kNN accuracy is taken with every checkpoint of whole
+    # epochs and tells the best one; 0: neither.
+    config.validation.images = 1000
+
     config.probe = ConfigDict()
     config.probe.epochs = 50
     config.probe.learning_rate = 0.5  # peak; falls on a cosine to a thousandth

@@ -34,6 +34,7 @@ def get_config(experiment: str = "") -> ConfigDict:
     config.train.warmup_epochs = 1
     # So few steps do not see projections part again that a high rate has driven together.
     config.train.learning_rate = 0.03
+    config.validation.images = 256
     config.probe.epochs = 4
     config.probe.batch_size = 256
     config.probe.learning_rate = 0.1

@@ -1,14 +1,17 @@
 """Data on the host: data sets in memory, and batches of them as numpy arrays."""
 
 from tcl_jax.data.batches import Batch, epoch_order, padded_batches, steps_per_epoch, train_batches
+from tcl_jax.data.held_out import Division, divide
 from tcl_jax.data.sources import ChannelStatistics, Dataset, Split, channel_statistics, load_dataset
 
 __all__ = [
     "Batch",
     "ChannelStatistics",
     "Dataset",
+    "Division",
     "Split",
     "channel_statistics",
+    "divide",
     "epoch_order",
     "load_dataset",
     "padded_batches",

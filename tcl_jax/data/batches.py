@@ -12,8 +12,9 @@ from tcl_jax.errors import UserError
 class Batch(NamedTuple):
     """Examples of one step.
 
-    images: uint8 [b, h, w, c]. labels: int32 [b]. indices: int32 [b], the position in the split, by which an
-    example is known to the random keys. weights: float32 [b], 1 for an example and 0 for padding.
+    images: uint8 [b, h, w, c]. labels: int32 [b]. indices: int32 [b], the position in the split (in the whole of it,
+    where only some examples take part), by which an example is known to the random keys. weights: float32 [b], 1 for
+    an example and 0 for padding.
     """
 
     images: np.ndarray
@@ -50,17 +51,29 @@ def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def train_batches(
-    split: Split, batch_size: int, *, seed: int, epoch: int, first_batch: int = 0
+    split: Split,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    first_batch: int = 0,
+    examples: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Full batches of one epoch in `epoch_order`; `first_batch` above 0 resumes within an epoch.
 
-    Raises UserError for a batch larger than the split and ValueError for a first_batch outside the epoch, at
-    the call and not when the first batch is asked for.
+    examples: int32, positions in the split of those that take part; None takes all. A batch's indices are positions in
+    the whole split either way, so that an example keeps its random keys whichever others take part.
+
+    Raises UserError for a batch larger than the number of examples and ValueError for a first_batch outside the epoch,
+    at the call and not when the first batch is asked for.
     """
-    num_batches = steps_per_epoch(len(split.labels), batch_size)
+    num_examples = len(split.labels) if examples is None else len(examples)
+    num_batches = steps_per_epoch(num_examples, batch_size)
     if not 0 <= first_batch <= num_batches:
         raise ValueError(f"first_batch is {first_batch}, expected 0 to {num_batches}")
-    order = epoch_order(len(split.labels), seed=seed, epoch=epoch)
+    order = epoch_order(num_examples, seed=seed, epoch=epoch)
+    if examples is not None:
+        order = examples[order]
     starts = range(first_batch * batch_size, num_batches * batch_size, batch_size)
     return (_gather(split, order[start : start + batch_size]) for start in starts)
 

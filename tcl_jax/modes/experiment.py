@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment import make_policy, make_views
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Dataset, load_dataset, steps_per_epoch
+from tcl_jax.data import Dataset, Division, divide, load_dataset, steps_per_epoch
 from tcl_jax.errors import UserError
-from tcl_jax.evaluate import make_encode
+from tcl_jax.evaluate import make_encode, make_validate
 from tcl_jax.evaluate.features import Encode
+from tcl_jax.evaluate.validation import Validate
 from tcl_jax.models import ContrastiveModel, check_image_size, make_model
 from tcl_jax.modes.fields import flat_items
 from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh, replicate
@@ -35,10 +36,12 @@ class Experiment:
 
     Attributes:
       dataset: training and test split.
+      division: which images of the training split contrastive training sees, and which are held out.
       mean, std: [c], of the training pixels divided by 255.
       mesh: all devices.
       model: encoder and projection head.
       encode: the compiled encoder, for `tcl_jax.evaluate`.
+      validate: the kNN accuracy of the held-out images; None where none are held out.
       step, hyper, course: for `tcl_jax.train.loop.train`.
       initial_state: makes the state before the first step.
       probe_views: one augmented view per image, by the first policy of augment.views.
@@ -48,11 +51,13 @@ class Experiment:
     """
 
     dataset: Dataset
+    division: Division
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mesh: Mesh
     model: ContrastiveModel
     encode: Encode
+    validate: Validate | None
     step: TrainStep
     hyper: Hyper
     course: Course
@@ -97,7 +102,8 @@ def build_experiment(config: ConfigDict) -> Experiment:
     images = dataset.train.images
     check_image_size(*images.shape[1:3], stem=config.model.stem)
     mean, std = dataset.channel_statistics
-    per_epoch = steps_per_epoch(len(images), config.train.batch_size)
+    division = _hold_out(len(images), config)
+    per_epoch = steps_per_epoch(len(division.train), config.train.batch_size)
     # The probe comes after hours of training: its settings are tried now.
     probe_steps = config.probe.epochs * steps_per_epoch(len(images), config.probe.batch_size)
     learning_rates(config.probe.learning_rate, total_steps=probe_steps)
@@ -112,13 +118,26 @@ def build_experiment(config: ConfigDict) -> Experiment:
         state = create_state(model, optimizer, image_shape=images.shape[1:], seed=config.seed)
         return replicate(state, mesh)
 
+    encode = make_encode(model, mean=mean, std=std, mesh=mesh)
+    validate = None
+    if len(division.validation):
+        validate = make_validate(
+            encode,
+            dataset.train,
+            division,
+            num_classes=len(dataset.class_names),
+            batch_size=config.train.batch_size,
+            mesh=mesh,
+        )
     return Experiment(
         dataset=dataset,
+        division=division,
         mean=mean,
         std=std,
         mesh=mesh,
         model=model,
-        encode=make_encode(model, mean=mean, std=std, mesh=mesh),
+        encode=encode,
+        validate=validate,
         step=make_train_step(
             model,
             optimizer,
@@ -164,6 +183,19 @@ def _compute_dtype(precision: str) -> jnp.dtype | None:
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None
+
+
+def _hold_out(num_images: int, config: ConfigDict) -> Division:
+    """Divide the training split, of which at least a batch must be left to train on."""
+    held_out, batch_size = config.validation.images, config.train.batch_size
+    steps_per_epoch(num_images, batch_size)  # refuses a batch that is too large even where none are held out
+    most = num_images - batch_size
+    if not 0 <= held_out <= most:
+        raise UserError(
+            f"validation.images is {held_out}, expected 0 to {most}, which leaves a batch of {batch_size} of the "
+            f"{num_images} training images: hold out fewer, or train with a smaller train.batch_size."
+        )
+    return divide(num_images, held_out, seed=config.seed)
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -53,5 +53,8 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
             mesh=experiment.mesh,
             log=MetricsLog(workdir.metrics, after_step=int(state.step)),
             checkpoints=checkpoints,
+            examples=experiment.division.train,
+            validate=experiment.validate,
         )
-    evaluate_and_report(experiment, state, position, workdir, config_name)
+        best = checkpoints.best()
+    evaluate_and_report(experiment, state, position, best, workdir, config_name)

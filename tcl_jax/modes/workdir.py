@@ -16,7 +16,7 @@ _MAY_DIFFER = ("data.data_dir", "log.", "checkpoint.", "probe.")
 
 
 class Workdir:
-    """Paths of a run: config.json, metrics.jsonl, checkpoints/, results.json."""
+    """Paths of a run: config.json, metrics.jsonl, checkpoints/, results.json, results_best.json."""
 
     def __init__(self, path: str):
         self.path = epath.Path(path).expanduser().resolve()
@@ -24,6 +24,7 @@ class Workdir:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.results = self.path / "results.json"
+        self.results_best = self.path / "results_best.json"
 
     def read_config(self) -> tuple[str, ConfigDict]:
         """Name and config with which the run was started.
@@ -52,15 +53,16 @@ class Workdir:
             ) from error
 
     def read_results(self) -> dict[str, Any] | None:
-        """The figures of the last evaluation, or None where there is none."""
+        """The figures of the last evaluation of the latest checkpoint, or None where there is none."""
         try:
             return json.loads(self.results.read_text())
         except (FileNotFoundError, NotADirectoryError, ValueError):  # a damaged file is made again
             return None
 
-    def write_results(self, results: dict[str, Any]) -> None:
-        """Write results.json."""
-        write_whole(self.results, json.dumps(results, indent=2) + "\n")
+    def write_results(self, results: dict[str, Any], checkpoint: str) -> None:
+        """Write results.json for the "latest" checkpoint, results_best.json for the "best"."""
+        path = self.results_best if checkpoint == "best" else self.results
+        write_whole(path, json.dumps(results, indent=2) + "\n")
 
     def claim(self, name: str, config: ConfigDict) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.

@@ -5,11 +5,18 @@ from typing import Any
 
 def format_table(results: dict[str, Any], workdir: str) -> str:
     """The figures of results.json as a table of two columns, ready to print."""
-    rows = [
+    best = results["best"]
+    rows: list[tuple[str, Any]] = [
         ("data set", results["dataset"]),
         ("loss", results["loss"]),
         ("epochs", results["epochs"]),
         ("final training loss", _number(results["final_train_loss"], ".4f")),
+        (
+            "best checkpoint",
+            best and f"kNN {best['validation_knn']:.4f} of held-out images, step {best['step']}",
+        ),
+        ("evaluated", results["checkpoint"] == "best" and f"the best checkpoint, step {results['step']}"),
+        ("trained classifier, top-1", "test_top1" in results and f"{results['test_top1']:.4f}"),
         ("linear probe, top-1", f"{results['linear_probe']['top1']:.4f}"),
         ("kNN, top-1", f"{results['knn']['top1']:.4f}"),
         ("training", f"{results['train_seconds']:.1f} s"),
@@ -17,8 +24,9 @@ def format_table(results: dict[str, Any], workdir: str) -> str:
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
-    if "test_top1" in results:
-        rows.insert(4, ("trained classifier, top-1", f"{results['test_top1']:.4f}"))
+    rows = [
+        (name, value) for name, value in rows if value not in (None, False)
+    ]  # what this run does not have
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}   {value}" for name, value in rows]
     rule = "-" * max(len(line) for line in lines)

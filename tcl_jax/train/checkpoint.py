@@ -1,5 +1,6 @@
 """Checkpoints: the training state and its place in the run, written by Orbax in the background."""
 
+import json
 import textwrap
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from orbax.checkpoint import checkpoint_managers as policies
 
 from tcl_jax.errors import RunFailed
 from tcl_jax.train.state import TrainState
@@ -28,20 +30,46 @@ class Position(NamedTuple):
     compile_seconds: float = 0.0
 
 
+class Best(NamedTuple):
+    """The checkpoint with the highest kNN accuracy of the held-out images; of equal ones the latest."""
+
+    step: int
+    validation_knn: float
+
+
 class Checkpoints:
-    """The checkpoints of one run, of which the latest two are kept. A context manager: leaving it ends all writing.
+    """The checkpoints of one run, of which the latest two and the best are kept.
+
+    A context manager: leaving it ends all writing. A checkpoint without a kNN accuracy is never the best.
 
     Args:
       directory: absolute path; it is made if it is missing.
     """
 
     def __init__(self, directory: epath.Path):
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
+        _remove_damaged_metrics(directory)
+        options = ocp.CheckpointManagerOptions(
+            create=True,
+            enable_async_checkpointing=True,
+            best_fn=_validation_knn,  # without it Orbax writes no metrics, whatever the policy below looks at
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(2),
+                    policies.BestN(
+                        get_metric_fn=_validation_knn, n=1, keep_checkpoints_without_metrics=False
+                    ),
+                ]
+            ),
+        )
         self._manager = ocp.CheckpointManager(directory, options=options)
         self._damaged: list[int] = []
 
-    def save(self, state: TrainState, position: Position) -> None:
-        """Start to write a checkpoint; returns when `state` may be donated."""
+    def save(self, state: TrainState, position: Position, validation_knn: float | None = None) -> None:
+        """Start to write a checkpoint; returns when `state` may be donated.
+
+        Args:
+          validation_knn: kNN accuracy of the held-out images, None where it was not taken.
+        """
         step = int(state.step)
         while self._damaged:  # Orbax saves no step below its newest, and the run has come by here again
             self._manager.delete(self._damaged.pop())
@@ -50,7 +78,8 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position._asdict())
         )
-        if not self._manager.save(step, args=items):
+        metrics = None if validation_knn is None else {"validation_knn": validation_knn}
+        if not self._manager.save(step, args=items, metrics=metrics):
             raise RunFailed(
                 f"The checkpoint of step {step} was not written, as {self._manager.directory} holds one of a later "
                 "step: is another process at work on this run?"
@@ -87,6 +116,34 @@ class Checkpoints:
             )
         return None
 
+    def restore_best(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
+        """The best checkpoint, as `restore_latest` gives the newest; None where none has a kNN accuracy.
+
+        Raises:
+          RunFailed: it cannot be read; no other one stands in for it.
+        """
+        best = self.best()
+        if best is None:
+            return None
+        try:
+            return self._restore(best.step, template, mesh)
+        except Exception as error:  # as in restore_latest
+            raise RunFailed(
+                f"The best checkpoint in {self._manager.directory}, that of step {best.step}, is damaged "
+                f"({_in_short(error)}): evaluate the latest with --checkpoint=latest."
+            ) from error
+
+    def best(self) -> Best | None:
+        """Which checkpoint is the best, once all are written; None where none has a kNN accuracy."""
+        self._manager.wait_until_finished()
+        metrics = {step: self._manager.metrics(step) for step in self._manager.all_steps()}
+        known = [
+            Best(step, _validation_knn(found))
+            for step, found in metrics.items()
+            if found is not None and step not in self._damaged
+        ]
+        return max(known, key=lambda best: (best.validation_knn, best.step), default=None)
+
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint that is written or being written."""
         return self._manager.latest_step()
@@ -114,6 +171,19 @@ class Checkpoints:
     ) -> None:
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _validation_knn(metrics: Any) -> float:
+    return metrics["validation_knn"]
+
+
+def _remove_damaged_metrics(directory: epath.Path) -> None:
+    """Orbax reads the metrics of every checkpoint when it starts, and gives up at the first that it cannot read."""
+    for path in directory.glob("*/metrics/metrics"):
+        try:
+            _validation_knn(json.loads(path.read_text()))
+        except (ValueError, TypeError, KeyError):  # that checkpoint is none of the best any more
+            path.unlink()
 
 
 def _in_short(error: Exception) -> str:

@@ -24,6 +24,11 @@ class TrainState(NamedTuple):
     batch_stats: Any
     opt_state: Any
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the model is applied with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 class Hyper(NamedTuple):
     """Settings of a step that are traced values: changing one compiles nothing anew.
@@ -76,10 +81,9 @@ def params_sha256(state: TrainState) -> str:
     Over all leaves sorted by key path: the path (as in "params/encoder/conv1/kernel", UTF-8) followed by the array's
     little-endian bytes in row-major order.
     """
-    tree = {"params": state.params, "batch_stats": state.batch_stats}
     leaves = {
         "/".join(str(entry.key) for entry in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]
+        for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(state.variables))[0]
     }
     digest = hashlib.sha256()
     for path in sorted(leaves):

@@ -81,6 +81,21 @@ def test_train_batches_follow_the_epoch_order(split):
         np.testing.assert_array_equal(batch.weights, np.ones(4))
 
 
+def test_a_part_of_the_examples_keeps_its_positions_in_the_split(split):
+    examples = np.array([1, 2, 5, 7, 10], np.int32)
+    batches = list(train_batches(split, 2, seed=7, epoch=2, examples=examples))
+    expected = examples[epoch_order(5, seed=7, epoch=2)[:4]]
+    np.testing.assert_array_equal(np.concatenate([batch.indices for batch in batches]), expected)
+    for batch in batches:
+        assert_matches_split(batch, split)
+    rest = list(train_batches(split, 2, seed=7, epoch=2, examples=examples, first_batch=1))
+    assert_same(rest, batches[1:])
+    with pytest.raises(UserError, match="batch size is 6, expected 1 to 5"):
+        train_batches(split, 6, seed=0, epoch=0, examples=examples)
+    everything = train_batches(split, 4, seed=7, epoch=2, examples=np.arange(11, dtype=np.int32))
+    assert_same(everything, train_batches(split, 4, seed=7, epoch=2))
+
+
 @pytest.mark.parametrize("first_batch", [0, 1, 4, 5])
 def test_train_batches_resume_where_they_stopped(split, first_batch):
     whole = list(train_batches(split, 2, seed=0, epoch=1))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.data import steps_per_epoch
+from tcl_jax.data import divide, steps_per_epoch
 from tcl_jax.modes import evaluate, experiment
 from tcl_jax.train.optimizer import learning_rates
 
@@ -45,6 +45,7 @@ def test_each_field_reaches_its_part(config, monkeypatch):
         batch_size=40, epochs=6, learning_rate=0.7, warmup_epochs=2, momentum=0.8, weight_decay=0.02
     )
     config.train.precision = "bfloat16"
+    config.validation.images = 200
     config.probe.update(epochs=9, learning_rate=0.4, batch_size=16)
     config.checkpoint.every_epochs = 4
     config.log.every_steps = 11
@@ -55,7 +56,12 @@ def test_each_field_reaches_its_part(config, monkeypatch):
     parts = experiment.build_experiment(config)
 
     assert len(parts.dataset.train.labels) == 1000
-    per_epoch = steps_per_epoch(1000, 40)
+    assert len(parts.division.validation) == 200
+    assert set(parts.division.bank) == set(
+        parts.division.train
+    )  # where the rest is no larger than a bank may be
+    np.testing.assert_array_equal(parts.division.train, divide(1000, 200, seed=3).train)
+    per_epoch = steps_per_epoch(800, 40)
     assert parts.hyper == (0, np.float32(0.3), 7.0, 2.5, 3)
     course = parts.course
     assert (course.batch_size, course.epochs, course.num_views) == (40, 6, 3)

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
+from tcl_jax.data import Split
 from tcl_jax.errors import Interrupted, RunFailed, UserError
+from tcl_jax.evaluate import extract_features, knn_predict
 from tcl_jax.modes import evaluate, experiment, train
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.report.metrics_log import read_metrics
@@ -29,10 +31,11 @@ def config(tmp_path_factory):
     """15 steps of a narrow network."""
     config = digits_tcl.get_config()
     config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
-    config.data.train_split = "train[:160]"
+    config.data.train_split = "train[:200]"
     config.data.test_split = "test[:100]"
     config.model.width = 2
     config.train.update(batch_size=32, epochs=3, warmup_epochs=0)
+    config.validation.images = 40
     config.probe.update(epochs=2, batch_size=32)
     config.checkpoint.every_epochs = 1
     config.log.every_steps = 2
@@ -75,7 +78,7 @@ def test_results_hold_the_figures_of_the_run(finished, config):
         # Every one of the 100 test images counts, and none twice.
         assert top1 * 100 == pytest.approx(round(top1 * 100))
     assert results["knn"]["top1"] > 0.2  # chance is 0.1
-    records = read_metrics(finished.metrics)
+    records = curve_of(finished)
     last = [r for r in records if r["epoch"] == 2]
     assert results["final_train_loss"] == pytest.approx(sum(r["loss"] * r["steps"] for r in last) / 5)
     assert len(results["params_sha256"]) == 64
@@ -87,13 +90,48 @@ def test_results_hold_the_figures_of_the_run(finished, config):
     )
 
 
+def curve_of(workdir):
+    return [record for record in read_metrics(workdir.metrics) if "loss" in record]
+
+
+def accuracies_of(workdir):
+    return [record for record in read_metrics(workdir.metrics) if "validation_knn" in record]
+
+
 def test_curve_covers_every_step_once(finished):
-    records = read_metrics(finished.metrics)
+    records = curve_of(finished)
     assert [r["step"] for r in records] == [2, 4, 5, 7, 9, 10, 12, 14, 15]
     assert [r["steps"] for r in records] == [2, 2, 1] * 3
     assert all(math.isfinite(r["loss"]) for r in records)
     assert records[-1]["loss"] < records[0]["loss"]
     assert all(r["learning_rate"] > 0 and r["views_per_second"] > 0 for r in records)
+    assert all(0 < r["data_seconds"] < r["steps"] * 10 for r in records)
+
+
+def test_held_out_images_have_an_accuracy_with_every_checkpoint(finished, config):
+    records = accuracies_of(finished)
+    assert [(r["step"], r["epoch"]) for r in records] == [(5, 0), (10, 1), (15, 2)]
+    parts = train.build_experiment(config)
+    with Checkpoints(finished.checkpoints) as checkpoints:
+        state, _ = checkpoints.restore_latest(parts.initial_state(), parts.mesh)
+    held_out, bank = (
+        Split(parts.dataset.train.images[part], parts.dataset.train.labels[part])
+        for part in (parts.division.validation, parts.division.bank)
+    )
+    assert (len(held_out.labels), len(bank.labels)) == (40, 160)
+    queries, others = (
+        extract_features(parts.encode, state.variables, split, batch_size=32, mesh=parts.mesh)
+        for split in (held_out, bank)
+    )
+    predicted = knn_predict(queries, others, bank.labels, num_classes=10)
+    assert records[-1]["validation_knn"] == np.mean(predicted == held_out.labels)
+    assert parts.encode._cache_size() == 1
+
+
+def test_results_name_the_best_checkpoint(finished):
+    best = max(accuracies_of(finished), key=lambda record: (record["validation_knn"], record["step"]))
+    expected = {"step": best["step"], "validation_knn": best["validation_knn"]}
+    assert finished.read_results()["best"] == expected
 
 
 def test_a_run_interrupted_between_checkpoints_ends_as_if_it_never_had(
@@ -104,8 +142,8 @@ def test_a_run_interrupted_between_checkpoints_ends_as_if_it_never_had(
 
     save = Checkpoints.save
 
-    def save_once(self, state, position):
-        save(self, state, position)
+    def save_once(self, state, position, validation_knn):
+        save(self, state, position, validation_knn)
         if position.epoch == 1:
             raise Interrupted
 
@@ -118,16 +156,17 @@ def test_a_run_interrupted_between_checkpoints_ends_as_if_it_never_had(
     train.run(config, workdir, "digits_tcl")
 
     assert_same_end(workdir, finished)
-    curves = [[(r["step"], r["loss"]) for r in read_metrics(w.metrics)] for w in (workdir, finished)]
+    curves = [[(r["step"], r["loss"]) for r in curve_of(w)] for w in (workdir, finished)]
     assert curves[0] == curves[1]
 
 
 def assert_same_end(workdir, undisturbed):
     """Parameters and evaluation to the last bit; the curve's last mean up to the grouping of its terms."""
     ours, theirs = workdir.read_results(), undisturbed.read_results()
-    for figure in ("params_sha256", "linear_probe", "knn", "epochs"):
+    for figure in ("params_sha256", "linear_probe", "knn", "epochs", "step", "best"):
         assert ours[figure] == theirs[figure], figure
     assert ours["final_train_loss"] == pytest.approx(theirs["final_train_loss"], rel=1e-12)
+    assert accuracies_of(workdir) == accuracies_of(undisturbed)
 
 
 def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(finished, config, tmp_path, monkeypatch):
@@ -150,7 +189,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(finished, config, tmp_
         assert signal.getsignal(number) == before
         train.run(config, workdir, "digits_tcl")
     assert len(done) == 15
-    assert sum(r["steps"] for r in read_metrics(workdir.metrics)) == 15
+    assert sum(r["steps"] for r in curve_of(workdir)) == 15
     assert_same_end(workdir, finished)
 
 
@@ -198,7 +237,8 @@ def test_what_is_not_finite_is_never_saved(config, tmp_path, monkeypatch, what):
     with pytest.raises(RunFailed, match=sentence):
         train.run(config, workdir, "digits_tcl")
     assert [path.name for path in workdir.checkpoints.iterdir()] == ["5"]
-    assert all(math.isfinite(r["loss"]) for r in read_metrics(workdir.metrics))
+    assert all(math.isfinite(r["loss"]) for r in curve_of(workdir))
+    assert [r["step"] for r in accuracies_of(workdir)] == [5]
     assert workdir.read_results() is None
 
 
@@ -244,6 +284,56 @@ def test_a_complete_run_is_evaluated_again_for_another_probe(finished, config, t
 
 def test_a_run_compiles_its_step_once(finished, config):
     assert train.build_experiment(config).step._cache_size() == 1
+
+
+def with_best(finished, tmp_path, step):
+    """A copy of the run in which the checkpoint of an earlier step is the best."""
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(finished.path, workdir.path)
+    (workdir.checkpoints / str(step) / "metrics" / "metrics").write_text('{"validation_knn": 2.0}')
+    return workdir
+
+
+def test_the_best_checkpoint_is_evaluated_beside_the_latest(finished, config, tmp_path, capsys):
+    workdir = with_best(finished, tmp_path, 10)
+    before = workdir.results.read_text()
+    evaluate.run(config, workdir, "digits_tcl", checkpoint="best")
+    table = capsys.readouterr().out
+    assert workdir.results.read_text() == before
+    best = json.loads(workdir.results_best.read_text())
+    assert (best["checkpoint"], best["step"], best["epochs"]) == ("best", 10, 2)
+    assert best["best"] == {"step": 10, "validation_knn": 2.0}
+    losses = [r["loss"] * r["steps"] for r in curve_of(workdir) if r["epoch"] == 1]
+    assert best["final_train_loss"] == pytest.approx(sum(losses) / 5)
+    assert best["params_sha256"] != finished.read_results()["params_sha256"]
+    assert "the best checkpoint, step 10" in table
+    assert "kNN 2.0000 of held-out images, step 10" in table
+
+
+def test_a_run_that_was_only_evaluated_at_its_best_is_not_complete(finished, config, tmp_path, monkeypatch):
+    workdir = with_best(finished, tmp_path, 15)
+    workdir.results.unlink()
+    evaluate.run(config, workdir, "digits_tcl", checkpoint="best")
+    assert workdir.read_results() is None
+    train.run(config, workdir, "digits_tcl")
+    ours = workdir.read_results()
+    assert (ours["checkpoint"], ours["knn"]) == ("latest", finished.read_results()["knn"])
+
+
+def test_without_held_out_images_there_is_no_accuracy_and_no_best(config, tmp_path, capsys):
+    with config.unlocked():
+        changed = config.copy_and_resolve_references()
+    changed.data.train_split = "train[:64]"
+    changed.validation.images = 0
+    changed.train.epochs = 1
+    workdir = Workdir(str(tmp_path))
+    train.run(changed, workdir, "digits_tcl")
+    assert "best" not in capsys.readouterr().out
+    assert accuracies_of(workdir) == []
+    assert workdir.read_results()["best"] is None
+    with pytest.raises(UserError, match=r"has no best checkpoint, as none .* --checkpoint=latest"):
+        evaluate.run(changed, workdir, "digits_tcl", checkpoint="best")
+    assert not workdir.results_best.exists()
 
 
 def test_evaluating_without_a_checkpoint_is_refused(config, tmp_path):

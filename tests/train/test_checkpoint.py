@@ -1,13 +1,16 @@
 """Checkpoints hold the state bit for bit, in the background and on another number of devices."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 
+from tcl_jax.errors import RunFailed
 from tcl_jax.parallel import make_mesh, replicate
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.train.checkpoint import Best, Checkpoints, Position
 from tcl_jax.train.state import TrainState
 
 
@@ -53,3 +56,106 @@ def test_a_state_may_be_donated_as_soon_as_save_returns(tmp_path):
     with Checkpoints(epath.Path(tmp_path / "checkpoints")) as checkpoints:
         restored, _ = checkpoints.restore_latest(state(0, 0.0, mesh), mesh)
     jax.tree.map(np.testing.assert_array_equal, restored, state(1, 7.0, mesh))
+
+
+def save_all(directory, accuracies):
+    """A checkpoint for every five steps, each with an accuracy or None; which was the best in the end."""
+    mesh = make_mesh(1)
+    with Checkpoints(directory) as checkpoints:
+        for number, accuracy in enumerate(accuracies, start=1):
+            checkpoints.save(state(5 * number, number / 3, mesh), Position(number), accuracy)
+        return checkpoints.best()
+
+
+def damage(directory, step, item="state"):
+    for path in pathlib.Path(directory / str(step) / item).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def kept(directory):
+    return sorted(int(path.name) for path in directory.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best", "steps"),
+    [
+        ([0.2, 0.9, 0.3, 0.4, 0.5], Best(10, 0.9), [10, 20, 25]),
+        ([0.2, 0.3, 0.4, 0.5], Best(20, 0.5), [15, 20]),
+        ([0.5, 0.7, 0.7, 0.7, 0.6, 0.6], Best(20, 0.7), [20, 25, 30]),  # of equal ones the latest
+        ([0.2, 0.9, None, 0.4, None], Best(10, 0.9), [10, 20, 25]),  # saved in the middle of an epoch
+        ([None, 0.9, None, None], Best(10, 0.9), [10, 15, 20]),
+        ([None, None, None], None, [10, 15]),
+        ([0.0, None, None, None], Best(5, 0.0), [5, 15, 20]),
+    ],
+)
+def test_the_best_is_kept_besides_the_latest_two(tmp_path, accuracies, best, steps):
+    directory = epath.Path(tmp_path / "checkpoints")
+    assert save_all(directory, accuracies) == best
+    assert kept(directory) == steps
+    mesh = make_mesh(8)
+    with Checkpoints(directory) as checkpoints:  # another process knows as much
+        assert checkpoints.best() == best
+        restored = checkpoints.restore_best(state(0, 0.0, mesh), mesh)
+        latest, _ = checkpoints.restore_latest(state(0, 0.0, mesh), mesh)
+    assert latest.step == 5 * len(accuracies)
+    if best is None:
+        assert restored is None
+    else:
+        assert restored[1] == Position(best.step // 5)
+        jax.tree.map(np.testing.assert_array_equal, restored[0], state(best.step, best.step / 15, mesh))
+
+
+def test_a_continued_run_goes_on_to_keep_the_best_of_the_first_process(tmp_path):
+    directory, mesh = epath.Path(tmp_path / "checkpoints"), make_mesh(1)
+    save_all(directory, [0.2, 0.9, 0.3])
+    with Checkpoints(directory) as checkpoints:
+        for step, accuracy in ((20, 0.5), (25, None), (30, 0.6)):
+            checkpoints.save(state(step, 1.0, mesh), Position(), accuracy)
+        assert checkpoints.best() == Best(10, 0.9)
+    assert kept(directory) == [10, 25, 30]
+
+
+def test_an_old_best_is_continued_from_only_where_nothing_newer_can_be_read(tmp_path, capsys):
+    directory, mesh = epath.Path(tmp_path / "checkpoints"), make_mesh(1)
+    save_all(directory, [0.9, 0.3, 0.4, 0.5])
+    damage(directory, 20)
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.restore_latest(state(0, 0.0, mesh), mesh)[0].step == 15
+    damage(directory, 15)
+    capsys.readouterr()
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.restore_latest(state(0, 0.0, mesh), mesh)[0].step == 5
+        said = capsys.readouterr().out
+        assert all(f"step {step} is damaged" in said for step in (15, 20))
+        checkpoints.save(state(10, 1.0, mesh), Position(), 0.95)
+        assert checkpoints.best() == Best(10, 0.95)
+    assert kept(directory) == [5, 10]
+
+
+def test_a_damaged_best_is_named_and_no_other_stands_in_for_it(tmp_path):
+    directory, mesh = epath.Path(tmp_path / "checkpoints"), make_mesh(1)
+    save_all(directory, [0.9, 0.3, 0.4])
+    damage(directory, 5)
+    with Checkpoints(directory) as checkpoints:
+        with pytest.raises(RunFailed, match=r"that of step 5, is damaged .*: evaluate the latest"):
+            checkpoints.restore_best(state(0, 0.0, mesh), mesh)
+        assert checkpoints.restore_latest(state(0, 0.0, mesh), mesh)[0].step == 15
+
+
+def test_a_damaged_latest_is_not_the_best(tmp_path):
+    directory, mesh = epath.Path(tmp_path / "checkpoints"), make_mesh(1)
+    save_all(directory, [0.2, 0.3, 0.4])
+    damage(directory, 15)
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.restore_latest(state(0, 0.0, mesh), mesh)
+        assert checkpoints.best() == Best(10, 0.3)
+
+
+def test_a_damaged_accuracy_costs_no_more_than_itself(tmp_path):
+    directory, mesh = epath.Path(tmp_path / "checkpoints"), make_mesh(1)
+    save_all(directory, [0.9, 0.3, 0.4])
+    damage(directory, 5, "metrics")
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.best() == Best(15, 0.4)
+        assert checkpoints.restore_latest(state(0, 0.0, mesh), mesh)[0].step == 15

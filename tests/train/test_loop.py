@@ -1,10 +1,14 @@
 """The loop around a step that only counts: which batches, which learning rates, which records and checkpoints."""
 
+import os
+import signal
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tcl_jax.data import Split, epoch_order
+from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh
 from tcl_jax.train.checkpoint import Position
 from tcl_jax.train.loop import Course, train
@@ -21,6 +25,7 @@ class Recorder:
 
     def __init__(self):
         self.rates, self.indices, self.records, self.saved = [], [], [], []
+        self.told = []  # records and checkpoints in the order they came
 
     def step(self, state, batch, hyper):
         self.rates.append(float(hyper.learning_rate))
@@ -30,17 +35,18 @@ class Recorder:
         return done, {"loss": jnp.float32(done.step) ** 2}
 
     def append(self, record):
-        self.records.append(record)
+        (self.told if "validation_knn" in record else self.records).append(record)
 
-    def save(self, state, position):
+    def save(self, state, position, validation_knn):
         self.saved.append((int(state.step), position.epoch, position.train_seconds))
+        self.told.append((int(state.step), validation_knn))
 
     def latest_step(self):
         return None
 
 
-def run(first_step=0, position=None, every_epochs=2):
-    recorder = Recorder()
+def run(first_step=0, position=None, every_epochs=2, recorder=None, **options):
+    recorder = recorder or Recorder()
     state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, ())
     end = train(
         recorder.step,
@@ -52,6 +58,7 @@ def run(first_step=0, position=None, every_epochs=2):
         mesh=make_mesh(8),
         log=recorder,
         checkpoints=recorder,
+        **options,
     )
     return recorder, end
 
@@ -103,3 +110,49 @@ def test_nothing_is_left_after_the_last_epoch():
     recorder, (_, position) = run(first_step=9, position=Position(3, 5.0, 1.0))
     assert recorder.indices == recorder.saved == []
     assert position == Position(3, 5.0, 1.0)
+
+
+def test_images_that_are_held_out_are_in_no_batch():
+    examples = np.setdiff1d(np.arange(IMAGES, dtype=np.int32), [3, 44])  # leaves as many steps in an epoch
+    recorder, _ = run(examples=examples)
+    orders = [examples[epoch_order(48, seed=SEED, epoch=e)] for e in range(EPOCHS)]
+    np.testing.assert_array_equal(np.concatenate(recorder.indices), np.concatenate(orders))
+
+
+def knn_of(variables):
+    return float(variables["params"]["w"][0]) / 10
+
+
+class Learning(Recorder):
+    """Its parameter counts the steps, so that an accuracy tells which state it was taken of."""
+
+    def step(self, state, batch, hyper):
+        state, metrics = super().step(state, batch, hyper)
+        return state._replace(params={"w": state.params["w"] + 1}), metrics
+
+
+def test_the_accuracy_of_held_out_images_is_on_record_before_the_checkpoint_is_made():
+    recorder, _ = run(recorder=Learning(), validate=knn_of)
+    assert recorder.told == [
+        {"step": 6, "epoch": 1, "validation_knn": pytest.approx(0.6)},
+        (6, pytest.approx(0.6)),
+        {"step": 9, "epoch": 2, "validation_knn": pytest.approx(0.9)},
+        (9, pytest.approx(0.9)),
+    ]
+
+
+def test_a_signal_in_the_middle_of_an_epoch_waits_for_no_accuracy():
+    class Signalled(Learning):
+        def step(self, *arguments):
+            if len(self.rates) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().step(*arguments)
+
+    recorder = Signalled()
+    with pytest.raises(Interrupted, match="after step 5, which is saved"):
+        run(recorder=recorder, validate=knn_of, every_epochs=1)
+    assert recorder.told == [
+        {"step": 3, "epoch": 0, "validation_knn": pytest.approx(0.3)},
+        (3, pytest.approx(0.3)),
+        (5, None),
+    ]

@@ -1,0 +1,144 @@
+"""The curve of a run: the losses of the steps as records, and the progress bar."""
+
+import collections
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from tcl_jax.errors import RunFailed
+from tcl_jax.report import MetricsLog
+from tcl_jax.train.checkpoint import Checkpoints
+
+
+class _Step(NamedTuple):
+    number: int
+    epoch: int
+    learning_rate: float
+    loss: jax.Array
+    data_seconds: float
+
+
+class Curve:
+    """Turns the losses of the steps into records, one interval late, so that the host never waits for the device.
+
+    Reading a loss waits for its step. By the time an interval is read here the next one is queued, and the device has
+    work to do.
+    """
+
+    def __init__(self, log: MetricsLog, bar: tqdm, views_per_step: int, checkpoints: Checkpoints):
+        self._log, self._bar, self._views_per_step, self._checkpoints = log, bar, views_per_step, checkpoints
+        self._open: list[_Step] = []
+        self._closed: collections.deque[list[_Step]] = collections.deque()
+        self._told = {"loss": "", "kNN": ""}
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave the time until now out of the rate; the device has done all that it was given."""
+        self._since = time.monotonic()
+        self._counted = len(
+            self._pending()
+        )  # of the steps not yet recorded, those that are no part of the next rate
+
+    def add(self, step: int, epoch: int, learning_rate: float, loss: jax.Array, data_seconds: float) -> None:
+        """Note a step that the device was given.
+
+        Args:
+          step: its number, from 1.
+          data_seconds: time that the host spent to get its batch and to hand it to the devices.
+        """
+        self._open.append(_Step(step, epoch, float(learning_rate), loss, data_seconds))
+
+    def close_interval(self) -> None:
+        """The steps since the last call become one record, which is written at the next call.
+
+        Raises:
+          RunFailed: a loss of the interval before is not finite.
+        """
+        if self._open:
+            self._closed.append(self._open)
+            self._open = []
+        self._write(len(self._closed) - 1)
+
+    def flush(self) -> None:
+        """Wait for the device, and write all records.
+
+        Raises:
+          RunFailed: a loss among them is not finite.
+        """
+        self.close_interval()
+        self._write(len(self._closed))
+
+    def add_validation(self, step: int, epoch: int, knn: float) -> None:
+        """Write the kNN accuracy of the held-out images after a step, as a record of its own."""
+        self._log.append({"step": step, "epoch": epoch, "validation_knn": knn})
+        self._tell(epoch, "kNN", knn, refresh=True)
+
+    def _pending(self) -> list[_Step]:
+        return [step for interval in (*self._closed, self._open) for step in interval]
+
+    def _write(self, count: int) -> None:
+        """Write the records of the first `count` closed intervals."""
+        if count < 1:
+            return
+        jax.block_until_ready(self._closed[count - 1][-1].loss)
+        rate = self._rate()
+        for _ in range(count):
+            interval = self._closed.popleft()
+            self._counted -= len(interval)
+            self._write_one(interval, rate)
+
+    def _rate(self) -> float | None:
+        """Views per second since the last call, None where no step has ended since.
+
+        Counts the steps that the device has done by now: those of the interval to be recorded, and what it did of the
+        next ones meanwhile.
+        """
+        done = sum(step.loss.is_ready() for step in self._pending())  # type: ignore[attr-defined]
+        views, now = (done - self._counted) * self._views_per_step, time.monotonic()
+        if not views:
+            return None
+        rate = views / (now - self._since)
+        self._since, self._counted = now, done
+        return rate
+
+    def _write_one(self, interval: list[_Step], rate: float | None) -> None:
+        losses = jax.device_get([step.loss for step in interval])
+        for step, loss in zip(interval, losses, strict=True):
+            if not np.isfinite(loss):
+                raise not_finite(f"The loss is {loss}, which is not", step.number, self._checkpoints)
+        last, loss = interval[-1], float(np.mean(losses, dtype=np.float64))
+        self._log.append(
+            {
+                "step": last.number,
+                "epoch": last.epoch,
+                "loss": loss,
+                "steps": len(interval),
+                "learning_rate": last.learning_rate,
+                "views_per_second": rate,
+                "data_seconds": sum(step.data_seconds for step in interval),
+            }
+        )
+        self._tell(last.epoch, "loss", loss, refresh=False)
+        self._bar.update(len(interval) * self._views_per_step)
+
+    def _tell(self, epoch: int, name: str, figure: float, *, refresh: bool) -> None:
+        """Show a figure on the bar, beside those shown before."""
+        self._told[name] = f", {name} {figure:.4f}"
+        self._bar.set_postfix_str(f"epoch {epoch + 1}{''.join(self._told.values())}", refresh=refresh)
+
+
+def not_finite(what: str, step: int, checkpoints: Checkpoints) -> RunFailed:
+    """The error for numbers that are not finite: `what` is not, at `step`."""
+    saved = checkpoints.latest_step()
+    rest = (
+        "no checkpoint was written yet"
+        if saved is None
+        else f"the last good checkpoint is that of step {saved}"
+    )
+    return RunFailed(
+        f"{what} finite at step {step}; {rest}: try a smaller train.learning_rate, more train.warmup_epochs or a "
+        "larger loss.temperature, with a new --workdir."
+    )
