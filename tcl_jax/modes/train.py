@@ -43,18 +43,19 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
         else:
             state, position = restored
             print(f"Continuing after step {int(state.step)}, in epoch {position.epoch + 1}.", flush=True)
-        state, position = train(
-            experiment.step,
-            state,
-            position,
-            split=experiment.dataset.train,
-            hyper=experiment.hyper,
-            course=experiment.course,
-            mesh=experiment.mesh,
-            log=MetricsLog(workdir.metrics, after_step=int(state.step)),
-            checkpoints=checkpoints,
-            examples=experiment.division.train,
-            validate=experiment.validate,
-        )
+        with MetricsLog(workdir.metrics, workdir.tensorboard, after_step=int(state.step)) as log:
+            state, position = train(
+                experiment.step,
+                state,
+                position,
+                split=experiment.dataset.train,
+                hyper=experiment.hyper,
+                course=experiment.course,
+                mesh=experiment.mesh,
+                log=log,
+                checkpoints=checkpoints,
+                examples=experiment.division.train,
+                validate=experiment.validate,
+            )
         best = checkpoints.best()
     evaluate_and_report(experiment, state, position, best, workdir, config_name)

@@ -16,12 +16,13 @@ _MAY_DIFFER = ("data.data_dir", "log.", "checkpoint.", "probe.")
 
 
 class Workdir:
-    """Paths of a run: config.json, metrics.jsonl, checkpoints/, results.json, results_best.json."""
+    """Paths of a run: config.json, metrics.jsonl, results.json, results_best.json, and the folders beside them."""
 
     def __init__(self, path: str):
         self.path = epath.Path(path).expanduser().resolve()
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.results = self.path / "results.json"
         self.results_best = self.path / "results_best.json"

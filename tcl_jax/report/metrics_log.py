@@ -1,30 +1,45 @@
-"""The curve of a run: one JSON object per line, each with the step after which it was taken."""
+"""The curve of a run: one JSON object per line, each with the step after which it was taken; and for TensorBoard."""
 
 import json
+from types import TracebackType
 from typing import Any
 
 from etils import epath
 
 from tcl_jax.report.files import write_whole
+from tcl_jax.report.tensorboard import EventFile
 
 
 class MetricsLog:
-    """Appends records to a file, and continues it where a checkpoint was taken.
+    """Appends records to a file and to TensorBoard's events, and continues both where a checkpoint was taken.
+
+    A context manager: leaving it closes the events. Each record is in both when `append` returns.
 
     Args:
       path: the file, metrics.jsonl; it is made if it is missing.
+      events: folder of the TensorBoard events.
       after_step: records of later steps are removed: the steps are about to be done again. 0 starts anew.
     """
 
-    def __init__(self, path: epath.Path, *, after_step: int):
+    def __init__(self, path: epath.Path, events: epath.Path, *, after_step: int):
         self._path = path
         kept = [record for record in read_metrics(path) if record["step"] <= after_step]
         write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._events = EventFile(events, after_step=after_step)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record; "step" is among its keys."""
+        self._events.append(record)
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._events.close()
 
 
 def read_metrics(path: epath.Path) -> list[dict[str, Any]]:

@@ -1,0 +1,55 @@
+"""The curve of a run for TensorBoard, without TensorFlow."""
+
+import time
+from typing import Any
+
+from etils import epath
+from tensorboardX import RecordWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+# By the names of metrics.jsonl.
+_TAGS = {
+    "loss": "train/loss",
+    "learning_rate": "train/learning_rate",
+    "views_per_second": "train/views_per_second",
+    "data_seconds": "train/data_wait",
+    "validation_knn": "validation/knn",
+}
+
+
+class EventFile:
+    """One file of TensorBoard events, beside those of earlier starts of the run.
+
+    tensorboardX's own SummaryWriter hands events to a thread, so that a killed process loses the last ones; here each
+    is in the file when `append` returns.
+
+    Args:
+      directory: where TensorBoard looks; it is made if it is missing.
+      after_step: TensorBoard hides what earlier files hold of later steps: the steps are about to be done again.
+    """
+
+    def __init__(self, directory: epath.Path, *, after_step: int):
+        directory.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files in the order of their names.
+        self._writer = RecordWriter(str(directory / f"events.out.tfevents.{time.time():017.6f}"))
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=after_step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write the figures of a record of metrics.jsonl."""
+        values = [
+            Summary.Value(tag=tag, simple_value=record[name])
+            for name, tag in _TAGS.items()
+            if record.get(name) is not None
+        ]
+        self._write(Event(step=record["step"], summary=Summary(value=values)))
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
