@@ -40,6 +40,11 @@ _CHECKPOINT = flags.DEFINE_enum(
     ["latest", "best"],
     "With --mode=evaluate: which checkpoint. best: that with the highest kNN accuracy of the held-out images.",
 )
+_PROFILE_STEPS = flags.DEFINE_integer(
+    "profile_steps",
+    0,
+    "With --mode=train: trace so many training steps, after the first, into the folder profile/ of the run.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -49,6 +54,13 @@ def main(argv: list[str]) -> None:
         raise UserError(
             f"--checkpoint={_CHECKPOINT.value} is given with --mode={_MODE.value}, which evaluates the latest: "
             "use it with --mode=evaluate."
+        )
+    if _PROFILE_STEPS.value < 0:
+        raise UserError(f"--profile_steps is {_PROFILE_STEPS.value}, expected a number of steps, 0 or more.")
+    if _MODE.value != "train" and _PROFILE_STEPS.value:
+        raise UserError(
+            f"--profile_steps={_PROFILE_STEPS.value} is given with --mode={_MODE.value}, which trains nothing: "
+            "use it with --mode=train."
         )
     logging.set_verbosity(logging.ERROR)  # the libraries' notes would cut the progress bar into pieces
     # Imported here, so that --help and a mistyped flag answer at once.
@@ -72,7 +84,7 @@ def main(argv: list[str]) -> None:
     else:
         raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
     if _MODE.value == "train":
-        train.run(config, workdir, name)
+        train.run(config, workdir, name, profile_steps=_PROFILE_STEPS.value)
     else:
         evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
 

@@ -10,10 +10,14 @@ from tcl_jax.modes.workdir import Workdir
 from tcl_jax.report import MetricsLog, format_table
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tcl_jax.train.loop import train
+from tcl_jax.train.profile import Profile
 
 
-def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
+def run(config: ConfigDict, workdir: Workdir, config_name: str, *, profile_steps: int = 0) -> None:
     """Do what is left of the run: all of it, the epochs after the last checkpoint, the evaluation, or nothing.
+
+    Args:
+      profile_steps: training steps to trace into the workdir.
 
     Raises:
       UserError: the config or the data cannot be used, or `workdir` holds a run with another config.
@@ -56,6 +60,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
                 checkpoints=checkpoints,
                 examples=experiment.division.train,
                 validate=experiment.validate,
+                profile=Profile(workdir.profile, profile_steps),
             )
         best = checkpoints.best()
     evaluate_and_report(experiment, state, position, best, workdir, config_name)

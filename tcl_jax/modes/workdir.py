@@ -23,6 +23,7 @@ class Workdir:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
+        self.profile = self.path / "profile"
         self.checkpoints = self.path / "checkpoints"
         self.results = self.path / "results.json"
         self.results_best = self.path / "results_best.json"

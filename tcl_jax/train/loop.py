@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ from tcl_jax.report import MetricsLog
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tcl_jax.train.curve import Curve, not_finite
 from tcl_jax.train.interruption import Interruption
+from tcl_jax.train.profile import Profile
 from tcl_jax.train.state import Hyper, TrainState, all_finite
 from tcl_jax.train.step import TrainStep
 
@@ -53,6 +55,7 @@ def train(
     checkpoints: Checkpoints,
     examples: np.ndarray | None = None,
     validate: Callable[[Mapping[str, Any]], float] | None = None,
+    profile: Profile | None = None,
 ) -> tuple[TrainState, Position]:
     """Train from `state` to the end of the last epoch; shows a progress bar.
 
@@ -63,6 +66,7 @@ def train(
       examples: int32, positions in the split of the images to train on; None takes all.
       validate: from the model's variables to the kNN accuracy of the held-out images, taken with every checkpoint at
         the end of an epoch; None where none are held out.
+      profile: of steps to trace; None traces none.
 
     Raises:
       Interrupted: SIGINT or SIGTERM came; the state after the last whole step is saved.
@@ -105,6 +109,7 @@ def train(
             dynamic_ncols=True,
             desc="Training",
         ) as bar,
+        profile or Profile(epath.Path(), 0) as tracing,
     ):
         curve = Curve(log, bar, views_per_step, checkpoints)
         for epoch in range(first_step // per_epoch, course.epochs):
@@ -121,6 +126,8 @@ def train(
                 if interruption.signal is not None:
                     save(epoch, number, whole_epoch=False)
                     raise Interrupted(interruption.signal, number)
+                if tracing.begin_step(number, first=compiled_at is None):
+                    curve.restart_clock()
                 asked_at = time.monotonic()
                 batch = split_batch(next(batches), mesh)
                 data_seconds = time.monotonic() - asked_at
@@ -130,6 +137,8 @@ def train(
                 if compiled_at is None:
                     jax.block_until_ready(metrics)
                     compiled_at = time.monotonic()
+                    curve.restart_clock()
+                if tracing.end_step(metrics):
                     curve.restart_clock()
                 if (number + 1 - epoch * per_epoch) % course.log_every_steps == 0:
                     curve.close_interval()

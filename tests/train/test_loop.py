@@ -123,6 +123,40 @@ def knn_of(variables):
     return float(variables["params"]["w"][0]) / 10
 
 
+class Tracing:
+    """Stands for a profile of three steps: a context manager told of every step."""
+
+    def __init__(self):
+        self.begun, self.ended, self.left = [], 0, False
+
+    def begin_step(self, number, *, first):
+        self.begun.append((number, first))
+        return number == 5
+
+    def end_step(self, metrics):
+        assert set(metrics) == {"loss"}
+        self.ended += 1
+        return number_of(self) == 7
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.left = True
+
+
+def number_of(tracing):
+    return tracing.begun[-1][0]
+
+
+def test_a_profile_is_told_of_every_step_and_left_at_the_end():
+    tracing = Tracing()
+    run(first_step=4, profile=tracing)
+    assert tracing.begun == [(4, True), (5, False), (6, False), (7, False), (8, False)]
+    assert tracing.ended == 5
+    assert tracing.left
+
+
 class Learning(Recorder):
     """Its parameter counts the steps, so that an accuracy tells which state it was taken of."""
 
