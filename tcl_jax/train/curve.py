@@ -38,9 +38,9 @@ class Curve:
     def restart_clock(self) -> None:
         """Leave the time until now out of the rate; the device has done all that it was given."""
         self._since = time.monotonic()
-        self._counted = len(
-            self._pending()
-        )  # of the steps not yet recorded, those that are no part of the next rate
+        self._rate: float | None = None
+        # Of the steps that no record holds yet, those that are no part of the next rate.
+        self._counted = len(self._pending())
 
     def add(self, step: int, epoch: int, learning_rate: float, loss: jax.Array, data_seconds: float) -> None:
         """Note a step that the device was given.
@@ -84,25 +84,24 @@ class Curve:
         if count < 1:
             return
         jax.block_until_ready(self._closed[count - 1][-1].loss)
-        rate = self._rate()
+        rate = self._measure()
         for _ in range(count):
             interval = self._closed.popleft()
             self._counted -= len(interval)
             self._write_one(interval, rate)
 
-    def _rate(self) -> float | None:
-        """Views per second since the last call, None where no step has ended since.
+    def _measure(self) -> float | None:
+        """Views per second since the last call; None where the only steps done were those before the clock began.
 
         Counts the steps that the device has done by now: those of the interval to be recorded, and what it did of the
-        next ones meanwhile.
+        next ones meanwhile. Where all were counted the last time, that rate is theirs.
         """
         done = sum(step.loss.is_ready() for step in self._pending())  # type: ignore[attr-defined]
         views, now = (done - self._counted) * self._views_per_step, time.monotonic()
-        if not views:
-            return None
-        rate = views / (now - self._since)
-        self._since, self._counted = now, done
-        return rate
+        if views:
+            self._rate = views / (now - self._since)
+            self._since, self._counted = now, done
+        return self._rate
 
     def _write_one(self, interval: list[_Step], rate: float | None) -> None:
         losses = jax.device_get([step.loss for step in interval])

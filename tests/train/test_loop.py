@@ -2,6 +2,7 @@
 
 import os
 import signal
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from tcl_jax.data import Split, epoch_order
 from tcl_jax.errors import Interrupted
-from tcl_jax.parallel import make_mesh
+from tcl_jax.parallel import make_mesh, split_batch
+from tcl_jax.train import loop
 from tcl_jax.train.checkpoint import Position
 from tcl_jax.train.loop import Course, train
 from tcl_jax.train.state import Hyper, TrainState
@@ -110,6 +112,19 @@ def test_nothing_is_left_after_the_last_epoch():
     recorder, (_, position) = run(first_step=9, position=Position(3, 5.0, 1.0))
     assert recorder.indices == recorder.saved == []
     assert position == Position(3, 5.0, 1.0)
+
+
+def test_records_tell_the_time_spent_on_batches(monkeypatch):
+    now = [0.0]
+
+    def slow_split_batch(batch, mesh):
+        now[0] += 2
+        return split_batch(batch, mesh)
+
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "split_batch", slow_split_batch)
+    recorder, _ = run()
+    assert [r["data_seconds"] for r in recorder.records] == [4, 2] * EPOCHS
 
 
 def test_images_that_are_held_out_are_in_no_batch():
