@@ -16,7 +16,7 @@ from tcl_jax.augment.views import Views
 from tcl_jax.data import Batch, Split, steps_per_epoch, train_batches
 from tcl_jax.models import ContrastiveModel, LinearClassifier
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
-from tcl_jax.train.optimizer import learning_rates, sgd
+from tcl_jax.train.optimizer import descend, learning_rates, sgd
 from tcl_jax.train.state import PROBE_STREAM, stream_key
 
 
@@ -71,8 +71,7 @@ def linear_probe(
 
         loss, gradients = jax.value_and_grad(loss_of)(state.params)
         direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = jax.tree.map(lambda p, d: p - (rate * d).astype(p.dtype), state.params, direction)
-        return _ProbeState(params, opt_state), loss
+        return _ProbeState(descend(state.params, direction, rate), opt_state), loss
 
     step = jax.jit(
         jax.shard_map(

@@ -1,5 +1,8 @@
 """Stochastic gradient descent and its learning rates."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,7 +15,7 @@ def sgd(*, momentum: float, weight_decay: float) -> optax.GradientTransformation
 
         v = momentum v + (gradient + weight_decay parameter),   update = v
 
-    The caller subtracts learning_rate * update, so that the rate can be a traced value. Weight decay applies to every
+    `descend` subtracts learning_rate * update, so that the rate can be a traced value. Weight decay applies to every
     parameter, biases and BatchNorm included, as in the papers' code.
 
     Raises:
@@ -23,6 +26,11 @@ def sgd(*, momentum: float, weight_decay: float) -> optax.GradientTransformation
     if not weight_decay >= 0:
         raise UserError(f"The weight decay is {weight_decay}, expected 0 or more.")
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(decay=momentum))
+
+
+def descend(params: Any, direction: Any, learning_rate: Any) -> Any:
+    """The parameters after a step along `direction`, of the same dtypes as before: trees of one structure."""
+    return jax.tree.map(lambda p, d: p - (learning_rate * d).astype(p.dtype), params, direction)
 
 
 def learning_rates(peak: float, *, total_steps: int, warmup_steps: int = 0) -> np.ndarray:

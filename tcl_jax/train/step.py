@@ -13,6 +13,7 @@ from tcl_jax.data import Batch
 from tcl_jax.models import ContrastiveModel
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.train.objective import Objective
+from tcl_jax.train.optimizer import descend
 from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, stream_key
 
 TrainStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
@@ -58,9 +59,7 @@ def make_train_step(
         if not sync_batch_norm:
             batch_stats = lax.pmean(batch_stats, DATA_AXIS)
         direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = jax.tree.map(
-            lambda p, d: p - (hyper.learning_rate * d).astype(p.dtype), state.params, direction
-        )
+        params = descend(state.params, direction, hyper.learning_rate)
         return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss}
 
     mapped = jax.shard_map(device_step, mesh=mesh, in_specs=(P(), P(DATA_AXIS), P()), out_specs=(P(), P()))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tcl_jax.errors import UserError
-from tcl_jax.train.optimizer import learning_rates, sgd
+from tcl_jax.train.optimizer import descend, learning_rates, sgd
 
 
 def test_sgd_follows_the_recurrence_of_torch():
@@ -19,8 +19,17 @@ def test_sgd_follows_the_recurrence_of_torch():
         velocity = 0.9 * velocity + gradient + 0.01 * parameter
         parameter = parameter - rate * velocity
         direction, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, ours)
-        ours = ours - rate * direction
+        ours = descend(ours, direction, rate)
         np.testing.assert_allclose(ours, parameter, rtol=1e-5)
+
+
+def test_a_step_keeps_the_dtype_of_each_parameter():
+    params = {"a": jnp.ones(3, jnp.bfloat16), "b": jnp.ones(2, jnp.float32)}
+    direction = {"a": jnp.ones(3, jnp.float32), "b": jnp.full(2, 2.0)}
+    after = descend(params, direction, np.float32(0.25))
+    assert (after["a"].dtype, after["b"].dtype) == (jnp.bfloat16, jnp.float32)
+    np.testing.assert_array_equal(after["a"].astype(jnp.float32), 0.75)
+    np.testing.assert_array_equal(after["b"], 0.5)
 
 
 def test_cosine_from_the_peak_to_a_thousandth():
