@@ -61,7 +61,7 @@ def evaluate_and_report(
     last_epoch = [r for r in records if r["epoch"] == records[-1]["epoch"]]
     last_losses = [r["loss"] * r["steps"] for r in last_epoch]
     views = int(state.step) * course.batch_size * course.num_views
-    steady_seconds = position.train_seconds - position.compile_seconds
+    steady_seconds = position.train_seconds - position.compile_seconds - position.validation_seconds
     results = {
         "config_name": config_name,
         "dataset": dataset.name,
@@ -75,6 +75,7 @@ def evaluate_and_report(
         "epochs": position.epoch,
         "train_seconds": position.train_seconds,
         "compile_seconds": position.compile_seconds,
+        "validation_seconds": position.validation_seconds,
         "views_per_second": views / steady_seconds if steady_seconds > 0 else None,
         "devices": devices(),
         "versions": versions(),

@@ -23,11 +23,13 @@ class Position(NamedTuple):
       epoch: epochs completed.
       train_seconds: wall time in the training loop, over all processes that worked on the run.
       compile_seconds: the part of it until the first step of each process was done.
+      validation_seconds: the part of it spent on the accuracy of the held-out images.
     """
 
     epoch: int = 0
     train_seconds: float = 0.0
     compile_seconds: float = 0.0
+    validation_seconds: float = 0.0
 
 
 class Best(NamedTuple):

@@ -78,21 +78,27 @@ def train(
     constants = replicate(hyper._replace(learning_rate=np.float32(0)), mesh)
     started = time.monotonic()
     compiled_at: float | None = None
+    validation_seconds = position.validation_seconds
 
     def save(epochs_done: int, step_number: int, *, whole_epoch: bool) -> Position:
+        nonlocal validation_seconds
         curve.flush()
         if not bool(all_finite(state)):
             raise not_finite("The parameters are not", step_number, checkpoints)
         knn = None
         if validate is not None and whole_epoch:
+            asked_at = time.monotonic()
             knn = validate(state.variables)
+            validation_seconds += time.monotonic() - asked_at
             # Before the checkpoint: a run continued from it does not come by here again.
             curve.add_validation(step_number, epochs_done - 1, knn)
         now = time.monotonic()
+        compiling = (now if compiled_at is None else compiled_at) - started
         so_far = Position(
             epoch=epochs_done,
             train_seconds=position.train_seconds + now - started,
-            compile_seconds=position.compile_seconds + (compiled_at or now) - started,
+            compile_seconds=position.compile_seconds + compiling,
+            validation_seconds=validation_seconds,
         )
         checkpoints.save(state, so_far, knn)
         curve.restart_clock()

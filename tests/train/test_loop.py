@@ -108,6 +108,18 @@ def test_time_of_earlier_processes_counts():
     assert recorder.saved[-1][2] == position.train_seconds
 
 
+def test_time_spent_on_held_out_images_is_told_apart(monkeypatch):
+    now = [0.0]
+
+    def slow(variables):
+        now[0] += 4
+        return 0.5
+
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    _, (_, position) = run(position=Position(validation_seconds=1), validate=slow)
+    assert (position.validation_seconds, position.train_seconds, position.compile_seconds) == (9, 8, 0)
+
+
 def test_nothing_is_left_after_the_last_epoch():
     recorder, (_, position) = run(first_step=9, position=Position(3, 5.0, 1.0))
     assert recorder.indices == recorder.saved == []
