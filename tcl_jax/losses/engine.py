@@ -1,30 +1,43 @@
-"""Third piece of the engine: one loss for all faces, its cotangents, and the exchange between devices."""
+"""Third piece of the engine: one loss for all faces, and its cotangents."""
 
 import functools
-from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tcl_jax.losses.gradient import Anchors, row_gradients
-from tcl_jax.losses.pairs import Rows, map_row_blocks
-from tcl_jax.losses.statistics import Coefficients, RowStatistics, anchor_losses, row_statistics
+from tcl_jax.losses.batch import (
+    Batch,
+    Split,
+    as_given,
+    as_rows,
+    fold_pairs,
+    gather,
+    make_batch,
+    sum_over_devices,
+)
+from tcl_jax.losses.gradient import Anchors, coefficient_gradients, make_anchors, tile_gradient
+from tcl_jax.losses.statistics import (
+    Coefficients,
+    RowStatistics,
+    anchor_losses,
+    denominators,
+    merge,
+    nothing,
+    tile_statistics,
+)
 
 
 class Form(NamedTuple):
     """What of a loss is fixed when it is compiled."""
 
-    axis_name: Hashable | None
-    block_size: int | None
+    split: Split
     reduction: str
 
 
 class _Residuals(NamedTuple):
-    columns: Rows
-    rows: Rows
-    weights: jax.Array
+    batch: Batch
     coefficients: Coefficients
     statistics: RowStatistics
     losses: jax.Array
@@ -42,13 +55,13 @@ def contrastive_loss(
     k1: jax.Array,
     k2: jax.Array,
 ) -> jax.Array:
-    """The loss of all three faces; arguments are checked and of one floating dtype (but the embeddings)."""
-    weights = weights.astype(_compute_dtype(embeddings))
+    """The loss of all three faces; arguments are checked, and all but the embeddings of one floating dtype."""
+    weights = weights.astype(jnp.promote_types(embeddings.dtype, jnp.float32))
     coefficients = Coefficients(*(x.astype(weights.dtype) for x in (temperature, k1, k2)))
-    if form.axis_name is not None:
+    if form.split.axis_name is not None:
         # Replicated inputs become device-varying here, outside the custom derivative. The derivative may then be this
         # device's part alone; autodiff under shard_map, or the caller's psum under pmap, adds the parts up once.
-        varying_zero = (0 * lax.axis_index(form.axis_name)).astype(weights.dtype)
+        varying_zero = (0 * lax.axis_index(form.split.axis_name)).astype(weights.dtype)
         weights, coefficients = jax.tree.map(lambda x: x + varying_zero, (weights, coefficients))
     return _loss(form, embeddings, labels, weights, coefficients)
 
@@ -63,71 +76,66 @@ def _loss(
 def _forward(
     form: Form, embeddings: jax.Array, labels: jax.Array, weights: jax.Array, coefficients: Coefficients
 ) -> tuple[jax.Array, tuple[_Residuals, jax.Array]]:
-    rows = _rows(form, embeddings, labels, weights)
-    columns = _gather(rows, form.axis_name)
-    statistics = map_row_blocks(
-        lambda block: row_statistics(block, columns, coefficients), rows, form.block_size
-    )
+    batch = make_batch(form.split, embeddings, labels, weights)
+    statistics = batch_statistics(form.split, batch, coefficients)
     losses = anchor_losses(statistics, coefficients)
 
-    counted_weights = jnp.where(statistics.num_positives > 0, weights, 0.0)
-    total_weight = _sum_over_devices(jnp.sum(counted_weights), form.axis_name)
-    total_loss = _sum_over_devices(jnp.sum(counted_weights * losses), form.axis_name)
+    counted_weights = jnp.where(statistics.num_positives > 0, batch.weights, 0.0)
+    total_weight = sum_over_devices(jnp.sum(counted_weights), form.split.axis_name)
+    total_loss = sum_over_devices(jnp.sum(counted_weights * losses), form.split.axis_name)
     mean = total_loss / jnp.where(total_weight > 0, total_weight, 1.0)
-    residuals = _Residuals(columns, rows, weights, coefficients, statistics, losses, mean, total_weight)
+    residuals = _Residuals(batch, coefficients, statistics, losses, mean, total_weight)
     empty = jnp.zeros((0,), embeddings.dtype)  # carries the dtype that the cotangent must have
-    return (mean if form.reduction == "mean" else losses), (residuals, empty)
+    return (mean if form.reduction == "mean" else as_given(losses, batch)), (residuals, empty)
 
 
 def _backward(form: Form, saved: tuple[_Residuals, jax.Array], cotangent: jax.Array):
     residuals, empty = saved
-    statistics, weights, coefficients = residuals.statistics, residuals.weights, residuals.coefficients
+    batch, coefficients, statistics = residuals.batch, residuals.coefficients, residuals.statistics
     counts = statistics.num_positives > 0
     if form.reduction == "mean":
         scale = cotangent / jnp.where(residuals.total_weight > 0, residuals.total_weight, 1.0)
-        share = jnp.where(counts, scale * weights, 0.0)
+        shares = jnp.where(counts, scale * batch.weights, 0.0)
         by_weights = jnp.where(counts, scale * (residuals.losses - residuals.mean), 0.0)
     else:
-        share = jnp.where(counts, cotangent, 0.0)
-        by_weights = jnp.zeros_like(weights)
+        shares = jnp.where(counts, as_rows(cotangent, form.split, batch), 0.0)
+        by_weights = jnp.zeros_like(batch.weights)
 
-    anchors = Anchors(
-        rows=residuals.rows,
-        log_scale=statistics.log_scale,
-        share_per_denominator=share / jnp.where(counts, statistics.scaled_denominator, 1.0),
-        share_per_positive=share / jnp.where(counts, statistics.num_positives, 1.0),
+    layout = form.split.layout(len(batch.order))
+    denominator = denominators(statistics, coefficients)
+    anchors = make_anchors(batch.rows, statistics, denominator, shares)
+    by_rows = fold_pairs(
+        form.split,
+        batch,
+        functools.partial(tile_gradient, coefficients),
+        jnp.add,
+        anchors,
+        Anchors(batch.columns, *gather(anchors[1:], form.split.axis_name)),
+        start=jnp.zeros_like(batch.rows.embeddings[: layout.row_size]),
+        transposed_columns=True,
     )
-    numbers = _gather(anchors[1:], form.axis_name)
-    columns = Anchors(residuals.columns, *numbers)
-    gradients = map_row_blocks(
-        lambda block: row_gradients(block, columns, coefficients), anchors, form.block_size
+    by_coefficients = coefficient_gradients(
+        shares, statistics, denominator, coefficients, batch.rows, by_rows
     )
-    by_coefficients = Coefficients(gradients.temperature.sum(), gradients.k1.sum(), gradients.k2.sum())
-    return gradients.embeddings.astype(empty.dtype), None, by_weights, by_coefficients
+    return (
+        as_given(by_rows, batch).astype(empty.dtype),
+        None,
+        as_given(by_weights, batch),
+        by_coefficients,
+    )
 
 
 _loss.defvjp(_forward, _backward)
 
 
-def _compute_dtype(embeddings: jax.Array) -> jnp.dtype:
-    return jnp.promote_types(embeddings.dtype, jnp.float32)
-
-
-def _rows(form: Form, embeddings: jax.Array, labels: jax.Array, weights: jax.Array) -> Rows:
-    live = weights > 0
-    count = embeddings.shape[0]
-    first = 0 if form.axis_name is None else lax.axis_index(form.axis_name) * count
-    # A row of weight 0 is as good as removed, whatever stands in it: NaN times 0 would still be NaN.
-    cleaned = jnp.where(live[:, None], embeddings.astype(_compute_dtype(embeddings)), 0.0)
-    return Rows(cleaned, labels, live, first + jnp.arange(count, dtype=jnp.int32))
-
-
-def _gather(tree: Any, axis_name: Hashable | None) -> Any:
-    """Rows of all devices in the order of the devices, on each of them."""
-    if axis_name is None:
-        return tree
-    return jax.tree.map(lambda x: lax.all_gather(x, axis_name, tiled=True), tree)
-
-
-def _sum_over_devices(x: jax.Array, axis_name: Hashable | None) -> jax.Array:
-    return x if axis_name is None else lax.psum(x, axis_name)
+def batch_statistics(split: Split, batch: Batch, coefficients: Coefficients) -> RowStatistics:
+    """Statistics of this device's rows against all columns."""
+    return fold_pairs(
+        split,
+        batch,
+        functools.partial(tile_statistics, coefficients),
+        functools.partial(merge, coefficients),
+        batch.rows,
+        batch.columns,
+        start=nothing(split.layout(len(batch.order)).row_size, batch.weights.dtype),
+    )
