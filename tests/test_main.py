@@ -30,6 +30,18 @@ MISTAKES = {
         ["--config=configs/cifar100_tcl.py", "--config.data.data_dir={tmp}/data"],
         "The data set 'cifar100' is not prepared in {tmp}/data: install TensorFlow",
     ),
+    "negative number of steps": (
+        ["--config=configs/digits_tcl.py", "--profile_steps=-1"],
+        "--profile_steps is -1, expected a number of steps, 0 or more.",
+    ),
+    "profile without training": (
+        ["--config=configs/digits_tcl.py", "--mode=evaluate", "--profile_steps=3"],
+        "--profile_steps=3 is given with --mode=evaluate, which trains nothing: use it with --mode=train.",
+    ),
+    "best checkpoint of a run that is trained": (
+        ["--config=configs/digits_tcl.py", "--checkpoint=best"],
+        "--checkpoint=best is given with --mode=train, which evaluates the latest: use it with --mode=evaluate.",
+    ),
     "batch that eight devices do not divide": (
         ["--config=configs/digits_tcl.py", "--config.train.batch_size=100"],
         "train.batch_size is 100, which the 8 devices do not divide into equal parts: use 96,",
@@ -48,3 +60,13 @@ def test_a_mistake_ends_with_one_sentence_and_code_2_and_writes_nothing(mistake,
     assert line.startswith("error: " + sentence.format(tmp=tmp_path))
     assert ended.stdout == ""
     assert not workdir.exists()
+
+
+def test_a_run_of_a_version_with_fewer_fields_is_refused_with_one_sentence(tmp_path):
+    (tmp_path / "config.json").write_text('{"name": "old", "config": {"seed": 0}, "machine": {}}')
+    ended = main("--mode=evaluate", f"--workdir={tmp_path}")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(
+        f"error: The run in {tmp_path} was made by an older version, which did not know augment"
+    )

@@ -83,6 +83,7 @@ def kept(directory):
         ([0.2, 0.9, 0.3, 0.4, 0.5], Best(10, 0.9), [10, 20, 25]),
         ([0.2, 0.3, 0.4, 0.5], Best(20, 0.5), [15, 20]),
         ([0.5, 0.7, 0.7, 0.7, 0.6, 0.6], Best(20, 0.7), [20, 25, 30]),  # of equal ones the latest
+        ([0.5, 0.7, 0.7], Best(15, 0.7), [10, 15]),
         ([0.2, 0.9, None, 0.4, None], Best(10, 0.9), [10, 20, 25]),  # saved in the middle of an epoch
         ([None, 0.9, None, None], Best(10, 0.9), [10, 15, 20]),
         ([None, None, None], None, [10, 15]),
