@@ -1,5 +1,6 @@
 """The rows of one loss as the passes over their pairs want them, and the passes themselves."""
 
+import functools
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tcl_jax.losses.pairs import Rows
+from tcl_jax.losses.statistics import Coefficients, RowStatistics, merge, nothing, tile_statistics
 from tcl_jax.losses.tiles import Kind, Layout, class_order, fold_tiles, make_layout, negative_tiles
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ def fold_pairs(
     columns: Any,
     *,
     start: T,
+    mirrored: bool = True,
     transposed_columns: bool = False,
 ) -> T:
     """Visit all pairs of this device's rows, and merge what they tell about each row.
@@ -72,6 +75,7 @@ def fold_pairs(
       tile, merge: as for `fold_tiles`.
       rows, columns: trees of arrays that begin with those of `batch`.
       start: what is known of layout.row_size rows before any pair is visited.
+      mirrored: whether the tile can tell about its columns, too, where they are the rows.
       transposed_columns: what a tile tells about its columns is the transpose of what it tells about its rows.
     """
     layout = split.layout(len(batch.order))
@@ -85,7 +89,7 @@ def fold_pairs(
         columns,
         negative=batch.negative,
         row_start=start,
-        column_start=column_start if split.axis_name is None else None,
+        column_start=column_start if mirrored and split.axis_name is None else None,
         layout=layout,
     )
     if of_columns is not None:
@@ -93,6 +97,19 @@ def fold_pairs(
             of_columns = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2), of_columns)
         of_rows = merge(of_rows, of_columns)
     return jax.tree.map(lambda x: x.reshape(layout.rows, *x.shape[2:]), of_rows)
+
+
+def batch_statistics(split: Split, batch: Batch, coefficients: Coefficients) -> RowStatistics:
+    """Statistics of this device's rows against all columns."""
+    return fold_pairs(
+        split,
+        batch,
+        functools.partial(tile_statistics, coefficients),
+        functools.partial(merge, coefficients),
+        batch.rows,
+        batch.columns,
+        start=nothing(split.layout(len(batch.order)).row_size, batch.weights.dtype),
+    )
 
 
 def as_rows(x: jax.Array, split: Split, batch: Batch) -> jax.Array:

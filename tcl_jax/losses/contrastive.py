@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Hashable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from tcl_jax.losses.batch import Split
 from tcl_jax.losses.engine import Form, contrastive_loss
+from tcl_jax.losses.statistics import Coefficients
 
 BlockSize = int | Literal["auto"] | None
 Reduction = Literal["mean", "none"]
@@ -180,6 +181,15 @@ def ntxent_loss(
 
 
 def _checked_loss(
+    embeddings: ArrayLike, labels: ArrayLike, *, reduction: Reduction, **options: Any
+) -> jax.Array:
+    split, arrays, coefficients = check_arguments(embeddings, labels, **options)
+    if reduction not in ("mean", "none"):
+        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}.')
+    return contrastive_loss(Form(split, reduction), *arrays, coefficients)
+
+
+def check_arguments(
     embeddings: ArrayLike,
     labels: ArrayLike,
     *,
@@ -189,8 +199,11 @@ def _checked_loss(
     weights: ArrayLike | None,
     axis_name: Hashable | None,
     block_size: BlockSize,
-    reduction: Reduction,
-) -> jax.Array:
+) -> tuple[Split, tuple[jax.Array, jax.Array, jax.Array], Coefficients]:
+    """The arguments of `tcl_loss` as the engine wants them: embeddings, labels and weights in the middle.
+
+    Weights and coefficients get the dtype of the computation. Raises ValueError as `tcl_loss` does.
+    """
     embeddings, labels = jnp.asarray(embeddings), jnp.asarray(labels)
     if embeddings.ndim != 2 or not jnp.issubdtype(embeddings.dtype, jnp.floating):
         raise ValueError(
@@ -205,16 +218,16 @@ def _checked_loss(
     weights = jnp.ones(count) if weights is None else jnp.asarray(weights)
     if weights.shape != (count,):
         raise ValueError(f"weights must have shape [{count}], one for each row, got {list(weights.shape)}.")
-    if reduction not in ("mean", "none"):
-        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}.')
     _check_number("temperature", temperature, above_zero=True)
     _check_number("k1", k1)
     _check_number("k2", k2)
-    form = Form(Split(axis_name, _rows_in_block(block_size)), reduction)
-    scalars = [
-        jnp.asarray(x, dtype=jnp.promote_types(embeddings.dtype, jnp.float32)) for x in (temperature, k1, k2)
-    ]
-    return contrastive_loss(form, embeddings, labels, weights, *scalars)
+    dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
+    coefficients = Coefficients(*(jnp.asarray(x, dtype=dtype) for x in (temperature, k1, k2)))
+    return (
+        Split(axis_name, _rows_in_block(block_size)),
+        (embeddings, labels, weights.astype(dtype)),
+        coefficients,
+    )
 
 
 def _rows_in_block(block_size: BlockSize) -> int | None:

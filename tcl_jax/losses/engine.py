@@ -12,6 +12,7 @@ from tcl_jax.losses.batch import (
     Split,
     as_given,
     as_rows,
+    batch_statistics,
     fold_pairs,
     gather,
     make_batch,
@@ -23,9 +24,6 @@ from tcl_jax.losses.statistics import (
     RowStatistics,
     anchor_losses,
     denominators,
-    merge,
-    nothing,
-    tile_statistics,
 )
 
 
@@ -47,17 +45,9 @@ class _Residuals(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def contrastive_loss(
-    form: Form,
-    embeddings: jax.Array,
-    labels: jax.Array,
-    weights: jax.Array,
-    temperature: jax.Array,
-    k1: jax.Array,
-    k2: jax.Array,
+    form: Form, embeddings: jax.Array, labels: jax.Array, weights: jax.Array, coefficients: Coefficients
 ) -> jax.Array:
-    """The loss of all three faces; arguments are checked, and all but the embeddings of one floating dtype."""
-    weights = weights.astype(jnp.promote_types(embeddings.dtype, jnp.float32))
-    coefficients = Coefficients(*(x.astype(weights.dtype) for x in (temperature, k1, k2)))
+    """The loss of all three faces; weights and coefficients have the dtype of the computation."""
     if form.split.axis_name is not None:
         # Replicated inputs become device-varying here, outside the custom derivative. The derivative may then be this
         # device's part alone; autodiff under shard_map, or the caller's psum under pmap, adds the parts up once.
@@ -126,16 +116,3 @@ def _backward(form: Form, saved: tuple[_Residuals, jax.Array], cotangent: jax.Ar
 
 
 _loss.defvjp(_forward, _backward)
-
-
-def batch_statistics(split: Split, batch: Batch, coefficients: Coefficients) -> RowStatistics:
-    """Statistics of this device's rows against all columns."""
-    return fold_pairs(
-        split,
-        batch,
-        functools.partial(tile_statistics, coefficients),
-        functools.partial(merge, coefficients),
-        batch.rows,
-        batch.columns,
-        start=nothing(split.layout(len(batch.order)).row_size, batch.weights.dtype),
-    )

@@ -1,0 +1,195 @@
+"""What drives a contrastive loss: which pairs its gradient comes from, and how the rows lie on the sphere."""
+
+import functools
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from tcl_jax.losses.batch import Split, batch_statistics, fold_pairs, gather, make_batch, sum_over_devices
+from tcl_jax.losses.contrastive import BlockSize, check_arguments
+from tcl_jax.losses.pairs import Rows, pair_masks, similarities
+from tcl_jax.losses.statistics import Coefficients, denominators
+from tcl_jax.losses.tiles import Kind
+
+
+class Diagnostics(NamedTuple):
+    """Figures of one global batch: float scalars, the same on every device, never NaN for finite rows.
+
+    With g_ij = dL_i / ds_ij, of the loss L_i of anchor i by its similarity to row j (see `tcl_loss`):
+
+        g_ip = (exp(s_ip / t) / t - k1 exp(-s_ip)) / D_i - 1 / (t |P(i)|)       g_in = k2 exp(s_in / t) / (t D_i)
+
+    A positive is hard if some negative of its anchor is nearer: s_ip < max_N s_in. A negative is hard if some positive
+    of its anchor is farther: s_in > min_P s_ip. Where no pair is of the kind, a figure is 0.
+
+    Attributes:
+      counted: share of the live rows that count as anchors, 0 to 1.
+      positive_similarity, negative_similarity: mean s_ij over all positive and over all negative pairs, -1 to 1.
+      hard_positive_mass, hard_negative_mass: sum of |g_ij| over the hard positives (negatives) over the sum for all
+        pairs of the anchor, 0 to 1; the mean over counted anchors by their weights.
+      alignment: mean of |z_i - z_p|^2 over all positive pairs, 0 to 4; lower is tighter.
+      uniformity: log of the mean of exp(-2 |z_i - z_j|^2) over all pairs, -8 to 0; lower is more evenly spread.
+
+    References:
+      Alignment and uniformity: Wang and Isola, Understanding Contrastive Representation Learning through Alignment and
+      Uniformity on the Hypersphere, ICML 2020, arXiv 2005.10242, Sec. 4.1, with alpha = 2 and t = 2. The gradient by
+      similarities: Animesh and Chandraker, Tuned Contrastive Learning, WACV 2025, arXiv 2305.10675, Sec. 3.
+    """
+
+    counted: jax.Array
+    positive_similarity: jax.Array
+    negative_similarity: jax.Array
+    hard_positive_mass: jax.Array
+    hard_negative_mass: jax.Array
+    alignment: jax.Array
+    uniformity: jax.Array
+
+
+def diagnostics(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    temperature: ArrayLike = 0.1,
+    k1: ArrayLike = 5000.0,
+    k2: ArrayLike = 1.0,
+    weights: ArrayLike | None = None,
+    axis_name: Hashable | None = None,
+    block_size: BlockSize = "auto",
+) -> Diagnostics:
+    """Figures that tell how a batch drives `tcl_loss`; with k1 = 0 and k2 = 1, how it drives `supcon_loss`.
+
+    Arguments and errors are those of `tcl_loss`. Costs about as much as the loss with its gradient, and no more memory.
+    No derivative passes through the figures.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tcl_jax import losses
+      >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
+      >>> figures = losses.diagnostics(z, jnp.array([0, 0, 1, 1]), temperature=0.5, k1=1.0)
+      >>> print(f"{figures.alignment:.2f} {figures.hard_negative_mass:.2f}")
+      0.40 0.16
+    """
+    split, arrays, coefficients = check_arguments(
+        embeddings,
+        labels,
+        temperature=temperature,
+        k1=k1,
+        k2=k2,
+        weights=weights,
+        axis_name=axis_name,
+        block_size=block_size,
+    )
+    return _diagnostics(split, *lax.stop_gradient((*arrays, Coefficients(*coefficients))))
+
+
+class _Anchors(NamedTuple):
+    """Rows with what tells their hard pairs and the weights of all pairs, [m] each."""
+
+    rows: Rows
+    squared_length: jax.Array
+    log_denominator: jax.Array
+    per_positive: jax.Array
+    nearest_negative: jax.Array
+    farthest_positive: jax.Array
+
+
+class _Sums(NamedTuple):
+    """Sums over the pairs of each anchor, [m] each."""
+
+    all_mass: jax.Array
+    hard_positive_mass: jax.Array
+    hard_negative_mass: jax.Array
+    negative_similarity: jax.Array
+    num_negatives: jax.Array
+    potential: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _diagnostics(
+    split: Split, embeddings: jax.Array, labels: jax.Array, weights: jax.Array, coefficients: Coefficients
+) -> Diagnostics:
+    batch = make_batch(split, embeddings, labels, weights)
+    statistics = batch_statistics(split, batch, coefficients)
+    denominator = denominators(statistics, coefficients)
+    num_positives = statistics.num_positives
+    counts = num_positives > 0
+    anchors = _Anchors(
+        batch.rows,
+        squared_length=jnp.sum(batch.rows.embeddings**2, axis=1),
+        log_denominator=denominator.log_scale + jnp.log(jnp.where(counts, denominator.scaled, 1.0)),
+        per_positive=jnp.where(counts, 1.0 / jnp.maximum(num_positives, 1.0), 0.0),
+        nearest_negative=statistics.negatives.largest,
+        farthest_positive=-statistics.repulsions.largest,
+    )
+    columns = _Anchors(batch.columns, *gather(anchors[1:], split.axis_name))
+    sums = fold_pairs(
+        split,
+        batch,
+        functools.partial(_tile_sums, coefficients),
+        lambda a, b: jax.tree.map(jnp.add, a, b),
+        anchors,
+        columns,
+        start=_Sums(*(jnp.zeros(split.layout(len(batch.order)).row_size, batch.weights.dtype),) * 6),
+        mirrored=False,
+    )
+
+    def total(x: jax.Array) -> jax.Array:
+        return sum_over_devices(jnp.sum(x, dtype=batch.weights.dtype), split.axis_name)
+
+    def ratio(x: jax.Array, y: jax.Array) -> jax.Array:
+        return x / jnp.where(y > 0, y, 1.0)
+
+    counted_weights = jnp.where(counts, batch.weights, 0.0)
+
+    def mean_mass(mass: jax.Array) -> jax.Array:
+        return ratio(total(counted_weights * ratio(mass, sums.all_mass)), total(counted_weights))
+
+    positive_pairs = total(num_positives)
+    positive_similarity = ratio(total(statistics.positive_similarity), positive_pairs)
+    mean_potential = ratio(total(sums.potential), positive_pairs + total(sums.num_negatives))
+    return Diagnostics(
+        counted=ratio(total(counts), total(batch.rows.live)),
+        positive_similarity=positive_similarity,
+        negative_similarity=ratio(total(sums.negative_similarity), total(sums.num_negatives)),
+        hard_positive_mass=mean_mass(sums.hard_positive_mass),
+        hard_negative_mass=mean_mass(sums.hard_negative_mass),
+        # Each row is as often the anchor of a positive pair as the positive.
+        alignment=2.0
+        * (ratio(total(num_positives * anchors.squared_length), positive_pairs) - positive_similarity),
+        uniformity=jnp.log(jnp.where(mean_potential > 0, mean_potential, 1.0)),
+    )
+
+
+def _tile_sums(
+    coefficients: Coefficients, anchors: _Anchors, columns: _Anchors, kind: Kind
+) -> tuple[_Sums, None]:
+    del kind  # the masks cost little beside the rest
+    temperature, k1, k2 = coefficients
+    s = similarities(anchors.rows, columns.rows)
+    positive, negative = pair_masks(anchors.rows, columns.rows)
+    log_denominator = anchors.log_denominator[:, None]
+    attraction = jnp.exp(s / temperature - log_denominator) / temperature
+    repulsion = jnp.exp(jnp.log(k1) - s - log_denominator)
+    by_positive = jnp.abs(attraction - repulsion - anchors.per_positive[:, None] / temperature)
+    by_positive = jnp.where(positive, by_positive, 0.0)
+    by_negative = jnp.where(
+        negative, jnp.exp(jnp.log(k2) + s / temperature - log_denominator) / temperature, 0.0
+    )
+    distance = anchors.squared_length[:, None] + columns.squared_length - 2.0 * s
+    sums = _Sums(
+        all_mass=jnp.sum(by_positive + by_negative, axis=1),
+        hard_positive_mass=jnp.sum(
+            jnp.where(s < anchors.nearest_negative[:, None], by_positive, 0.0), axis=1
+        ),
+        hard_negative_mass=jnp.sum(
+            jnp.where(s > anchors.farthest_positive[:, None], by_negative, 0.0), axis=1
+        ),
+        negative_similarity=jnp.sum(jnp.where(negative, s, 0.0), axis=1),
+        num_negatives=jnp.sum(negative, axis=1, dtype=s.dtype),
+        potential=jnp.sum(jnp.where(positive | negative, jnp.exp(-2.0 * distance), 0.0), axis=1),
+    )
+    return sums, None
