@@ -15,6 +15,13 @@ _TAGS = {
     "views_per_second": "train/views_per_second",
     "data_seconds": "train/data_wait",
     "validation_knn": "validation/knn",
+    "counted": "diagnostics/counted",
+    "positive_similarity": "diagnostics/positive_similarity",
+    "negative_similarity": "diagnostics/negative_similarity",
+    "hard_positive_mass": "diagnostics/hard_positive_mass",
+    "hard_negative_mass": "diagnostics/hard_negative_mass",
+    "alignment": "diagnostics/alignment",
+    "uniformity": "diagnostics/uniformity",
 }
 
 

@@ -17,7 +17,7 @@ class _Step(NamedTuple):
     number: int
     epoch: int
     learning_rate: float
-    loss: jax.Array
+    metrics: dict[str, jax.Array]
     data_seconds: float
 
 
@@ -42,14 +42,17 @@ class Curve:
         # Of the steps that no record holds yet, those that are no part of the next rate.
         self._counted = len(self._pending())
 
-    def add(self, step: int, epoch: int, learning_rate: float, loss: jax.Array, data_seconds: float) -> None:
+    def add(
+        self, step: int, epoch: int, learning_rate: float, metrics: dict[str, jax.Array], data_seconds: float
+    ) -> None:
         """Note a step that the device was given.
 
         Args:
           step: its number, from 1.
+          metrics: "loss"; and diagnostics, recorded if the last step of the interval has them.
           data_seconds: time that the host spent to get its batch and to hand it to the devices.
         """
-        self._open.append(_Step(step, epoch, float(learning_rate), loss, data_seconds))
+        self._open.append(_Step(step, epoch, float(learning_rate), metrics, data_seconds))
 
     def close_interval(self) -> None:
         """The steps since the last call become one record, which is written at the next call.
@@ -83,7 +86,7 @@ class Curve:
         """Write the records of the first `count` closed intervals."""
         if count < 1:
             return
-        jax.block_until_ready(self._closed[count - 1][-1].loss)
+        jax.block_until_ready(self._closed[count - 1][-1].metrics)
         rate = self._measure()
         for _ in range(count):
             interval = self._closed.popleft()
@@ -96,7 +99,7 @@ class Curve:
         Counts the steps that the device has done by now: those of the interval to be recorded, and what it did of the
         next ones meanwhile. Where all were counted the last time, that rate is theirs.
         """
-        done = sum(step.loss.is_ready() for step in self._pending())  # type: ignore[attr-defined]
+        done = sum(step.metrics["loss"].is_ready() for step in self._pending())  # type: ignore[attr-defined]
         views, now = (done - self._counted) * self._views_per_step, time.monotonic()
         if views:
             self._rate = views / (now - self._since)
@@ -104,13 +107,15 @@ class Curve:
         return self._rate
 
     def _write_one(self, interval: list[_Step], rate: float | None) -> None:
-        losses = jax.device_get([step.loss for step in interval])
+        losses = jax.device_get([step.metrics["loss"] for step in interval])
         for step, loss in zip(interval, losses, strict=True):
             if not np.isfinite(loss):
                 raise not_finite(f"The loss is {loss}, which is not", step.number, self._checkpoints)
         last, loss = interval[-1], float(np.mean(losses, dtype=np.float64))
+        of_last = {name: float(x) for name, x in jax.device_get(last.metrics).items()}
         self._log.append(
-            {
+            of_last
+            | {
                 "step": last.number,
                 "epoch": last.epoch,
                 "loss": loss,

@@ -137,18 +137,21 @@ def train(
                 asked_at = time.monotonic()
                 batch = split_batch(next(batches), mesh)
                 data_seconds = time.monotonic() - asked_at
-                rate = course.learning_rates[number]
-                state, metrics = step(state, batch, constants._replace(learning_rate=rate))
-                curve.add(number + 1, epoch, rate, metrics["loss"], data_seconds)
+                rate, done = course.learning_rates[number], number + 1 - epoch * per_epoch
+                # The last step of a record is asked what drives its loss.
+                closes = done % course.log_every_steps == 0 or done == per_epoch
+                hyper = constants._replace(learning_rate=rate, diagnose=np.bool_(closes))
+                state, metrics = step(state, batch, hyper)
+                told = metrics if closes else {"loss": metrics["loss"]}
+                curve.add(number + 1, epoch, rate, told, data_seconds)
                 if compiled_at is None:
                     jax.block_until_ready(metrics)
                     compiled_at = time.monotonic()
                     curve.restart_clock()
                 if tracing.end_step(metrics):
                     curve.restart_clock()
-                if (number + 1 - epoch * per_epoch) % course.log_every_steps == 0:
+                if closes:
                     curve.close_interval()
-            curve.close_interval()
 
             if (epoch + 1) % course.checkpoint_every_epochs == 0 or epoch + 1 == course.epochs:
                 saved = save(epoch + 1, (epoch + 1) * per_epoch, whole_epoch=True)

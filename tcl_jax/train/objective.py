@@ -1,6 +1,7 @@
 """What the step minimises, by name."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,18 @@ from tcl_jax.errors import UserError
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.train.state import Hyper
 
-Objective = Callable[[jax.Array, Batch, Hyper], jax.Array]
-"""(the model's output [v b, d] of this device, its batch, hyper) -> loss of the global batch, inside shard_map."""
+
+class Objective(NamedTuple):
+    """Functions of (the model's output [v b, d] of this device, its batch, hyper), inside shard_map.
+
+    Attributes:
+      loss: of the global batch.
+      diagnostics: `tcl_jax.losses.Diagnostics` of the global batch by name; none for cross-entropy.
+    """
+
+    loss: Callable[[jax.Array, Batch, Hyper], jax.Array]
+    diagnostics: Callable[[jax.Array, Batch, Hyper], dict[str, jax.Array]]
+
 
 OBJECTIVE_NAMES = ("tcl", "supcon", "ntxent", "cross_entropy")
 LABEL_KINDS = ("class", "image")
@@ -49,18 +60,28 @@ def make_objective(name: str, *, labels: str, num_views: int) -> Objective:
             "name one policy for each view, at least two where images are their own classes."
         )
 
-    def objective(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
+    def ids(batch: Batch) -> jax.Array:
         # Positions in the split tell the images of the global batch apart.
-        ids = jnp.tile(jnp.asarray(batch.indices if by_image else batch.labels), num_views)
-        if name == "cross_entropy":
-            return lax.pmean(
-                jnp.mean(optax.softmax_cross_entropy_with_integer_labels(outputs, ids)), DATA_AXIS
-            )
+        return jnp.tile(jnp.asarray(batch.indices if by_image else batch.labels), num_views)
+
+    def loss(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
         common = dict(temperature=hyper.temperature, axis_name=DATA_AXIS)
         if name == "tcl":
-            return losses.tcl_loss(outputs, ids, k1=hyper.k1, k2=hyper.k2, **common)
+            return losses.tcl_loss(outputs, ids(batch), k1=hyper.k1, k2=hyper.k2, **common)
         if name == "supcon":
-            return losses.supcon_loss(outputs, ids, **common)
-        return losses.ntxent_loss(outputs, num_views=num_views, **common)
+            return losses.supcon_loss(outputs, ids(batch), **common)
+        if name == "ntxent":
+            return losses.ntxent_loss(outputs, num_views=num_views, **common)
+        each = optax.softmax_cross_entropy_with_integer_labels(outputs, ids(batch))
+        return lax.pmean(jnp.mean(each), DATA_AXIS)
 
-    return objective
+    def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
+        if name == "cross_entropy":
+            return {}
+        k1, k2 = (hyper.k1, hyper.k2) if name == "tcl" else (0.0, 1.0)
+        figures = losses.diagnostics(
+            outputs, ids(batch), temperature=hyper.temperature, k1=k1, k2=k2, axis_name=DATA_AXIS
+        )
+        return figures._asdict()
+
+    return Objective(loss, diagnostics)

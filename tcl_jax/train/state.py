@@ -36,6 +36,7 @@ class Hyper(NamedTuple):
     Attributes:
       learning_rate, temperature, k1, k2: float scalars.
       seed: uint32 scalar, from which all randomness of training is derived.
+      diagnose: bool scalar, whether the step also finds the diagnostics of its loss; it changes no other figure.
     """
 
     learning_rate: Any
@@ -43,6 +44,7 @@ class Hyper(NamedTuple):
     k1: Any
     k2: Any
     seed: Any
+    diagnose: Any = False
 
 
 # Randomness for one purpose never follows from that for another: each purpose folds its own number into the seed.

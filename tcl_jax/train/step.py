@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.sharding import Mesh
@@ -32,7 +33,8 @@ def make_train_step(
     """The function (state, batch, hyper) -> (state, metrics).
 
     State, hyper and metrics are replicated over the mesh, the batch is split along its first axis. The old state is
-    donated: its memory becomes the new one's. Metrics: "loss", a scalar, of the parameters before the update.
+    donated: its memory becomes the new one's. Metrics, scalars, of the parameters before the update: "loss", and the
+    objective's diagnostics by their names, which are 0 unless hyper.diagnose.
 
     Args:
       model: with BatchNorm over `DATA_AXIS` if and only if `sync_batch_norm`.
@@ -52,15 +54,24 @@ def make_train_step(
         def loss_of(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
             outputs, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            return objective(outputs, batch, hyper), updated["batch_stats"]
+            return objective.loss(outputs, batch, hyper), (updated["batch_stats"], outputs)
 
         # Parameters are the same on every device, so that autodiff under shard_map sums their gradient over devices.
-        (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (batch_stats, outputs)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if not sync_batch_norm:
             batch_stats = lax.pmean(batch_stats, DATA_AXIS)
         direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = descend(state.params, direction, hyper.learning_rate)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss}
+        metrics = {"loss": loss, **figures(outputs, batch, hyper)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    def figures(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
+        def diagnose() -> dict[str, jax.Array]:
+            return objective.diagnostics(outputs, batch, hyper)
+
+        # Every device takes the same branch, so that the exchange within is safe.
+        shapes = jax.eval_shape(diagnose)
+        return lax.cond(hyper.diagnose, diagnose, lambda: jax.tree.map(jnp.zeros_like, shapes))
 
     mapped = jax.shard_map(device_step, mesh=mesh, in_specs=(P(), P(DATA_AXIS), P()), out_specs=(P(), P()))
     return jax.jit(mapped, donate_argnums=0)

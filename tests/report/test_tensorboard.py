@@ -6,6 +6,7 @@ import sys
 import pytest
 from etils import epath
 
+from tcl_jax.losses import Diagnostics
 from tcl_jax.report import MetricsLog
 from tcl_jax.report.metrics_log import read_metrics
 from tests.report.events import shown
@@ -40,6 +41,13 @@ def test_every_figure_has_its_tag(paths):
         "train/data_wait": [(10, 0.25), (20, 0.25)],
         "validation/knn": [(10, 0.75)],
     }
+
+
+def test_every_diagnostic_of_a_loss_has_its_tag(paths):
+    figures = {name: number / 8 for number, name in enumerate(Diagnostics._fields)}
+    with MetricsLog(*paths, after_step=0) as log:
+        log.append({"step": 10} | figures)
+    assert shown(paths[1]) == {f"diagnostics/{name}": [(10, value)] for name, value in figures.items()}
 
 
 def test_a_continued_run_shows_every_step_once(paths):

@@ -45,7 +45,7 @@ class Bench:
 
     def step(self, at, data_seconds=0.0, **loss):
         self.now, self.steps = at, self.steps + 1
-        self.curve.add(self.steps, 0, 0.1, Loss(self, **loss), data_seconds)
+        self.curve.add(self.steps, 0, 0.1, {"loss": Loss(self, **loss)}, data_seconds)
 
     def rates(self):
         return [record["views_per_second"] for record in self.records]

@@ -34,7 +34,10 @@ class Recorder:
         self.indices.append(np.asarray(batch.indices))
         assert float(hyper.k1) == 7
         done = state._replace(step=state.step + 1)
-        return done, {"loss": jnp.float32(done.step) ** 2}
+        return done, {
+            "loss": jnp.float32(done.step) ** 2,
+            "alignment": done.step * jnp.float32(hyper.diagnose),
+        }
 
     def append(self, record):
         (self.told if "validation_knn" in record else self.records).append(record)
@@ -90,6 +93,11 @@ def test_records_hold_the_mean_of_their_steps():
     assert [r["learning_rate"] for r in recorder.records] == [
         float(RATES[r["step"] - 1]) for r in recorder.records
     ]
+
+
+def test_records_hold_the_diagnostics_of_their_last_step():
+    recorder, _ = run()
+    assert [r["alignment"] for r in recorder.records] == [r["step"] for r in recorder.records]
 
 
 @pytest.mark.parametrize(("every_epochs", "saved"), [(1, [1, 2, 3]), (2, [2, 3]), (5, [3])])
@@ -161,7 +169,7 @@ class Tracing:
         return number == 5
 
     def end_step(self, metrics):
-        assert set(metrics) == {"loss"}
+        assert "loss" in metrics
         self.ended += 1
         return number_of(self) == 7
 
@@ -190,6 +198,23 @@ class Learning(Recorder):
     def step(self, state, batch, hyper):
         state, metrics = super().step(state, batch, hyper)
         return state._replace(params={"w": state.params["w"] + 1}), metrics
+
+
+def test_a_record_that_a_signal_cuts_short_has_no_diagnostics():
+    class Signalled(Recorder):
+        def step(self, *arguments):
+            if len(self.rates) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().step(*arguments)
+
+    recorder = Signalled()
+    with pytest.raises(Interrupted, match="after step 4, which is saved"):
+        run(recorder=recorder)
+    assert [(r["step"], r["steps"], "alignment" in r) for r in recorder.records] == [
+        (2, 2, True),
+        (3, 1, True),
+        (4, 1, False),
+    ]
 
 
 def test_the_accuracy_of_held_out_images_is_on_record_before_the_checkpoint_is_made():

@@ -27,7 +27,7 @@ def value(name, labels, views, devices):
     objective = make_objective(name, labels=labels, num_views=len(views))
 
     def local(views, batch):
-        return objective(views.reshape(-1, views.shape[-1]), batch, HYPER)
+        return objective.loss(views.reshape(-1, views.shape[-1]), batch, HYPER)
 
     in_specs = (P(None, DATA_AXIS), P(DATA_AXIS))
     mapped = jax.shard_map(local, mesh=make_mesh(devices), in_specs=in_specs, out_specs=P())
@@ -80,3 +80,29 @@ def test_cross_entropy_is_the_mean_over_all_views(devices):
 def test_what_cannot_be_is_named(name, labels, num_views, message):
     with pytest.raises(UserError, match=message):
         make_objective(name, labels=labels, num_views=num_views)
+
+
+@pytest.mark.parametrize(
+    ("name", "k1", "k2"), [("tcl", 30.0, 1.5), ("supcon", 0.0, 1.0), ("ntxent", 0.0, 1.0)]
+)
+def test_diagnostics_are_those_of_the_loss_that_is_trained(name, k1, k2):
+    views = unit_views(2)
+    objective = make_objective(name, labels="class", num_views=2)
+    ids = np.tile(np.arange(IMAGES) if name == "ntxent" else BATCH.labels, 2)
+
+    def local(views, batch):
+        return objective.diagnostics(views.reshape(-1, 5), batch, HYPER)
+
+    mapped = jax.shard_map(
+        local, mesh=make_mesh(8), in_specs=(P(None, DATA_AXIS), P(DATA_AXIS)), out_specs=P()
+    )
+    expected = losses.diagnostics(views.reshape(-1, 5), ids, temperature=0.2, k1=k1, k2=k2)._asdict()
+    found = jax.jit(mapped)(views, BATCH)
+    assert {k: float(x) for k, x in found.items()} == pytest.approx(
+        {k: float(x) for k, x in expected.items()}, rel=1e-4, abs=1e-6
+    )
+
+
+def test_cross_entropy_has_no_diagnostics():
+    objective = make_objective("cross_entropy", labels="class", num_views=1)
+    assert objective.diagnostics(np.zeros((IMAGES, 3)), BATCH, HYPER) == {}

@@ -23,7 +23,7 @@ from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, create_state, p
 from tcl_jax.train.step import make_train_step
 
 IMAGES, STEPS_PER_EPOCH = 32, 2
-HYPER = Hyper(*(np.float32(x) for x in (0.05, 0.2, 50.0, 1.5)), seed=np.uint32(7))
+HYPER = Hyper(*(np.float32(x) for x in (0.05, 0.2, 50.0, 1.5)), seed=np.uint32(7), diagnose=np.True_)
 
 
 class SmallEncoder(nn.Module):
