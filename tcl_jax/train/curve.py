@@ -112,10 +112,9 @@ class Curve:
             if not np.isfinite(loss):
                 raise not_finite(f"The loss is {loss}, which is not", step.number, self._checkpoints)
         last, loss = interval[-1], float(np.mean(losses, dtype=np.float64))
-        of_last = {name: float(x) for name, x in jax.device_get(last.metrics).items()}
+        diagnostics = {name: float(x) for name, x in jax.device_get(last.metrics).items() if name != "loss"}
         self._log.append(
-            of_last
-            | {
+            {
                 "step": last.number,
                 "epoch": last.epoch,
                 "loss": loss,
@@ -123,6 +122,7 @@ class Curve:
                 "learning_rate": last.learning_rate,
                 "views_per_second": rate,
                 "data_seconds": sum(step.data_seconds for step in interval),
+                **diagnostics,
             }
         )
         self._tell(last.epoch, "loss", loss, refresh=False)
