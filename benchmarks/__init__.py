@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a table of ours, its peers and the limit, measured in one run."""

@@ -1,0 +1,204 @@
+"""What a run of the benchmark leaves to read: JSON, Markdown and a picture."""
+
+import importlib.util
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+Record = dict[str, Any]
+
+# Implementation by colour (Okabe and Ito's, which colour-blind readers tell apart), loss by the kind of line.
+_STYLES = {
+    "products": dict(color="#000000", linestyle=":", marker=""),
+    "tcl": dict(color="#0072B2", linestyle="-", marker="o"),
+    "tcl_dense": dict(color="#009E73", linestyle="-", marker="s"),
+    "tcl_torch": dict(color="#D55E00", linestyle="-", marker="^"),
+    "supcon": dict(color="#0072B2", linestyle="--", marker="o"),
+    "supcon_pml": dict(color="#E69F00", linestyle="--", marker="v"),
+    "ntxent": dict(color="#0072B2", linestyle="-.", marker="o"),
+    "ntxent_optax": dict(color="#CC79A7", linestyle="-.", marker="D"),
+}
+
+
+def write(record: Record, folder: pathlib.Path, prefix: str) -> None:
+    """All files of a run, over those of an earlier one; the picture where matplotlib is installed."""
+    (folder / f"{prefix}.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / f"{prefix}.md").write_text(markdown(record) + "\n")
+    if importlib.util.find_spec("matplotlib"):
+        draw(record, folder / f"{prefix}.png")
+
+
+def markdown(record: Record) -> str:
+    """Tables of time, ratio and memory, what stands behind a dash, and what the figures say."""
+    reasons: list[str] = []
+    tables = [
+        ("Time, forward and backward", lambda f, _: _seconds(f["seconds"])),
+        ("Ratio to the bare products of the same run", lambda f, bare: _ratio(f["seconds"], bare)),
+        ("Peak memory beyond the inputs", lambda f, _: _bytes(f["bytes"])),
+    ]
+    parts = [_heading(record)]
+    parts += [f"{title}:\n\n{_table(record, cell, reasons)}" for title, cell in tables]
+    parts.append("\n".join(f"[{i}] {reason}  " for i, reason in enumerate(reasons, 1)))
+    parts.append("\n".join(f"- {line}" for line in conclusions(record)))
+    return "\n\n".join(part for part in parts if part)
+
+
+def conclusions(record: Record) -> list[str]:
+    """The three comparisons that the losses are judged by."""
+
+    def seconds(size: str, name: str) -> float | None:
+        return record["sizes"].get(size, {}).get(name, {}).get("seconds")
+
+    lines = []
+    ours, bare, official = (seconds("8192", name) for name in ("tcl", "products", "tcl_torch"))
+    if ours and bare:
+        lines.append(_verdict("n = 8,192: TCL takes {:.2f} x the bare products", ours / bare, "at most", 2.0))
+    if ours and official:
+        text = "n = 8,192: TCL is {:.1f} x as fast as the official form in PyTorch"
+        lines.append(_verdict(text, official / ours, "at least", 7.0))
+    against_dense = {
+        int(size): seconds(size, "tcl") / seconds(size, "tcl_dense")
+        for size in record["sizes"]
+        if int(size) >= 2048 and seconds(size, "tcl") and seconds(size, "tcl_dense")
+    }
+    if against_dense:
+        worst = max(against_dense, key=against_dense.__getitem__)
+        text = f"From n = 2,048 up, TCL takes {{:.2f}} x its dense form at worst (n = {worst:,})"
+        lines.append(_verdict(text, against_dense[worst], "at most", 1.1))
+    return lines
+
+
+def draw(record: Record, file: pathlib.Path) -> None:
+    """Time and memory against n, both on logarithmic axes; the lines carry their names."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(15, 6.2), dpi=120, layout="constrained")
+    for axes, field, scale, title in (
+        (panels[0], "seconds", 1.0, "Seconds, forward and backward"),
+        (panels[1], "bytes", 1e-6, "Peak memory beyond the inputs, MB"),
+    ):
+        ends = {}
+        for name, style in _STYLES.items():
+            points = [
+                (int(size), figures[name][field] * scale)
+                for size, figures in record["sizes"].items()
+                if figures[name].get(field)
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), **style, markersize=5, linewidth=1.8)
+                ends[name] = points[-1]
+        sizes = [int(size) for size in record["sizes"]]
+        axes.set(xscale="log", yscale="log", xlabel="n, rows in the batch")
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+        axes.minorticks_off()
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        _label_ends(axes, ends, record["titles"])
+    device = record["machine"]["device"]
+    figure.suptitle(
+        f"Contrastive losses on {device}, {record['width']} columns, {record['dtype']}; lines end where a method "
+        "no longer fits or takes too long",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
+    try:
+        figure.savefig(file)
+    finally:
+        plt.close(figure)
+
+
+def _label_ends(axes: Any, ends: dict[str, tuple[int, float]], titles: dict[str, str]) -> None:
+    """Names in a column at the right, in the order of the lines' ends, each joined to its line."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    places = {name: to_axes.transform(end) for name, end in ends.items()}
+    least, names = 0.055, sorted(places, key=lambda name: places[name][1])
+    heights: dict[str, float] = {}
+    floor = 0.0
+    for name in names:
+        heights[name] = max(places[name][1], floor)
+        floor = heights[name] + least
+    over = max(0.0, floor - least - 1.0)
+    ceiling = 1.0
+    for name in reversed(names):  # those pushed above the top go down again
+        heights[name] = min(heights[name], ceiling) if over else heights[name]
+        ceiling = heights[name] - least
+    for name in names:
+        color = _STYLES[name]["color"]
+        axes.annotate(
+            titles[name],
+            xy=ends[name],
+            xytext=(1.05, heights[name]),
+            textcoords="axes fraction",
+            color=color,
+            va="center",
+            fontsize=10,
+            arrowprops=dict(arrowstyle="-", color=color, linewidth=0.6, alpha=0.6, relpos=(0, 0.5)),
+            annotation_clip=False,
+        )
+
+
+def _heading(record: Record) -> str:
+    machine = record["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    measured = "the framework's allocator" if machine["platform"] == "gpu" else "growth of the resident set"
+    rounds = [
+        len(figures["products"]["all_seconds"])
+        for figures in record["sizes"].values()
+        if "all_seconds" in figures["products"]
+    ]
+    count = " to ".join(str(x) for x in sorted({min(rounds), max(rounds)})) if rounds else "no"
+    return (
+        "# Losses with their gradients\n\n"
+        f"    {record['command']}\n\n"
+        f"{record['date']}; {machine['device']} ({machine['processor']}), {machine['cores']} cores (all used by both "
+        f"frameworks), {machine['memory_gb']} GB; load {record['load_before']} before and {record['load_after']} after "
+        f"(1-minute averages, this benchmark included). {versions}.\n\n"
+        f"Best of {count} rounds in which the methods take turns. {record['width']} columns, {record['dtype']} "
+        f"inputs, all computed in float32; {record['classes']} random classes. The official form is TCL written for "
+        "this benchmark in PyTorch, with full n x n arrays in the style of SupContrast; PyTorch runs eagerly. The bare "
+        "products are the 6 n^2 d operations of a loss and its gradient without symmetry, in blocks of 512 rows, and "
+        "nothing else: tcl_jax visits each pair once for both directions and needs 4 n^2 d. Memory: for JAX on a CPU "
+        f"temporaries and output as compiled, otherwise measured in a process of its own ({measured})."
+    )
+
+
+def _table(record: Record, cell: Callable[[Any, Any], str], reasons: list[str]) -> str:
+    sizes = record["sizes"]
+    rows = [["n", *(f"{int(size):,}" for size in sizes)], ["---", *("---:" for _ in sizes)]]
+    for name, title in record["titles"].items():
+        row = [title]
+        for figures in sizes.values():
+            left_out = figures[name].get("left_out")
+            if left_out:
+                if left_out not in reasons:
+                    reasons.append(left_out)
+                row.append(f"- [{reasons.index(left_out) + 1}]")
+            else:
+                row.append(cell(figures[name], figures["products"].get("seconds")))
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _verdict(text: str, value: float, bound: str, wanted: float) -> str:
+    met = value <= wanted if bound == "at most" else value >= wanted
+    return f"{text.format(value)}; wanted {bound} {wanted:g}: {'met' if met else 'MISSED'}."
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def _ratio(value: float, bare: float | None) -> str:
+    return f"{value / bare:.2f}" if bare else "-"
+
+
+def _bytes(value: int | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value / 1e6:,.0f} MB" if value < 1e9 else f"{value / 1e9:.2f} GB"

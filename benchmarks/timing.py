@@ -1,0 +1,46 @@
+"""Times of several methods, taken in turns, so that a disturbance of the machine meets all of them."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+# After a parallel region the threads of PyTorch stay awake for a moment, in the way of whoever comes next.
+PAUSE_SECONDS = 0.05
+
+
+def interleave(
+    runs: dict[str, Callable[[], Any]], seconds: float, at_least: int, at_most: int = 30
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Rounds of one run of each method, as many as fit into `seconds`.
+
+    A first run that warms something up is no case of its own: the best of the rounds counts.
+
+    Returns:
+      The seconds of each run; and of methods that failed, which are not run again, the reason.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    failed: dict[str, str] = {}
+    started = time.perf_counter()
+    for rounds in range(at_most):
+        elapsed = time.perf_counter() - started
+        if rounds >= at_least and elapsed * (rounds + 1) / rounds > seconds:
+            break
+        names = (
+            list(runs) if rounds % 2 == 0 else list(reversed(runs))
+        )  # nobody always follows the same neighbour
+        for name in names:
+            if name in failed:
+                continue
+            time.sleep(PAUSE_SECONDS)
+            before = time.perf_counter()
+            try:
+                runs[name]()
+            except (
+                MemoryError,
+                RuntimeError,
+            ) as error:  # both frameworks report a full device as a RuntimeError
+                failed[name] = f"failed: {(str(error).splitlines() or [type(error).__name__])[0][:80]}"
+                del times[name]
+            else:
+                times[name].append(time.perf_counter() - before)
+    return times, failed
