@@ -1,0 +1,157 @@
+"""Every Python block of the pages runs, each with names of its own, and does what the text around it says."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from tcl_jax import losses
+from tests.losses import reference
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = ("README.md", "docs/losses.md")
+
+
+class Block(NamedTuple):
+    """A fenced block: its page, the heading above it with its number there, its first line, its text."""
+
+    page: str
+    heading: str
+    line: int
+    source: str
+
+
+def python_blocks(page):
+    blocks, heading, number, opened = [], "", 0, None
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    for line, text in enumerate(lines, start=1):
+        if opened is None and text.startswith("#"):
+            heading, number = text.lstrip("# "), 0
+        elif opened is None and text.startswith("```"):
+            opened, language = line, text.removeprefix("```").strip()
+        elif text.startswith("```"):
+            if language == "python":
+                number += 1
+                source = "\n".join(lines[opened : line - 1])
+                blocks.append(Block(page, f"{heading} ({number})", opened + 1, source))
+            opened = None
+    assert opened is None, f"{page}:{opened} opens a block that is never closed"
+    return blocks
+
+
+BLOCKS = [block for page in PAGES for block in python_blocks(page)]
+
+
+def run(block, given):
+    """The names that the block leaves, starting from those given. Errors name the line of the page."""
+    names = {"__name__": "snippet"} | given
+    exec(compile("\n" * (block.line - 1) + block.source, ROOT / block.page, "exec"), names)
+    return names
+
+
+# What the fragments in README expect to be there.
+ROWS, LABELS, WEIGHTS, COEFFICIENTS = reference.random_case(0, n=32)
+INPUTS = np.random.default_rng(1).normal(size=(32, 7)).astype("float32")
+KERNEL = np.random.default_rng(2).normal(size=(7, 5)).astype("float32")
+
+
+def encode(params, images):
+    z = jnp.tanh(images @ params)
+    return z / jnp.linalg.norm(z, axis=1, keepdims=True)
+
+
+GIVEN = {
+    ("README.md", "The losses in your own code (1)"): dict(embeddings=jnp.asarray(ROWS), labels=LABELS),
+    ("README.md", "The losses in your own code (2)"): dict(jax=jax, losses=losses, encode=encode),
+}
+
+
+def check_readme_losses(names):
+    image_ids = np.tile(np.arange(16), 2)
+    expected = reference.mean_loss(ROWS, image_ids, np.ones(32), temperature=0.5, k1=0.0, k2=1.0)
+    assert float(names["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def check_readme_step(names):
+    """Nothing has to be added to the gradient, as the text after it says."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    step = jax.shard_map(names["step"], mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=(P(), P()))
+    loss, gradient = jax.jit(step)(KERNEL, INPUTS, LABELS)
+    whole = jax.value_and_grad(lambda params: losses.tcl_loss(encode(params, INPUTS), LABELS))(KERNEL)
+    assert float(loss) == pytest.approx(float(whole[0]), rel=1e-6)
+    assert reference.relative_error(gradient, whole[1]) < 1e-5
+
+
+def check_derivation(names):
+    assert float(names["loss"]) == pytest.approx(names["value"], rel=1e-6)
+    assert len(names["derivatives"]) == len(names["expected"]) == 4
+    for ours, by_hand in zip(names["derivatives"], names["expected"], strict=True):
+        assert reference.relative_error(ours, by_hand) < 1e-5
+
+
+def check_psum_and_pmean(names):
+    assert names["devices"] == 8
+    assert float(names["right"]) == pytest.approx(1.0, rel=1e-5)
+    assert float(names["wrong"]) == pytest.approx(1 / 8, rel=1e-5)
+
+
+def check_falling(names):
+    seen = names["losses_seen"]
+    assert len(seen) == 20
+    assert all(np.isfinite(seen))
+    assert seen[-1] < seen[0] - 0.2
+
+
+def check_same_as_plain_jax(names):
+    check_falling(names)
+    (plain,) = (block for block in BLOCKS if block.heading == "Plain JAX (1)")
+    np.testing.assert_allclose(names["losses_seen"], run(plain, {})["losses_seen"], rtol=1e-5)
+
+
+def check_sweeps(names):
+    check_falling(names)
+    z, labels = np.asarray(names["z"], np.float64), np.asarray(names["labels"])
+    expected = [
+        reference.mean_loss(z, labels, np.ones(64), temperature=t, k1=k1, k2=1.0)
+        for t, k1 in [(0.05, 0.0), (0.1, 100.0), (0.2, 5000.0)]
+    ]
+    np.testing.assert_allclose(names["at_once"], expected, rtol=1e-5)
+    np.testing.assert_allclose(names["one_by_one"], expected, rtol=1e-5)
+    assert not np.isclose(names["log_temperature"], np.log(0.5), atol=0.1)
+
+
+def check_order_of_views(names):
+    assert float(names["right"]) == pytest.approx(float(names["by_labels"]), rel=1e-6)
+    assert names["wrong"] > names["right"] + 1
+
+
+CHECKS = {
+    ("README.md", "The losses in your own code (1)"): check_readme_losses,
+    ("README.md", "The losses in your own code (2)"): check_readme_step,
+    ("docs/losses.md", "2. Gradient (1)"): check_derivation,
+    ("docs/losses.md", "5. Many devices (1)"): check_psum_and_pmean,
+    ("docs/losses.md", "Plain JAX (1)"): check_falling,
+    ("docs/losses.md", "Flax NNX (1)"): check_falling,
+    ("docs/losses.md", "Equinox (1)"): check_falling,
+    ("docs/losses.md", "Many devices, by shard_map (1)"): check_same_as_plain_jax,
+    ("docs/losses.md", "7. Sweeps and learned coefficients (1)"): check_sweeps,
+    ("docs/losses.md", "9. Common mistakes (1)"): check_order_of_views,
+}
+NEEDS = {"Flax NNX (1)": ("flax", "optax"), "Equinox (1)": ("equinox", "optax")}
+
+
+def test_every_block_has_its_check():
+    assert sorted((block.page, block.heading) for block in BLOCKS) == sorted(CHECKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.heading}")
+def test_block(block):
+    for package in NEEDS.get(block.heading, ()):
+        pytest.importorskip(package)
+    names = run(block, GIVEN.get((block.page, block.heading), {}))
+    CHECKS[block.page, block.heading](names)
