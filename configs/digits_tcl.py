@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.augment.crop_padding = 1
     config.augment.flip = False  # a mirrored 2 is no 2
     config.model.width = 8
-    config.train.epochs = 35
+    config.train.epochs = 40
     # With k1 = 5000 all projections first fall together and then part by class. A higher rate drives them so close
     # that a run this short does not see them part.
     config.train.learning_rate = 0.03

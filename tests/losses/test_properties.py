@@ -62,17 +62,21 @@ def test_value_and_all_gradients_against_the_definition(seed):
         assert float(derivative) == pytest.approx(float(expected[2][name]), rel=1e-10), name
 
 
+@pytest.mark.parametrize("block_size", ["auto", 4])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_gradients_against_numeric_differentiation(reduction):
+def test_gradients_against_numeric_differentiation(reduction, block_size):
     z, labels, weights, coefficients = reference.random_case(11, n=10)
     coefficients["k1"] = 30.0
+    weights = np.maximum(weights, 0.1)  # at 0 a row comes into being: no derivative there
 
-    def loss(z, coefficients):
-        values = losses.tcl_loss(z, labels, weights=weights, reduction=reduction, **coefficients)
+    def loss(z, weights, coefficients):
+        values = losses.tcl_loss(
+            z, labels, weights=weights, reduction=reduction, block_size=block_size, **coefficients
+        )
         return jnp.sum(jnp.cos(jnp.arange(values.size)) * values)  # another cotangent for each row
 
     with jax.enable_x64(True):
-        arguments = jax.tree.map(jnp.asarray, (z, coefficients))
+        arguments = jax.tree.map(jnp.asarray, (z, weights, coefficients))
         check_grads(loss, arguments, order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
 
 
