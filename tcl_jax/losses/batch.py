@@ -135,5 +135,20 @@ def sum_over_devices(x: jax.Array, axis_name: Hashable | None) -> jax.Array:
     return x if axis_name is None else lax.psum(x, axis_name)
 
 
+def varying_alike(inputs: T, axis_name: Hashable | None) -> T:
+    """The same arrays, each varying over every mesh axis of shard_map that one of them, or axis_name, varies over."""
+
+    def zero(x: jax.Array) -> jax.Array:
+        first = x.reshape(-1)[0]
+        return ((first == first) & False).astype(
+            jnp.int32
+        )  # also where x holds NaN; XLA leaves nothing of it
+
+    of_all = sum((zero(x) for x in jax.tree.leaves(inputs)), start=jnp.int32(0))
+    if axis_name is not None:
+        of_all += zero(lax.axis_index(axis_name))
+    return jax.tree.map(lambda x: x + of_all.astype(x.dtype), inputs)
+
+
 def _arrange(x: jax.Array, order: jax.Array, layout: Layout) -> jax.Array:
     return jnp.pad(x[order], [(0, layout.rows - len(order))] + [(0, 0)] * (x.ndim - 1))

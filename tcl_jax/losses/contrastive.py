@@ -16,6 +16,9 @@ from tcl_jax.losses.statistics import Coefficients
 BlockSize = int | Literal["auto"] | None
 Reduction = Literal["mean", "none"]
 
+# By the dtype of the rows.
+_COMPUTED_IN = {"bfloat16": "float32", "float16": "float32", "float32": "float32", "float64": "float64"}
+
 
 def tcl_loss(
     embeddings: ArrayLike,
@@ -50,7 +53,8 @@ def tcl_loss(
         not above 0; a value above 0 scales the row's share of the mean and changes nothing else.
       axis_name: mapped axis (of `jax.shard_map` or `jax.pmap`) over which the batch is split, each device holding the
         same number of rows. Rows are gathered, so that every anchor meets all rows of the global batch. None: the
-        batch is whole (also under plain `jax.jit` over a sharded array).
+        batch is whole. (So it is under plain `jax.jit` over an array sharded on mesh axes of type Auto; but there every
+        device does all the work.)
       block_size: the n x n pairs are visited in tiles of block_size x block_size, and nothing of size n x n is stored.
         "auto": 512 on CPUs, 4,096 on other devices. None: all pairs at once, the dense form.
       reduction: "mean", the weighted mean over all anchors of the global batch that count, the same on every device
@@ -58,12 +62,13 @@ def tcl_loss(
 
     Returns:
       Scalar or [n], in float32 (float64 for float64 rows). Exact derivatives by embeddings, weights, temperature, k1
-      and k2, in reverse mode. Under `jax.shard_map` `jax.grad` is complete by itself. Under `jax.pmap`, and under
-      `shard_map(check_vma=False)`, each device's gradient of shared parameters is its part of a sum: add the parts with
-      `jax.lax.psum`, not `pmean`.
+      and k2, in reverse mode, once. Under `jax.shard_map` `jax.grad` is complete by itself. Under `jax.pmap`, and under
+      `shard_map(check_vma=False)`, take it inside the mapped function, where each device's gradient of shared
+      parameters is its part of a sum: add the parts with `jax.lax.psum`, not `pmean`. Taken of the mapped function from
+      outside it would be wrong there.
 
     Raises:
-      ValueError: a shape, dtype, option or (where known before compilation) value is not of the form above.
+      ValueError: a shape, dtype, option or plain number (a traced value cannot be checked) is not of the form above.
 
     Example:
       >>> import jax.numpy as jnp
@@ -205,11 +210,15 @@ def check_arguments(
     Weights and coefficients get the dtype of the computation. Raises ValueError as `tcl_loss` does.
     """
     embeddings, labels = jnp.asarray(embeddings), jnp.asarray(labels)
-    if embeddings.ndim != 2 or not jnp.issubdtype(embeddings.dtype, jnp.floating):
+    dtype = _COMPUTED_IN.get(str(embeddings.dtype))
+    if embeddings.ndim != 2 or dtype is None:
         raise ValueError(
-            f"embeddings must be floating [n, d], got {embeddings.dtype} {list(embeddings.shape)}."
+            f"embeddings must be floating [n, d], of 16, 32 or 64 bits, got {embeddings.dtype} "
+            f"{list(embeddings.shape)}."
         )
     count = embeddings.shape[0]
+    if count == 0:
+        raise ValueError("embeddings has no rows: give at least one, and weight 0 to those that are padding.")
     if labels.shape != (count,) or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"labels must be integer [{count}], one for each row of embeddings, "
@@ -221,7 +230,6 @@ def check_arguments(
     _check_number("temperature", temperature, above_zero=True)
     _check_number("k1", k1)
     _check_number("k2", k2)
-    dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
     coefficients = Coefficients(*(jnp.asarray(x, dtype=dtype) for x in (temperature, k1, k2)))
     return (
         Split(axis_name, _rows_in_block(block_size)),

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from tcl_jax.losses.batch import Split, batch_statistics, fold_pairs, gather, make_batch, sum_over_devices
+from tcl_jax.losses.batch import (
+    Split,
+    batch_statistics,
+    fold_pairs,
+    gather,
+    make_batch,
+    sum_over_devices,
+    varying_alike,
+)
 from tcl_jax.losses.contrastive import BlockSize, check_arguments
 from tcl_jax.losses.pairs import Rows, pair_masks, similarities
 from tcl_jax.losses.statistics import Coefficients, denominators
@@ -112,6 +120,9 @@ class _Sums(NamedTuple):
 def _diagnostics(
     split: Split, embeddings: jax.Array, labels: jax.Array, weights: jax.Array, coefficients: Coefficients
 ) -> Diagnostics:
+    embeddings, labels, weights, coefficients = varying_alike(
+        (embeddings, labels, weights, coefficients), split.axis_name
+    )
     batch = make_batch(split, embeddings, labels, weights)
     statistics = batch_statistics(split, batch, coefficients)
     denominator = denominators(statistics, coefficients)

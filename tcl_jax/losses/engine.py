@@ -1,11 +1,10 @@
 """Third piece of the engine: one loss for all faces, and its cotangents."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from tcl_jax.losses.batch import (
     Batch,
@@ -17,6 +16,7 @@ from tcl_jax.losses.batch import (
     gather,
     make_batch,
     sum_over_devices,
+    varying_alike,
 )
 from tcl_jax.losses.gradient import Anchors, coefficient_gradients, make_anchors, tile_gradient
 from tcl_jax.losses.statistics import (
@@ -48,12 +48,10 @@ def contrastive_loss(
     form: Form, embeddings: jax.Array, labels: jax.Array, weights: jax.Array, coefficients: Coefficients
 ) -> jax.Array:
     """The loss of all three faces; weights and coefficients have the dtype of the computation."""
-    if form.split.axis_name is not None:
-        # Replicated inputs become device-varying here, outside the custom derivative. The derivative may then be this
-        # device's part alone; autodiff under shard_map, or the caller's psum under pmap, adds the parts up once.
-        varying_zero = (0 * lax.axis_index(form.split.axis_name)).astype(weights.dtype)
-        weights, coefficients = jax.tree.map(lambda x: x + varying_zero, (weights, coefficients))
-    return _loss(form, embeddings, labels, weights, coefficients)
+    # Outside the custom derivative, which may then be this device's part alone: autodiff, or the caller's psum under
+    # pmap, adds the parts up once.
+    inputs = varying_alike((embeddings, labels, weights, coefficients), form.split.axis_name)
+    return _loss(form, *inputs)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -80,7 +78,7 @@ def _forward(
 
 
 def _backward(form: Form, saved: tuple[_Residuals, jax.Array], cotangent: jax.Array):
-    residuals, empty = saved
+    residuals, empty = _once_differentiable(saved)
     batch, coefficients, statistics = residuals.batch, residuals.coefficients, residuals.statistics
     counts = statistics.num_positives > 0
     if form.reduction == "mean":
@@ -116,3 +114,17 @@ def _backward(form: Form, saved: tuple[_Residuals, jax.Array], cotangent: jax.Ar
 
 
 _loss.defvjp(_forward, _backward)
+
+
+@jax.custom_jvp
+def _once_differentiable(saved: Any) -> Any:
+    """The same; autodiff of a gradient, which would find NaN in the unused branches of the tiles, ends here."""
+    return saved
+
+
+@_once_differentiable.defjvp
+def _refuse(saved: Any, tangents: Any) -> Any:
+    raise NotImplementedError(
+        "The contrastive losses have first derivatives only, got a derivative of their gradient: differentiate the "
+        "formula of `tcl_loss` written out with jax.numpy instead, which stores n x n arrays."
+    )

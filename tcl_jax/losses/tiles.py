@@ -4,7 +4,7 @@ Rows are sorted by class first. Most tiles then hold no positive pair at all, an
 masks, no terms of positives.
 
 Where rows and columns are the same set, s_ij = s_ji: a tile is visited once for (i, j) and (j, i) together, which
-halves the products and the exponentials.
+halves the products.
 """
 
 from collections.abc import Callable
@@ -110,7 +110,7 @@ def fold_tiles(
 
     def varying(tree: Any) -> Any:
         """The same, as something that shard_map lets differ from device to device, as whatever tiles tell does."""
-        return jax.tree.map(lambda x: x + (0 * negative[0, 0]).astype(x.dtype), tree)
+        return jax.tree.map(lambda x: x + (negative[0, 0] & False).astype(x.dtype), tree)
 
     def every_block(start: Any, count: int) -> Any:
         return varying(jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), start))

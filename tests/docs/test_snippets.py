@@ -130,6 +130,14 @@ def check_order_of_views(names):
     assert names["wrong"] > names["right"] + 1
 
 
+def check_diagnostics(names):
+    supcon, tcl, trained = (names[name] for name in ("supcon", "tcl", "trained"))
+    shown = [f"{x.hard_positive_mass:.2f}" for x in (supcon, tcl, trained)]
+    assert shown == ["0.50", "0.97", "0.00"]
+    assert trained.hard_negative_mass == 0
+    assert float(tcl.uniformity) == pytest.approx(-3.9, abs=0.1)  # as the table says
+
+
 CHECKS = {
     ("README.md", "The losses in your own code (1)"): check_readme_losses,
     ("README.md", "The losses in your own code (2)"): check_readme_step,
@@ -141,6 +149,7 @@ CHECKS = {
     ("docs/losses.md", "Many devices, by shard_map (1)"): check_same_as_plain_jax,
     ("docs/losses.md", "7. Sweeps and learned coefficients (1)"): check_sweeps,
     ("docs/losses.md", "9. Common mistakes (1)"): check_order_of_views,
+    ("docs/losses.md", "10. Diagnostics (1)"): check_diagnostics,
 }
 NEEDS = {"Flax NNX (1)": ("flax", "optax"), "Equinox (1)": ("equinox", "optax")}
 

@@ -92,6 +92,19 @@ def test_values_of_each_anchor(block_size):
     np.testing.assert_allclose(values, expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("block_size", [None, 3])
+def test_a_second_derivative_is_refused_in_words(block_size):
+    z, labels, _, coefficients = reference.random_case(3, n=8)
+
+    def loss(z):
+        return losses.tcl_loss(z, labels, block_size=block_size, **coefficients)
+
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        jax.jacrev(jax.grad(loss))(jnp.asarray(z))
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        jax.grad(lambda z: jnp.sum(jax.jit(jax.grad(loss))(z) ** 2))(jnp.asarray(z))
+
+
 def test_order_of_rows_does_not_matter():
     z, labels, weights, coefficients = reference.random_case(4)
     order = np.random.default_rng(0).permutation(len(z))
@@ -236,6 +249,8 @@ def test_sweep_over_coefficients_compiles_once():
     [
         (dict(embeddings=np.ones((4, 2), int)), "embeddings must be floating"),
         (dict(embeddings=np.ones((4, 2, 2))), "embeddings must be floating"),
+        (dict(embeddings=jnp.ones((4, 2), "float8_e4m3fn")), "of 16, 32 or 64 bits"),
+        (dict(embeddings=np.ones((0, 2)), labels=np.zeros(0, int)), "has no rows"),
         (dict(labels=np.zeros(3, int)), r"labels must be integer \[4\]"),
         (dict(labels=np.zeros((4, 5), int)), "not one-hot"),
         (dict(labels=np.zeros(4)), "labels must be integer"),
