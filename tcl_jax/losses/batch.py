@@ -75,12 +75,13 @@ def fold_pairs(
       tile, merge: as for `fold_tiles`.
       rows, columns: trees of arrays that begin with those of `batch`.
       start: what is known of layout.row_size rows before any pair is visited.
-      mirrored: whether the tile can tell about its columns, too, where they are the rows.
+      mirrored: whether the tile can tell about its columns, too.
       transposed_columns: what a tile tells about its columns is the transpose of what it tells about its rows.
     """
     layout = split.layout(len(batch.order))
     if layout.single:  # a small batch, or the dense form
         return tile(rows, columns, Kind(mixed=True, mirrored=False))[0]
+    mirrored = mirrored and layout.rows == layout.columns  # on one device the columns are the rows
     column_start = jax.tree.map(jnp.transpose, start) if transposed_columns else start
     of_rows, of_columns = fold_tiles(
         tile,
@@ -89,7 +90,7 @@ def fold_pairs(
         columns,
         negative=batch.negative,
         row_start=start,
-        column_start=column_start if mirrored and split.axis_name is None else None,
+        column_start=column_start if mirrored else None,
         layout=layout,
     )
     if of_columns is not None:

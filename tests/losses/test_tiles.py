@@ -149,6 +149,26 @@ def test_any_tile_size_on_eight_devices(block_size, mapping):
         assert float(derivative) == pytest.approx(float(expected[name]), rel=1e-10), name
 
 
+def test_a_mesh_of_one_device_takes_the_same_steps_as_no_mesh():
+    z, labels, weights, coefficients = case(4)
+    mesh = jax.make_mesh((1,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+
+    def gradient(z, axis_name=None):
+        return jax.grad(
+            lambda z: losses.tcl_loss(
+                z, labels, weights=weights, axis_name=axis_name, block_size=8, **coefficients
+            )
+        )(z)
+
+    on_mesh = jax.shard_map(
+        functools.partial(gradient, axis_name=AXIS), mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS)
+    )
+    z = jnp.asarray(z, jnp.float32)
+    cost, alone = (jax.jit(f).lower(z).compile().cost_analysis()["flops"] for f in (on_mesh, gradient))
+    assert cost == pytest.approx(alone, rel=0.05)  # visiting all tiles takes nearly twice as many
+    np.testing.assert_allclose(jax.jit(on_mesh)(z), jax.jit(gradient)(z), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("count", [1, 7, 511, 512, 513, 1500, 65536])
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_tiles_cover_the_batch_with_little_padding(count, num_devices):
