@@ -13,6 +13,8 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets
     config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"
     config.data.test_split = "test"
+    # Pixels: every image is scaled until its shorter side has so many, and cut square; 0: all have one size already.
+    config.data.image_size = 0
 
     config.augment = ConfigDict()
     config.augment.views = ("crop_flip", "crop_flip")  # one policy per view: "none", "crop_flip", "simaug"

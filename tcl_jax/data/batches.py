@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tcl_jax.data.sources import Split
+from tcl_jax.data.dataset import Split
 from tcl_jax.errors import UserError
 
 

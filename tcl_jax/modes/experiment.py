@@ -89,6 +89,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
         data_dir=config.data.data_dir,
         train_split=config.data.train_split,
         test_split=config.data.test_split,
+        image_size=config.data.image_size,
     )
     model = make_model(
         config.model.name,

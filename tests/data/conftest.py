@@ -47,10 +47,11 @@ class TinyImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def write_images(tmp_path):
     """Prepares the data set `tiny_images` in tmp_path and returns that folder."""
 
-    def write(examples=None, *, image=None, label=None, version="1.2.0", name="tiny_images"):
+    def write(examples=None, *, image=None, label=None, others=None, version="1.2.0", name="tiny_images"):
         features = {
             "image": image or tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
             "label": label or tfds.features.ClassLabel(names=["ant", "bee", "cat"]),
+            **(others or {}),
         }
         attributes = {
             "name": name,

@@ -149,6 +149,53 @@ def test_images_of_differing_sizes(write_images, splits):
         load_dataset("tiny_images", data_dir=write_images(examples))
 
 
+def test_images_of_differing_sizes_are_scaled_to_one(write_images):
+    sizes = [(12, 6, 3), (6, 18, 3), (6, 6, 3), (3, 3, 3)]
+    examples = [{"image": encoded(grey(size, 10 * i)), "label": 0} for i, size in enumerate(sizes)]
+    folder = write_images({"train": examples, "test": examples[::-1]})
+    dataset = load_dataset("tiny_images", data_dir=folder, image_size=6)
+    assert dataset.train.images.shape == (4, 6, 6, 3)
+    np.testing.assert_array_equal(dataset.train.images[:, 0, 0, 0], [0, 10, 20, 30])
+    np.testing.assert_array_equal(dataset.test.images, dataset.train.images[::-1])
+
+
+def test_image_size_below_zero(tmp_path):
+    with pytest.raises(UserError, match=r"data\.image_size is -1, expected a number of pixels, or 0"):
+        load_dataset("digits", data_dir=tmp_path, image_size=-1)
+
+
+def test_image_that_cannot_be_read(write_images):
+    whole = encoded(np.random.RandomState(4).randint(0, 256, (9, 9, 3), np.uint8))
+    truncated = [{"image": whole[: len(whole) // 2], "label": 0}]
+    folder = write_images({"train": [{"image": whole, "label": 0}], "test": truncated})
+    with pytest.raises(
+        UserError, match=r"'tiny_images' holds an image that cannot be read .*: prepare it again"
+    ):
+        load_dataset("tiny_images", data_dir=folder)
+
+
+def test_features_that_nobody_asked_for_are_left_alone(write_images):
+    """As in caltech_birds2011, whose examples have a mask, a frame and texts beside the image."""
+    examples = [
+        {
+            "image": encoded(grey((8, 4, 3), 7)),
+            "image/filename": "a.jpg",
+            "label": 2,
+            "bbox": tfds.features.BBox(0.0, 0.1, 0.5, 1.0),
+            "segmentation_mask": b"not decoded",
+        }
+    ]
+    others = {
+        "image/filename": tfds.features.Text(),
+        "bbox": tfds.features.BBoxFeature(),
+        "segmentation_mask": tfds.features.Image(shape=(None, None, 1), use_colormap=True),
+    }
+    folder = write_images({"train": examples, "test": examples}, others=others)
+    train = load_dataset("tiny_images", data_dir=folder, image_size=4).train
+    np.testing.assert_array_equal(train.images, np.full((1, 4, 4, 3), 7))
+    np.testing.assert_array_equal(train.labels, [2])
+
+
 def test_files_without_random_access(write_images):
     folder = write_images()
     info_file = folder / "tiny_images/1.2.0/dataset_info.json"
