@@ -9,12 +9,16 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of initial values, order of examples and augmentation
 
     config.data = ConfigDict()
-    config.data.name = "digits"  # "digits" (embedded) or a TFDS data set of labelled images
-    config.data.data_dir = ""  # folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets
+    config.data.name = "digits"  # "digits" (embedded), "image_folder", or a TFDS data set of labelled images
+    # Folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets. image_folder: that of train/.
+    config.data.data_dir = ""
     config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"
     config.data.test_split = "test"
     # Pixels: every image is scaled until its shorter side has so many, and cut square; 0: all have one size already.
     config.data.image_size = 0
+    config.data.skip_unreadable = (
+        False  # image_folder only: leave damaged images out instead of refusing them
+    )
 
     config.augment = ConfigDict()
     config.augment.views = ("crop_flip", "crop_flip")  # one policy per view: "none", "crop_flip", "simaug"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tcl_jax.data import image_folder
 from tcl_jax.data.dataset import Dataset, Split
 from tcl_jax.data.decode import CHANNELS, decode_image
 from tcl_jax.data.memory import require_memory
@@ -25,13 +26,17 @@ def load_dataset(
     train_split: str = "train",
     test_split: str = "test",
     image_size: int = 0,
+    skip_unreadable: bool = False,
 ) -> Dataset:
     """Loads an image classification data set into memory.
 
-    name: a name of TFDS ("cifar10", "imagenet_resized/64x64", "cifar10:3.0.2") or "digits", our own.
-    A data set that is not prepared yet is prepared: `digits` at once, others where TensorFlow is installed.
-    data_dir: the folder that holds the prepared data sets; "" means TFDS' default. Splits take TFDS' slicing.
+    name: a name of TFDS ("cifar10", "imagenet_resized/64x64", "cifar10:3.0.2"), "digits", our own, or "image_folder",
+    see `load_image_folder`. A data set that is not prepared yet is prepared: `digits` at once, others where TensorFlow
+    is installed.
+    data_dir: the folder that holds the prepared data sets, "" means TFDS' default; for image_folder the images' own.
+    Splits take TFDS' slicing.
     image_size: pixels to which every image is scaled and cut, see `decode_image`; 0 leaves them as they are.
+    skip_unreadable: for image_folder, whether damaged images are left out.
     Raises UserError if the data set cannot be found or prepared, does not fit in memory, or is not made of equally
     large uint8 images (for an image_size of 0) with one class each.
 
@@ -42,6 +47,14 @@ def load_dataset(
     if image_size < 0:
         raise UserError(
             f"data.image_size is {image_size}, expected a number of pixels, or 0 for images as they are."
+        )
+    if name == image_folder.NAME:
+        return image_folder.load_image_folder(
+            data_dir,
+            train_split=train_split,
+            test_split=test_split,
+            image_size=image_size,
+            skip_unreadable=skip_unreadable,
         )
     builder = open_prepared(name, data_dir)
     class_names = _class_names(builder, name)

@@ -90,6 +90,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
         train_split=config.data.train_split,
         test_split=config.data.test_split,
         image_size=config.data.image_size,
+        skip_unreadable=config.data.skip_unreadable,
     )
     model = make_model(
         config.model.name,

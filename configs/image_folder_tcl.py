@@ -1,0 +1,35 @@
+"""TCL on your own images: ResNet-18, 64 images = 128 views per step, 100 epochs.
+
+    python main.py --config=configs/image_folder_tcl.py --config.data.data_dir=/data/flowers
+
+expects the images of each class in a folder of its own, named after the class:
+
+    /data/flowers/train/<class>/*.jpg|jpeg|png      to train on
+    /data/flowers/test/<class>/*.jpg|jpeg|png       to judge the encoder by; val/ does as well
+
+Without a test folder, take a part of train/: --config.data.train_split='train[:80%]' and
+--config.data.test_split='train[80%:]'; each part holds every class.
+
+Every image is scaled until its shorter side has 128 pixels (PIL's bilinear filter, with antialias), and cut square;
+--config.data.image_size=224 gives more detail at three times the cost, 0 takes images that have one size already. Grey
+images become colour where others are in colour.
+
+Needs one GPU or TPU for more than some thousand images. The settings are ours, a place to start from; nothing has been
+measured with them. A set of fewer than some 2,000 images wants a smaller validation.images.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    config = common.get_config()
+    config.data.name = "image_folder"
+    config.data.image_size = 128
+    config.augment.views = ("simaug", "simaug")
+    config.model.stem = "imagenet"
+    config.train.learning_rate = 0.05
+    config.train.warmup_epochs = 5
+    config.validation.images = 200
+    return config

@@ -1,0 +1,261 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tcl_jax.data import load_dataset, memory
+from tcl_jax.errors import UserError
+
+RANDOM = np.random.RandomState(5)
+
+
+def colour(height=6, width=5):
+    return RANDOM.randint(0, 256, (height, width, 3), np.uint8)
+
+
+def grey(height=6, width=5):
+    return RANDOM.randint(0, 256, (height, width), np.uint8)
+
+
+@pytest.fixture
+def write_tree(tmp_path):
+    """Writes files, given as {"train/cat/1.png": array, image or bytes}, and returns the folder."""
+
+    def write(files):
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                image = Image.fromarray(content) if isinstance(content, np.ndarray) else content
+                image.save(path)
+        return tmp_path
+
+    return write
+
+
+def tree(image=colour, count=4):
+    """Two classes, of `count` images to train on and one to test on."""
+    files = {f"train/{name}/{i}.png": image() for name in ("cat", "ant") for i in range(count)}
+    return files | {"test/ant/0.png": image(), "test/cat/0.png": image()}
+
+
+def load(folder, **options):
+    return load_dataset("image_folder", data_dir=folder, **options)
+
+
+def message_of(folder, **options):
+    with pytest.raises(UserError) as error:
+        load(folder, **options)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+def assert_same_images(split, expected):
+    """In whatever order: {array: label}."""
+    found = {(image.tobytes(), int(label)) for image, label in zip(*split, strict=True)}
+    assert found == {(image.tobytes(), label) for image, label in expected}
+    assert len(split.labels) == len(expected)
+
+
+def test_images_arrive_with_the_number_of_their_folder(write_tree):
+    files = tree()
+    dataset = load(write_tree(files))
+    assert (dataset.name, dataset.class_names) == ("image_folder", ("ant", "cat"))
+    for part, split in {"train/": dataset.train, "test/": dataset.test}.items():
+        expected = [(image, int("/cat/" in name)) for name, image in files.items() if name.startswith(part)]
+        assert_same_images(split, expected)
+        assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int32)
+
+
+def test_more_files_than_are_read_at_a_time(write_tree):
+    files = {f"train/c/{i:04}.png": np.full((1, 2), i // 5, np.uint8) for i in range(1030)}
+    train = load(write_tree(files), test_split="train[:1]").train
+    assert train.images.shape == (1030, 1, 2, 1)
+    np.testing.assert_array_equal(np.sort(train.images[:, 0, 0, 0]), np.arange(1030) // 5)
+
+
+def test_kinds_of_files(write_tree):
+    """JPEG loses a little; hidden files, other kinds and deeper folders do not count."""
+    smooth = np.full((6, 5, 3), (200, 100, 50), np.uint8)
+    names = ["a.jpg", "b.JPEG", "c.Png", "d.JPG"]
+    others = {"train/x/.hidden.png": b"", "train/x/notes.txt": b"", "train/x/deep/a.png": smooth}
+    others |= {"train/.trash/a.png": smooth, "train/readme.md": b"", "notes.md": b""}
+    folder = write_tree({f"train/x/{name}": smooth for name in names} | others)
+    train = load(folder, test_split="train[:1]").train
+    assert len(train.labels) == 4
+    assert np.abs(train.images.astype(int) - smooth).max() <= 3
+
+
+def test_order_is_random_but_that_of_the_names(write_tree, tmp_path):
+    files = tree(count=50)
+    first = load(write_tree(files)).train
+    assert 10 < first.labels[:50].sum() < 40  # sorted by class it would be 0
+    for name in list(files):
+        (tmp_path / name).unlink()
+    again = load(write_tree(dict(reversed(files.items())))).train
+    np.testing.assert_array_equal(again.images, first.images)
+
+
+def test_splits_may_be_slices(write_tree):
+    folder = write_tree(tree(count=10))
+    whole = load(folder).train
+    parts = load(folder, train_split="train[:60%]", test_split="train[-2:]")
+    np.testing.assert_array_equal(parts.train.images, whole.images[:12])
+    np.testing.assert_array_equal(parts.test.images, whole.images[18:])
+    assert message_of(folder, train_split="train[:900]") == (
+        "data.train_split is 'train[:900]', expected a split of the data set 'image_folder', which has train (20 "
+        "images), test (2 images), or a slice of one such as 'train[:90%]'."
+    )
+
+
+def test_val_stands_in_for_test(write_tree):
+    files = tree()
+    folder = write_tree({name.replace("test/", "val/"): image for name, image in files.items()})
+    assert_same_images(load(folder).test, [(files["test/ant/0.png"], 0), (files["test/cat/0.png"], 1)])
+    write_tree({"test/cat/0.png": files["train/cat/0.png"]})
+    assert_same_images(load(folder).test, [(files["train/cat/0.png"], 1)])
+    assert len(load(folder, test_split="val").test.labels) == 2
+
+
+def test_grey_stays_grey(write_tree):
+    assert load(write_tree(tree(grey))).train.images.shape == (8, 6, 5, 1)
+
+
+def test_one_image_in_colour_makes_all_colour(write_tree):
+    files = tree(grey)
+    files["test/ant/0.png"] = colour()
+    dataset = load(write_tree(files))
+    assert_same_images(
+        dataset.train,
+        [
+            (np.repeat(image[..., None], 3, -1), int("/cat/" in name))
+            for name, image in files.items()
+            if name.startswith("train/")
+        ],
+    )
+    assert_same_images(
+        dataset.test, [(files["test/ant/0.png"], 0), (np.dstack([files["test/cat/0.png"]] * 3), 1)]
+    )
+
+
+def test_image_size_scales_and_cuts(write_tree):
+    image = Image.fromarray(colour(8, 20)).resize((40, 16), Image.Resampling.BICUBIC)
+    folder = write_tree({"train/a/1.png": image, "train/a/2.png": colour(9, 8)})
+    train = load(folder, test_split="train", image_size=8).train
+    assert train.images.shape == (2, 8, 8, 3)
+    expected = np.asarray(image.resize((20, 8), Image.Resampling.BILINEAR).crop((6, 0, 14, 8)))
+    assert any(np.array_equal(found, expected) for found in train.images)
+
+
+def test_images_of_several_sizes(write_tree):
+    folder = write_tree(tree() | {"train/ant/9.png": colour(7, 5), "test/cat/9.png": colour(2, 3)})
+    message = message_of(folder)
+    assert f"The images in {folder} have 3 sizes (3x2 as test/cat/9.png, 5x6 as " in message
+    assert "expected one: set data.image_size, as in --config.data.image_size=64" in message
+
+
+def test_damaged_images_are_counted_and_named(write_tree, tmp_path, capsys):
+    files = tree(lambda: colour(40, 40))
+    whole = (write_tree(files) / "train/ant/0.png").read_bytes()
+    damaged = {
+        "train/ant/2.png": whole[: len(whole) // 2],
+        "train/cat/1.png": b"no image",
+        "test/ant/1.png": b"",
+        "test/ant/2.png": Image.fromarray(np.zeros((40, 40), np.uint16)),
+    }
+    folder = write_tree(damaged)
+    message = message_of(folder)
+    assert message.startswith(
+        f"4 of 12 images in {folder} cannot be read, the first is test/ant/1.png (cannot ident"
+    )
+    assert message.endswith(
+        "): replace or remove them, or leave them out with --config.data.skip_unreadable=True."
+    )
+    dataset = load(folder, skip_unreadable=True)
+    kept = {name: image for name, image in files.items() if name not in damaged}
+    for part, split in {"train/": dataset.train, "test/": dataset.test}.items():
+        assert_same_images(
+            split, [(im, int("/cat/" in name)) for name, im in kept.items() if name.startswith(part)]
+        )
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"Left out: 4 of 12 images in {folder} cannot be read, the first is test/ant/1.png ("
+    )
+
+
+def test_truncated_image_alone(write_tree):
+    """Its header is whole, so that it is found only on decoding."""
+    folder = write_tree(tree(lambda: colour(40, 40)))
+    path = folder / "train/cat/3.png"
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert "1 of 10 images" in (message := message_of(folder))
+    assert "the first is train/cat/3.png (" in message
+
+
+def test_sixteen_bits_are_refused(write_tree):
+    folder = write_tree(tree(grey) | {"train/ant/9.png": Image.fromarray(np.zeros((6, 5), np.uint16))})
+    assert "train/ant/9.png (its pixels are of Pillow's mode I;16, expected 8 bits" in message_of(folder)
+
+
+def test_nothing_left_after_leaving_out(write_tree):
+    files = tree() | {"test/ant/0.png": b"", "test/cat/0.png": b""}
+    folder = write_tree(files)
+    assert f"None of the images of data.test_split in {folder} can be read" in message_of(
+        folder, skip_unreadable=True
+    )
+    folder = write_tree(dict.fromkeys(files, b""))
+    assert "None of the images of data.train_split in" in message_of(folder, skip_unreadable=True)
+
+
+def test_too_large_for_memory_is_refused_before_decoding(write_tree, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    folder = write_tree(tree())
+    path = folder / "train/cat/3.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    message = message_of(folder)
+    assert (
+        "'image_folder' takes 0.0009 MB in memory (10 images of 6x5x3 bytes), expected at most 0.0008"
+        in message
+    )
+
+
+def test_empty_class_folder(write_tree):
+    folder = write_tree(tree() | {"train/bee/notes.txt": b""})
+    assert message_of(folder) == (
+        f"The class folder {folder / 'train/bee'} holds no images (.jpg, .jpeg, .png): put some there, or remove the "
+        "folder."
+    )
+
+
+def test_no_class_folders(write_tree):
+    folder = write_tree({"train/1.png": colour(), "test/a/1.png": colour()})
+    assert f"There are no class folders in {folder / 'train'}: put the images of" in message_of(folder)
+
+
+def test_no_train_folder(write_tree, tmp_path):
+    folder = write_tree({"cat/1.png": colour()})
+    assert message_of(folder).startswith(f"There is no folder 'train' in {folder}: give as data.data_dir")
+    assert "There is no folder 'train' in" in message_of(tmp_path / "nowhere")
+
+
+def test_no_data_dir():
+    assert message_of("").startswith("data.name is 'image_folder' without data.data_dir: give")
+
+
+def test_classes_that_are_only_in_test(write_tree):
+    folder = write_tree(tree() | {f"test/{name}/1.png": colour() for name in ("eel", "bee", "dog", "fox")})
+    assert message_of(folder) == (
+        f"{folder / 'test'} has 4 class folders that {folder / 'train'} has not (bee, dog, eel, ...): name them as "
+        "there, or remove them."
+    )
+
+
+def test_class_without_test_images(write_tree):
+    files = tree()
+    del files["test/ant/0.png"]
+    dataset = load(write_tree(files))
+    np.testing.assert_array_equal(dataset.test.labels, [1])
+    assert dataset.class_names == ("ant", "cat")
