@@ -132,7 +132,7 @@ def check_order_of_views(names):
 
 def check_diagnostics(names):
     supcon, tcl, trained = (names[name] for name in ("supcon", "tcl", "trained"))
-    shown = [f"{x.hard_positive_mass:.2f}" for x in (supcon, tcl, trained)]
+    shown = [f"{x:.2f}" for x in names["pull"]]
     assert shown == ["0.50", "0.97", "0.00"]
     assert trained.hard_negative_mass == 0
     assert float(tcl.uniformity) == pytest.approx(-3.9, abs=0.1)  # as the table says
