@@ -131,7 +131,7 @@ def check_order_of_views(names):
 
 
 def check_diagnostics(names):
-    supcon, tcl, trained = (names[name] for name in ("supcon", "tcl", "trained"))
+    tcl, trained = names["tcl"], names["trained"]
     shown = [f"{x:.2f}" for x in names["pull"]]
     assert shown == ["0.50", "0.97", "0.00"]
     assert trained.hard_negative_mass == 0
