@@ -9,7 +9,8 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of initial values, order of examples and augmentation
 
     config.data = ConfigDict()
-    config.data.name = "digits"  # "digits" (embedded), "image_folder", or a TFDS data set of labelled images
+    # "digits" (embedded), "image_folder" (your own), "imagenet100", or a TFDS data set of labelled images.
+    config.data.name = "digits"
     # Folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets. image_folder: that of train/.
     config.data.data_dir = ""
     config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"

@@ -46,15 +46,14 @@ def _open(name: str, folder: epath.Path) -> Any:
     """The builder of `name`, prepared or not."""
     import tensorflow_datasets as tfds  # takes half a second, and only reading data needs it
 
-    from tcl_jax.data.digits import Digits  # importing it makes `digits` known to TFDS
-
+    own = _own_builders()
     match = _NAME.fullmatch(name)
     if match is None:
         raise _unknown_name(name, folder, tfds)
     if not match["version"]:
         # A version makes TFDS look at the files before it looks for code: then a prepared data set opens
         # without its code, and without the packages that this code imports.
-        name += f":{Digits.VERSION}" if name == Digits.name else ":*.*.*"
+        name += f":{own[name].VERSION}" if name in own else ":*.*.*"
     try:
         return tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
@@ -68,6 +67,14 @@ def _open(name: str, folder: epath.Path) -> Any:
         ) from error
 
 
+def _own_builders() -> dict[str, Any]:
+    """The builders that TFDS lacks, by name; importing them makes them known to it. They need no TensorFlow."""
+    from tcl_jax.data.digits import Digits
+    from tcl_jax.data.imagenet100 import Imagenet100
+
+    return {builder.name: builder for builder in (Digits, Imagenet100)}
+
+
 def _is_prepared(builder: Any) -> bool:
     return bool(builder.info.splits)  # read from the folder; TFDS' own is_prepared() logs warnings
 
@@ -75,16 +82,17 @@ def _is_prepared(builder: Any) -> bool:
 def _prepare(builder: Any, name: str, folder: epath.Path) -> Any:
     import tensorflow_datasets as tfds
 
-    from tcl_jax.data.digits import Digits
+    from tcl_jax.data.imagenet100 import find_imagenet
 
-    is_embedded = builder.name == Digits.name
-    if not is_embedded and importlib.util.find_spec("tensorflow") is None:
+    if builder.name not in _own_builders() and importlib.util.find_spec("tensorflow") is None:
         raise _not_prepared(name, folder)
+    options: dict[str, Any] = {"try_download_gcs": False}
+    if builder.name == "imagenet100":
+        options["manual_dir"] = find_imagenet(folder)
     try:
-        with _silence() if is_embedded else contextlib.nullcontext():
+        with _silence() if builder.name == "digits" else contextlib.nullcontext():
             builder.download_and_prepare(
-                file_format=_DATA_FORMAT,
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                file_format=_DATA_FORMAT, download_config=tfds.download.DownloadConfig(**options)
             )
     except Exception as error:  # no network, no space, no permission, a manual download: the types are many
         # TFDS moves the finished folder into place, which fails if another process did so first. Opened anew,
