@@ -29,6 +29,7 @@ from tcl_jax.errors import RunFailed, UserError
 DEFAULT_SIZES = [2**k for k in range(10, 18)]
 SIZE_UNIT = 512  # rows in a block of the bare products
 CHECKED_SIZE = 1024
+LEAST_ROUNDS = 3
 TOLERANCE = 1e-4
 TOLERANCE_OF_BFLOAT16_GRADIENTS = 1e-2  # they are rounded to 8 bits
 
@@ -91,7 +92,7 @@ def _measure(
             continue
         prepared = method.prepare(problem)
         runs[name], compiled_bytes[name] = prepared.run, prepared.compiled_bytes
-    times, failed = interleave(runs, options.seconds, at_least=2)
+    times, failed = interleave(runs, options.seconds, at_least=LEAST_ROUNDS)
     runs.clear()  # the inputs of this size are no longer needed
     for name, reason in failed.items():
         figures[name] = {"left_out": reason}
@@ -119,17 +120,13 @@ def _reason_to_skip(
 ) -> str | None:
     if name not in usable:
         return machine.missing(method.needs)
-    needed = method.estimated_bytes(size, options.width)
-    if needed > memory_limit:
-        return (
-            f"about {needed / 1e9:,.1f} GB ({method.num_arrays(options.width):g} n x n arrays of float32), "
-            f"above the limit of {memory_limit / 1e9:.1f} GB"
-        )
+    if method.estimated_bytes(size, options.width) > memory_limit:
+        arrays = f"{method.num_arrays(options.width):g} n x n arrays of float32"
+        return f"{arrays} would take more than the limit of {memory_limit / 1e9:.1f} GB"
     if name in previous:
         last_size, last_seconds = previous[name]
-        expected = last_seconds * (size / last_size) ** 2
-        if expected > options.time_limit:
-            return f"about {expected:,.0f} s, above the limit of {options.time_limit:g} s"
+        if last_seconds * (size / last_size) ** 2 > options.time_limit:
+            return f"a run would take more than the limit of {options.time_limit:g} s"
     return None
 
 
@@ -180,7 +177,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory-limit", help="as in 6GB; by default 60 %% of the free memory")
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds of one run (default: 300)")
     parser.add_argument(
-        "--seconds", type=float, default=60.0, help="spent on each size, or two rounds (default: 60)"
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="spent on each size, but for at least three rounds (default: 60)",
     )
     parser.add_argument(
         "--output", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results", help="a folder"

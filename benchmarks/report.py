@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ def markdown(record: Record) -> str:
     ]
     parts = [_heading(record)]
     parts += [f"{title}:\n\n{_table(record, cell, reasons)}" for title, cell in tables]
+    parts.append(f"Rounds, and how evenly the machine ran:\n\n{_steadiness(record)}")
     parts.append("\n".join(f"[{i}] {reason}  " for i, reason in enumerate(reasons, 1)))
     parts.append("\n".join(f"- {line}" for line in conclusions(record)))
     return "\n\n".join(part for part in parts if part)
@@ -93,6 +95,7 @@ def draw(record: Record, file: pathlib.Path) -> None:
                 ends[name] = points[-1]
         sizes = [int(size) for size in record["sizes"]]
         axes.set(xscale="log", yscale="log", xlabel="n, rows in the batch")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
         axes.minorticks_off()
@@ -114,33 +117,51 @@ def draw(record: Record, file: pathlib.Path) -> None:
 
 
 def _label_ends(axes: Any, ends: dict[str, tuple[int, float]], titles: dict[str, str]) -> None:
-    """Names in a column at the right, in the order of the lines' ends, each joined to its line."""
+    """Names at the ends of the lines, in their order and joined to them.
+
+    Those of the lines that reach the largest n stand in a column beside the panel. Others stand above the highest of
+    the lines that end at the same n, where there is nothing but paper.
+    """
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top * (top / bottom) ** 0.16)
     to_axes = axes.transData + axes.transAxes.inverted()
     places = {name: to_axes.transform(end) for name, end in ends.items()}
-    least, names = 0.055, sorted(places, key=lambda name: places[name][1])
-    heights: dict[str, float] = {}
-    floor = 0.0
-    for name in names:
-        heights[name] = max(places[name][1], floor)
-        floor = heights[name] + least
-    over = max(0.0, floor - least - 1.0)
-    ceiling = 1.0
-    for name in reversed(names):  # those pushed above the top go down again
-        heights[name] = min(heights[name], ceiling) if over else heights[name]
-        ceiling = heights[name] - least
-    for name in names:
-        color = _STYLES[name]["color"]
-        axes.annotate(
-            titles[name],
-            xy=ends[name],
-            xytext=(1.05, heights[name]),
-            textcoords="axes fraction",
-            color=color,
-            va="center",
-            fontsize=10,
-            arrowprops=dict(arrowstyle="-", color=color, linewidth=0.6, alpha=0.6, relpos=(0, 0.5)),
-            annotation_clip=False,
-        )
+    right = max(size for size, _ in ends.values())
+    for size in {size for size, _ in ends.values()}:
+        names = sorted((name for name in ends if ends[name][0] == size), key=lambda name: places[name][1])
+        wanted = [places[name][1] for name in names]
+        if size < right:
+            wanted = [wanted[-1] + 0.045] * len(names)
+        for name, height in zip(names, _apart(wanted, 0.055), strict=True):
+            beside = 1.05 if size == right else places[name][0] + (0.03 if len(names) > 1 else -0.01)
+            _label(axes, titles[name], _STYLES[name]["color"], ends[name], (beside, height))
+
+
+def _apart(wanted: list[float], least: float) -> list[float]:
+    """Ascending heights near the wanted ones, at least so far apart and not above the panel."""
+    heights: list[float] = []
+    for height in wanted:
+        heights.append(max(height, heights[-1] + least) if heights else height)
+    ceiling = 0.97
+    for i in reversed(range(len(heights))):
+        heights[i] = min(heights[i], ceiling)
+        ceiling = heights[i] - least
+    return heights
+
+
+def _label(axes: Any, text: str, color: str, point: tuple[int, float], place: tuple[float, float]) -> None:
+    line = dict(arrowstyle="-", color=color, linewidth=0.6, alpha=0.6, relpos=(0, 0.5))
+    axes.annotate(
+        text,
+        xy=point,
+        xytext=place,
+        textcoords="axes fraction",
+        color=color,
+        va="center",
+        fontsize=10,
+        arrowprops=line,
+        annotation_clip=False,
+    )
 
 
 def _heading(record: Record) -> str:
@@ -182,6 +203,28 @@ def _table(record: Record, cell: Callable[[Any, Any], str], reasons: list[str]) 
             else:
                 row.append(cell(figures[name], figures["products"].get("seconds")))
         rows.append(row)
+    return _rows(rows)
+
+
+def _steadiness(record: Record) -> str:
+    """How many rounds there were, and how far runs of the same work were apart: what a ratio may be wrong by."""
+    timed = [
+        [f["all_seconds"] for f in figures.values() if "all_seconds" in f]
+        for figures in record["sizes"].values()
+    ]
+    rows = [
+        ["n", *(f"{int(size):,}" for size in record["sizes"])],
+        ["---", *("---:" for _ in timed)],
+        ["rounds", *(str(max(map(len, runs), default=0)) for runs in timed)],
+        [
+            "slowest run over fastest, median of the methods",
+            *(f"{statistics.median(max(x) / min(x) for x in runs):.1f}" if runs else "-" for runs in timed),
+        ],
+    ]
+    return _rows(rows)
+
+
+def _rows(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -25,20 +25,18 @@ def interleave(
         elapsed = time.perf_counter() - started
         if rounds >= at_least and elapsed * (rounds + 1) / rounds > seconds:
             break
-        names = (
-            list(runs) if rounds % 2 == 0 else list(reversed(runs))
-        )  # nobody always follows the same neighbour
-        for name in names:
+        # Each round begins with another method, so that a rhythm of the machine does not always meet the same one.
+        names = list(runs)
+        first = rounds % max(1, len(names))
+        for name in names[first:] + names[:first]:
             if name in failed:
                 continue
             time.sleep(PAUSE_SECONDS)
             before = time.perf_counter()
             try:
                 runs[name]()
-            except (
-                MemoryError,
-                RuntimeError,
-            ) as error:  # both frameworks report a full device as a RuntimeError
+            except (MemoryError, RuntimeError) as error:
+                # Both frameworks report a full device as a RuntimeError.
                 failed[name] = f"failed: {(str(error).splitlines() or [type(error).__name__])[0][:80]}"
                 del times[name]
             else:
