@@ -31,8 +31,8 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate"],
-    "train: train, then evaluate. evaluate: evaluate a checkpoint.",
+    ["train", "evaluate", "preview"],
+    "train: train, then evaluate. evaluate: evaluate a checkpoint. preview: a picture of what the network will see.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
@@ -51,8 +51,9 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is no flag: a config field is set as in --config.train.epochs=3.")
     if _MODE.value != "evaluate" and _CHECKPOINT.value != "latest":
+        evaluated = "the latest" if _MODE.value == "train" else "none"
         raise UserError(
-            f"--checkpoint={_CHECKPOINT.value} is given with --mode={_MODE.value}, which evaluates the latest: "
+            f"--checkpoint={_CHECKPOINT.value} is given with --mode={_MODE.value}, which evaluates {evaluated}: "
             "use it with --mode=evaluate."
         )
     if _PROFILE_STEPS.value < 0:
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> None:
         )
     logging.set_verbosity(logging.ERROR)  # the libraries' notes would cut the progress bar into pieces
     # Imported here, so that --help and a mistyped flag answer at once.
-    from tcl_jax.modes import evaluate, train
+    from tcl_jax.modes import evaluate, preview, train
     from tcl_jax.modes.workdir import Workdir
 
     if flags.FLAGS["config"].present:
@@ -72,19 +73,21 @@ def main(argv: list[str]) -> None:
         file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
         name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
         workdir = Workdir(_WORKDIR.value or f"runs/{name}")
-    elif _MODE.value == "evaluate" and _WORKDIR.value:
+    elif _MODE.value != "train" and _WORKDIR.value:
         workdir = Workdir(_WORKDIR.value)
         name, config = workdir.read_config()
         missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
         if missing:
             raise UserError(
                 f"The run in {workdir.path} was made by an older version, which did not know {sorted(missing)[0]}: "
-                "evaluate it with that version, or train it again with another --workdir."
+                f"{_MODE.value} it with that version, or train it again with another --workdir."
             )
     else:
         raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
     if _MODE.value == "train":
         train.run(config, workdir, name, profile_steps=_PROFILE_STEPS.value)
+    elif _MODE.value == "preview":
+        preview.run(config, workdir, name)
     else:
         evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
 

@@ -44,6 +44,8 @@ class Experiment:
       validate: the kNN accuracy of the held-out images; None where none are held out.
       step, hyper, course: for `tcl_jax.train.loop.train`.
       initial_state: makes the state before the first step.
+      views: one augmented view per image by each policy of augment.views, as training sees them.
+      policy_names: of those.
       probe_views: one augmented view per image, by the first policy of augment.views.
       probe: epochs, learning_rate and batch_size of the linear probe.
       seed: of all randomness.
@@ -62,6 +64,8 @@ class Experiment:
     hyper: Hyper
     course: Course
     initial_state: Callable[[], TrainState]
+    views: Views
+    policy_names: tuple[str, ...]
     probe_views: Views
     probe: dict[str, Any]
     seed: int
@@ -120,6 +124,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
         state = create_state(model, optimizer, image_shape=images.shape[1:], seed=config.seed)
         return replicate(state, mesh)
 
+    views = make_views(policies, mean=mean, std=std)
     encode = make_encode(model, mean=mean, std=std, mesh=mesh)
     validate = None
     if len(division.validation):
@@ -144,7 +149,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
             model,
             optimizer,
             objective,
-            make_views(policies, mean=mean, std=std),
+            views,
             steps_per_epoch=per_epoch,
             sync_batch_norm=config.model.sync_batch_norm,
             mesh=mesh,
@@ -165,6 +170,8 @@ def build_experiment(config: ConfigDict) -> Experiment:
             checkpoint_every_epochs=config.checkpoint.every_epochs,
         ),
         initial_state=initial_state,
+        views=views,
+        policy_names=tuple(config.augment.views),
         probe_views=make_views(policies[:1], mean=mean, std=std),
         probe=dict(
             epochs=config.probe.epochs,

@@ -1,0 +1,84 @@
+"""A contact sheet: pictures in rows and columns, with names beside and above them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_CELL = 96  # pixels to which small pictures are enlarged, by whole factors
+_LARGEST = 256  # pixels to which large ones are reduced, likewise
+_GAP = 4  # between pictures
+_GROUP_GAP = 20  # between groups of columns, and around the sheet
+_LINE = 20  # height of a line of text
+_FONT_SIZE = 14
+_WIDEST_NAME = 200
+_INK, _PALE, _PAPER = "#111111", "#666666", "#ffffff"
+
+
+class Column(NamedTuple):
+    """group: name above the first of the columns that share it. name: above this one. images: uint8 [n, h, w, c]."""
+
+    group: str
+    name: str
+    images: np.ndarray
+
+
+def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str]) -> Image.Image:
+    """The columns side by side, a row for each of their images.
+
+    Small images are enlarged without smoothing, so that each of their pixels is a square that a person can see.
+
+    Args:
+      title: above all.
+      columns: at least one, of equally many and equally large images of 1, 3 or 4 channels; those of a group follow
+        each other.
+      row_names: one for each image of a column; long ones are cut.
+
+    Raises:
+      ValueError: as many names as images are not given.
+    """
+    if any(len(column.images) != len(row_names) for column in columns):
+        counts = [len(column.images) for column in columns]
+        raise ValueError(f"{len(row_names)} row names are given for columns of {counts} images.")
+    font = ImageFont.load_default(_FONT_SIZE)
+    names = [_cut(name, font) for name in row_names]
+    width, height = _picture(columns[0].images[0]).size
+    lefts = []
+    x = 2 * _GROUP_GAP + max(int(font.getlength(name)) for name in names)
+    for number, column in enumerate(columns):
+        if number:
+            x += width + (_GAP if column.group == columns[number - 1].group else _GROUP_GAP)
+        lefts.append(x)
+    heads = _GROUP_GAP + _LINE + _LINE // 2
+    top = heads + 2 * _LINE + _GAP
+    right = max(lefts[-1] + width, 2 * _GROUP_GAP + int(font.getlength(title)))
+    sheet = Image.new("RGB", (right + _GROUP_GAP, top + len(names) * (height + _GAP) + _GROUP_GAP), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GROUP_GAP, _GROUP_GAP), title, _INK, font)
+    for number, (column, left) in enumerate(zip(columns, lefts, strict=True)):
+        if not number or column.group != columns[number - 1].group:
+            draw.text((left, heads), column.group, _INK, font)
+        draw.text((left, heads + _LINE), column.name, _PALE, font)
+        for row, image in enumerate(column.images):
+            sheet.paste(_picture(image), (left, top + row * (height + _GAP)))
+    for row, name in enumerate(names):
+        draw.text((_GROUP_GAP, top + row * (height + _GAP) + (height - _LINE) // 2), name, _INK, font)
+    return sheet
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).convert("RGB")
+    longer = max(picture.size)
+    if longer > _LARGEST:
+        return picture.reduce(-(-longer // _LARGEST))
+    factor = max(1, _CELL // longer)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _cut(name: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    if font.getlength(name) <= _WIDEST_NAME:
+        return name
+    while font.getlength(f"{name}...") > _WIDEST_NAME:
+        name = name[:-1]
+    return f"{name}..."
