@@ -17,6 +17,8 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"
     # Pixels: every image is scaled until its shorter side has so many, and cut square; 0: all have one size already.
     config.data.image_size = 0
+    # Whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in memory.
+    config.data.streaming = "auto"
     config.data.skip_unreadable = (
         False  # image_folder only: leave damaged images out instead of refusing them
     )

@@ -1,11 +1,12 @@
 """Batches on the host: which examples, in which order, as plain numpy arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tcl_jax.data.dataset import Split
+from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import UserError
 
 
@@ -75,7 +76,7 @@ def train_batches(
     if examples is not None:
         order = examples[order]
     starts = range(first_batch * batch_size, num_batches * batch_size, batch_size)
-    return (_gather(split, order[start : start + batch_size]) for start in starts)
+    return _read(split, [order[start : start + batch_size] for start in starts])
 
 
 def padded_batches(split: Split, batch_size: int) -> Iterator[Batch]:
@@ -88,7 +89,18 @@ def padded_batches(split: Split, batch_size: int) -> Iterator[Batch]:
         raise UserError(f"The batch size is {batch_size}, expected 1 or more: change the batch size.")
     order = np.arange(len(split.labels), dtype=np.int32)
     starts = range(0, len(order), batch_size)
-    return (_pad(_gather(split, order[start : start + batch_size]), batch_size) for start in starts)
+    batches = _read(split, [order[start : start + batch_size] for start in starts])
+    return (_pad(batch, batch_size) for batch in batches)
+
+
+def _read(split: Split, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
+    """A batch for each array of indices, in order; those of images that are not in memory are read ahead."""
+    if not isinstance(split.images, LazyImages):  # gathering takes less than a millisecond
+        return (_gather(split, part) for part in parts)
+    import grain  # takes a second, and only streaming needs it
+
+    ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    return iter(grain.MapDataset.source(parts).map(lambda part: _gather(split, part)).to_iter_dataset(ahead))
 
 
 def _gather(split: Split, indices: np.ndarray) -> Batch:

@@ -16,9 +16,10 @@ from tqdm import tqdm
 from tcl_jax.data.class_folders import ImageFile, find_class_folders, shortened
 from tcl_jax.data.dataset import Dataset, Split
 from tcl_jax.data.decode import decode_image
-from tcl_jax.data.memory import require_memory
+from tcl_jax.data.lazy import LazyImages
+from tcl_jax.data.memory import stays_on_disk
 from tcl_jax.data.splits import split_positions
-from tcl_jax.errors import UserError
+from tcl_jax.errors import RunFailed, UserError
 
 NAME = "image_folder"
 # Other modes, such as those of 16 bits, would lose most of what they hold.
@@ -39,8 +40,9 @@ def load_image_folder(
     test_split: str = "test",
     image_size: int = 0,
     skip_unreadable: bool = False,
+    streaming: str = "auto",
 ) -> Dataset:
-    """Loads data_dir/train/<class>/*.jpg|jpeg|png, and test/ or val/ beside it, into memory.
+    """Opens data_dir/train/<class>/*.jpg|jpeg|png, and test/ or val/ beside it, and reads it into memory if it fits.
 
     `find_class_folders` says which files count, and in which order. If any of the images is in colour, all become
     colour (a palette counts as colour), else all stay grey.
@@ -50,6 +52,8 @@ def load_image_folder(
       train_split, test_split: with TFDS' slicing, as for other data sets.
       image_size: pixels to which every image is scaled and cut, see `decode_image`; 0 for images of one size already.
       skip_unreadable: leave damaged images out, and say so on stderr, instead of refusing them.
+      streaming: as in `load_dataset`. Of images that stay on disk only the headers are looked at before training,
+        unless damaged ones are to be left out; one that turns out damaged later stops the run.
 
     Raises:
       UserError: folders that are not as above, damaged images, images of several sizes, or more than fits in memory.
@@ -67,10 +71,14 @@ def load_image_folder(
     files = list(dict.fromkeys(train_files + test_files))
     headers = {file.name: header for file, header in _read_all(files, _read_header, "looking at", damaged)}
     shape = _shape(headers, image_size, root)
-    require_memory(NAME, len(train_files) + len(test_files), shape)
+    lazy = stays_on_disk(NAME, len(train_files) + len(test_files), shape, streaming=streaming)
     decode = functools.partial(_decode, channels=shape[-1], size=image_size)
+    if lazy and skip_unreadable:
+        for _ in _read_all([file for file in files if file.name in headers], decode, "trying", damaged):
+            pass
+    read = _open_split if lazy else _read_split
     train, test = (
-        _read_split([file for file in part if file.name in headers], decode, shape, damaged)
+        read([file for file in part if file.name in headers], decode, shape, damaged)
         for part in (train_files, test_files)
     )
     if damaged:
@@ -159,6 +167,31 @@ def _read_split(
         images[count], labels[count] = image, file.label
         count += 1
     return Split(images[:count], labels[:count])
+
+
+def _open_split(
+    files: list[ImageFile],
+    decode: Callable[[ImageFile], np.ndarray],
+    shape: tuple[int, int, int],
+    damaged: dict[str, str],
+) -> Split:
+    """As `_read_split`, with the images left on disk."""
+    sound = [file for file in files if file.name not in damaged]
+
+    def fetch(position: int) -> np.ndarray:
+        try:
+            image = decode(sound[position])
+            if image.shape != shape:
+                raise ValueError(f"its size is {image.shape}, it was {shape} at the start")
+            return image
+        except Exception as error:  # as in _read_all
+            raise RunFailed(
+                f"The image {sound[position].path} cannot be read ({error}): replace it and repeat the command, or "
+                "leave it out with --config.data.skip_unreadable=True and a new --workdir."
+            ) from error
+
+    labels = np.array([file.label for file in sound], np.int32)
+    return Split(LazyImages(fetch, range(len(sound)), shape), labels)
 
 
 def _tell_of_damaged(damaged: dict[str, str], num_files: int, root: epath.Path, *, skip: bool) -> None:

@@ -1,4 +1,4 @@
-"""Whether a data set fits in memory, asked before it is read."""
+"""Whether a data set is read into memory or streamed, decided before it is read."""
 
 import math
 import os
@@ -11,25 +11,31 @@ _MEMINFO = pathlib.Path("/proc/meminfo")
 _CGROUP_LIMIT = pathlib.Path("/sys/fs/cgroup/memory.max")
 
 
-def require_memory(name: str, num_images: int, shape: tuple[int, ...]) -> None:
-    """Refuse a data set that does not fit in memory as uint8 arrays.
+STREAMING = ("auto", "yes", "no")
+
+
+def stays_on_disk(name: str, num_images: int, shape: tuple[int, ...], *, streaming: str) -> bool:
+    """Whether images are to be read when they are needed, instead of all at the start into uint8 arrays.
 
     Args:
       name: of the data set, for the message.
       num_images: of both splits.
       shape: (h, w, c) of one image.
+      streaming: one of STREAMING; "auto" is "yes" for arrays that take more than 80 % of the memory that is free.
 
     Raises:
-      UserError: the arrays take more than 80 % of the memory that is free.
+      UserError: streaming is another word, or "no" where the arrays do not fit.
     """
+    if streaming not in STREAMING:
+        raise UserError(f"data.streaming is '{streaming}', expected one of {', '.join(STREAMING)}.")
     needed, limit = num_images * math.prod(shape), int(_SHARE * free_memory())
-    if needed > limit:
+    if streaming == "no" and needed > limit:
         raise UserError(
             f"The data set '{name}' takes {_gigabytes(needed)} in memory ({num_images:,} images of "
             f"{'x'.join(map(str, shape))} bytes), expected at most {_gigabytes(limit)}, which is 80 % of what is free: "
-            "give a smaller data.image_size, a part of it such as data.train_split='train[:10%]', or take a machine "
-            "with more memory."
+            "leave it on disk with data.streaming=auto, or give a smaller data.image_size."
         )
+    return streaming == "yes" or (streaming == "auto" and needed > limit)
 
 
 def free_memory() -> int:

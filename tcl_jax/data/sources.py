@@ -1,4 +1,4 @@
-"""Data sets in memory: the images of a TFDS data set or of a folder, decoded once into uint8 arrays."""
+"""Data sets by name: the images of a TFDS data set or of a folder, in memory or on disk until they are needed."""
 
 import concurrent.futures
 import functools
@@ -11,7 +11,8 @@ from tqdm import tqdm
 from tcl_jax.data import image_folder
 from tcl_jax.data.dataset import Dataset, Split
 from tcl_jax.data.decode import CHANNELS, decode_image
-from tcl_jax.data.memory import require_memory
+from tcl_jax.data.lazy import LazyImages
+from tcl_jax.data.memory import stays_on_disk
 from tcl_jax.data.prepare import open_prepared
 from tcl_jax.data.splits import split_size
 from tcl_jax.errors import UserError
@@ -27,8 +28,9 @@ def load_dataset(
     test_split: str = "test",
     image_size: int = 0,
     skip_unreadable: bool = False,
+    streaming: str = "auto",
 ) -> Dataset:
-    """Loads an image classification data set into memory.
+    """Opens an image classification data set, and decodes it into memory if it fits.
 
     name: a name of TFDS ("cifar10", "imagenet_resized/64x64", "cifar10:3.0.2"), "digits", our own, or "image_folder",
     see `load_image_folder`. A data set that is not prepared yet is prepared: `digits` at once, others where TensorFlow
@@ -37,8 +39,9 @@ def load_dataset(
     Splits take TFDS' slicing.
     image_size: pixels to which every image is scaled and cut, see `decode_image`; 0 leaves them as they are.
     skip_unreadable: for image_folder, whether damaged images are left out.
-    Raises UserError if the data set cannot be found or prepared, does not fit in memory, or is not made of equally
-    large uint8 images (for an image_size of 0) with one class each.
+    streaming: whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in memory.
+    Raises UserError if the data set cannot be found or prepared, does not fit in memory though streaming is "no", or is
+    not made of equally large uint8 images (for an image_size of 0) with one class each.
 
     >>> digits = load_dataset("digits", train_split="train[:90%]", test_split="train[90%:]")
     >>> digits.train.images.shape
@@ -55,6 +58,7 @@ def load_dataset(
             test_split=test_split,
             image_size=image_size,
             skip_unreadable=skip_unreadable,
+            streaming=streaming,
         )
     builder = open_prepared(name, data_dir)
     class_names = _class_names(builder, name)
@@ -62,9 +66,10 @@ def load_dataset(
     num_test = split_size(builder.info.splits, name, "data.test_split", test_split)
     first = _read_split(builder, name, train_split, (), 1, image_size)
     shape = first.images.shape[1:]
-    require_memory(name, num_train + num_test, shape)
-    train = _read_split(builder, name, train_split, shape, num_train, image_size)
-    test = _read_split(builder, name, test_split, shape, num_test, image_size)
+    lazy = stays_on_disk(name, num_train + num_test, shape, streaming=streaming)
+    read = _open_split if lazy else _read_split
+    train = read(builder, name, train_split, shape, num_train, image_size)
+    test = read(builder, name, test_split, shape, num_test, image_size)
     _require_known_classes(train.labels, len(class_names), name, "data.train_split", train_split)
     _require_known_classes(test.labels, len(class_names), name, "data.test_split", test_split)
     return Dataset(name, train, test, class_names)
@@ -111,6 +116,27 @@ def _read_split(
                 images[index] = image
             progress.update(len(examples))
     return Split(images, labels)
+
+
+def _open_split(
+    builder: Any, name: str, split: str, shape: tuple[int, ...], num_examples: int, image_size: int
+) -> Split:
+    """As `_read_split`, with the images left on disk; the labels are read now."""
+    source = _open_source(builder, name, split)
+    channels = builder.info.features["image"].shape[-1]
+
+    def fetch(position: int) -> np.ndarray:
+        (example,) = source.__getitems__([int(position)])
+        image = _decode(example["image"], name=name, channels=channels, size=image_size)
+        _require_one_size(name, shape, image.shape)
+        return image
+
+    labels = np.empty(num_examples, np.int32)
+    starts = range(0, num_examples, _READ_SIZE)
+    for start in tqdm(starts, desc=f"labels of {name} {split}", delay=2, leave=False, disable=None):
+        examples = source.__getitems__(range(start, min(start + _READ_SIZE, num_examples)))
+        labels[start : start + len(examples)] = [example["label"] for example in examples]
+    return Split(LazyImages(fetch, range(num_examples), shape), labels)
 
 
 def _open_source(builder: Any, name: str, split: str) -> Any:

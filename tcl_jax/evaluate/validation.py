@@ -25,9 +25,7 @@ def make_validate(
       num_classes: labels are 0 to num_classes - 1.
       batch_size: images at a time over all devices, a multiple of their number.
     """
-    queries, bank = (
-        Split(split.images[part], split.labels[part]) for part in (division.validation, division.bank)
-    )
+    queries, bank = split.select(division.validation), split.select(division.bank)
 
     def validate(variables: Mapping[str, Any]) -> float:
         query_features, bank_features = (

@@ -95,6 +95,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
         test_split=config.data.test_split,
         image_size=config.data.image_size,
         skip_unreadable=config.data.skip_unreadable,
+        streaming=config.data.streaming,
     )
     model = make_model(
         config.model.name,
@@ -106,7 +107,8 @@ def build_experiment(config: ConfigDict) -> Experiment:
         dtype=dtype,
     )
     images = dataset.train.images
-    check_image_size(*images.shape[1:3], stem=config.model.stem)
+    height, width, channels = images.shape[1:]
+    check_image_size(height, width, stem=config.model.stem)
     mean, std = dataset.channel_statistics
     division = _hold_out(len(images), config)
     per_epoch = steps_per_epoch(len(division.train), config.train.batch_size)
@@ -121,7 +123,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
     )
 
     def initial_state() -> TrainState:
-        state = create_state(model, optimizer, image_shape=images.shape[1:], seed=config.seed)
+        state = create_state(model, optimizer, image_shape=(height, width, channels), seed=config.seed)
         return replicate(state, mesh)
 
     views = make_views(policies, mean=mean, std=std)

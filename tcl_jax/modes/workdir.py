@@ -11,8 +11,9 @@ from tcl_jax.modes.fields import flat_items
 from tcl_jax.modes.machine import describe
 from tcl_jax.report.files import write_whole
 
-# Where data lie and how often a run tells of itself change no figure: they may differ between two starts of a run.
-_MAY_DIFFER = ("data.data_dir", "log.", "checkpoint.", "probe.")
+# Where data lie, how they are read and how often a run tells of itself change no figure: they may differ between two
+# starts of a run.
+_MAY_DIFFER = ("data.data_dir", "data.streaming", "log.", "checkpoint.", "probe.")
 
 
 class Workdir:

@@ -1,6 +1,7 @@
 import pytest
 
 from tcl_jax.data import load_dataset, memory
+from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import UserError
 
 
@@ -14,14 +15,29 @@ def test_data_set_that_does_not_fit(write_images, free):
     folder = write_images()  # 30 images of 6x5x3
     free(3374)  # 80 % of it are 2699 bytes
     with pytest.raises(UserError) as error:
-        load_dataset("tiny_images", data_dir=folder)
+        load_dataset("tiny_images", data_dir=folder, streaming="no")
     assert str(error.value) == (
         "The data set 'tiny_images' takes 0.0027 MB in memory (30 images of 6x5x3 bytes), expected at most "
-        "0.0027 MB, which is 80 % of what is free: give a smaller data.image_size, a part of it such as "
-        "data.train_split='train[:10%]', or take a machine with more memory."
+        "0.0027 MB, which is 80 % of what is free: leave it on disk with data.streaming=auto, or give a smaller "
+        "data.image_size."
     )
     free(3375)
-    assert len(load_dataset("tiny_images", data_dir=folder).train.images) == 20
+    assert len(load_dataset("tiny_images", data_dir=folder, streaming="no").train.images) == 20
+
+
+def test_what_does_not_fit_stays_on_disk_unless_told_otherwise(write_images, free):
+    folder = write_images()
+
+    def is_lazy(**options):
+        return isinstance(load_dataset("tiny_images", data_dir=folder, **options).train.images, LazyImages)
+
+    free(3374)
+    assert is_lazy()
+    free(3375)
+    assert not is_lazy()
+    assert is_lazy(streaming="yes")
+    with pytest.raises(UserError, match=r"data.streaming is 'maybe', expected one of auto, yes, no\."):
+        is_lazy(streaming="maybe")
 
 
 def test_size_that_counts_is_that_after_scaling(write_images, free):
@@ -29,13 +45,13 @@ def test_size_that_counts_is_that_after_scaling(write_images, free):
     free(30 * 4 * 4 * 3 / 0.8)
     assert load_dataset("tiny_images", data_dir=folder, image_size=4).train.images.shape == (20, 4, 4, 3)
     with pytest.raises(UserError, match="30 images of 5x5x3 bytes"):
-        load_dataset("tiny_images", data_dir=folder, image_size=5)
+        load_dataset("tiny_images", data_dir=folder, image_size=5, streaming="no")
 
 
 def test_large_numbers_are_told_in_gigabytes(free):
     free(16 * 10**9)
     with pytest.raises(UserError, match=r"takes 19\.8 GB .*131,689 images.* at most 12\.8 GB"):
-        memory.require_memory("imagenet100", 131_689, (224, 224, 3))
+        memory.stays_on_disk("imagenet100", 131_689, (224, 224, 3), streaming="no")
 
 
 def test_free_memory_is_what_linux_or_the_container_leaves(tmp_path, monkeypatch):

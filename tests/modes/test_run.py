@@ -1,5 +1,6 @@
 """A run from end to end: trained, continued, complete, evaluated again."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.data import Split
+from tcl_jax.data import Split, load_dataset
+from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.evaluate import extract_features, knn_predict
 from tcl_jax.modes import evaluate, experiment, train
@@ -168,6 +170,17 @@ def assert_same_end(workdir, undisturbed):
         assert ours[figure] == theirs[figure], figure
     assert ours["final_train_loss"] == pytest.approx(theirs["final_train_loss"], rel=1e-12)
     assert accuracies_of(workdir) == accuracies_of(undisturbed)
+
+
+def test_a_run_whose_images_stay_on_disk_is_the_same_run(finished, config, tmp_path, monkeypatch):
+    parts = train.build_experiment(config)
+    names = ("data_dir", "train_split", "test_split")
+    streamed = load_dataset(config.data.name, streaming="yes", **{name: config.data[name] for name in names})
+    assert isinstance(streamed.train.images, LazyImages)
+    monkeypatch.setattr(train, "build_experiment", lambda _: dataclasses.replace(parts, dataset=streamed))
+    workdir = Workdir(str(tmp_path))
+    train.run(config, workdir, "digits_tcl")
+    assert_same_end(workdir, finished)
 
 
 def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(finished, config, tmp_path, monkeypatch):
