@@ -1,0 +1,75 @@
+"""Smoothing, sharpness and Gaussian blur."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from tcl_jax.augment.color import blend
+
+
+def smooth(image: jax.Array) -> jax.Array:
+    """PIL's filter SMOOTH: (5 p + its eight neighbours) / 13, rounded: uint8 [h, w, c] -> uint8 [h, w, c].
+
+    The pixels of the border stay as they are, and so do images of less than three rows or columns.
+    """
+    h, w, _ = image.shape
+    if min(h, w) < 3:
+        return image
+    padded = jnp.pad(image.astype(jnp.int32), ((1, 1), (1, 1), (0, 0)))
+    total = 4 * padded[1:-1, 1:-1]
+    for row in range(3):
+        for column in range(3):
+            total = total + padded[row : row + h, column : column + w]
+    # An odd divisor has no ties, so that rounding needs no rule for them.
+    mean = ((total + 6).astype(jnp.uint32) // 13).astype(jnp.uint8)
+    rows, columns = jnp.arange(h)[:, None, None], jnp.arange(w)[:, None]
+    inner = (rows > 0) & (rows < h - 1) & (columns > 0) & (columns < w - 1)
+    # A choice rather than an update of a part, which XLA's CPU compiler does not fuse.
+    return jnp.where(inner, mean, image)
+
+
+def adjust_sharpness(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """Blend with the smoothed image, as PIL's ImageEnhance.Sharpness: uint8 [h, w, c], factor >= 0 -> uint8 alike."""
+    return blend(smooth(image), image, factor)
+
+
+def gaussian_blur(image: jax.Array, sigma: jax.Array, *, kernel_size: int) -> jax.Array:
+    """Weighted means of neighbours, as torchvision's gaussian_blur: uint8 [h, w, c] -> uint8 [h, w, c].
+
+    The weights are exp(-x^2 / (2 sigma^2)) for x = -k/2 ... k/2, divided by their sum, by rows and by columns. The
+    image is continued by its mirror image, without repeating the border. The mean is rounded half to even.
+
+    Args:
+      image: uint8 [h, w, c], with h and w above kernel_size // 2.
+      sigma: scalar float above 0, in pixels.
+      kernel_size: odd number of pixels that count, by row and by column.
+
+    Raises:
+      ValueError: a kernel_size that is even, below 1 or too large for the image.
+    """
+    h, w, _ = image.shape
+    if kernel_size < 1 or kernel_size % 2 == 0 or kernel_size // 2 >= min(h, w):
+        raise ValueError(
+            f"gaussian_blur expects an odd kernel_size of 1 to {2 * min(h, w) - 1} for an image of {h} x {w} pixels, "
+            f"got {kernel_size}."
+        )
+    pixels = image.astype(jnp.float32)
+    for spec, size in (("yi,ixc->yxc", h), ("xj,yjc->yxc", w)):
+        matrix = _blur_matrix(sigma, kernel_size, size)
+        pixels = jnp.einsum(spec, matrix, pixels, precision=lax.Precision.HIGHEST)
+    return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
+
+
+def _blur_matrix(sigma: jax.Array, kernel_size: int, size: int) -> jax.Array:
+    """The matrix float32 [size, size] that blurs a line of pixels."""
+    reach = kernel_size // 2
+    offsets = np.arange(-reach, reach + 1)
+    weights = jnp.exp(-0.5 * (jnp.asarray(offsets, jnp.float32) / jnp.asarray(sigma, jnp.float32)) ** 2)
+    weights = weights / jnp.sum(weights)
+    place = np.abs(np.arange(size)[:, None] + offsets)  # mirrored at the first pixel
+    place = np.where(place < size, place, 2 * (size - 1) - place)  # and at the last
+    matrix = jnp.zeros((size, size), jnp.float32)
+    for number in range(kernel_size):
+        matrix = matrix + jnp.where(np.arange(size) == place[:, number : number + 1], weights[number], 0)
+    return matrix

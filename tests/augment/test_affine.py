@@ -1,0 +1,71 @@
+"""Affine maps against PIL's transform with the same coefficients."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tcl_jax.augment import affine
+from tests.augment import pil
+
+
+def some_maps(h, w):
+    """200 maps: those of the policies at all magnitudes, and any other."""
+    random = np.random.default_rng(1)
+    maps = [affine.IDENTITY]
+    for share in np.linspace(-1, 1, 21):
+        maps += [affine.shear_x(0.3 * share), affine.shear_y(0.3 * share)]
+        maps += [affine.translate(round(0.5 * share * w), 0), affine.translate(0, round(0.5 * share * h))]
+        maps += [affine.rotate(30 * share, h, w), affine.rotate(180 * share, h, w)]
+    while len(maps) < 200:
+        a, b, d, e = np.array([1, 0, 0, 1]) + random.uniform(-0.7, 0.7, 4)
+        maps.append((a, b, random.uniform(-8, 8), d, e, random.uniform(-8, 8)))
+    return np.array(maps)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("shape", pil.SHAPES)
+def test_maps_are_pils(shape, interpolation):
+    batch, maps = pil.images(shape), some_maps(*shape[:2])
+    ours = jax.jit(
+        jax.vmap(lambda image, numbers: affine.affine(image, numbers, interpolation=interpolation))
+    )
+    results = np.asarray(ours(batch, affine.fixed_point(maps)))
+    method = Image.Resampling[interpolation.upper()]
+    expected = pil.through_pil(lambda image, numbers: pil.transform(image, numbers, method), batch, maps)
+    if interpolation == "nearest":
+        np.testing.assert_array_equal(results, expected)
+    else:
+        pil.within_one(results, expected)
+        assert np.mean(results == expected) > 0.97
+    np.testing.assert_array_equal(results[0], batch[0])
+
+
+@pytest.mark.parametrize("shape", pil.SHAPES)
+def test_rotation_is_pils_rotate(shape):
+    batch = pil.images(shape)
+    degrees = np.linspace(-200, 200, 200)
+    maps = affine.fixed_point([affine.rotate(angle, *shape[:2]) for angle in degrees])
+    results = jax.jit(jax.vmap(affine.affine))(batch, maps)
+    expected = pil.through_pil(lambda image, angle: image.rotate(angle), batch, degrees)
+    np.testing.assert_array_equal(results, expected)
+
+
+def test_translations_and_shears_move_to_where_they_say():
+    image = np.zeros((9, 9, 1), np.uint8)
+    image[4, 3] = 200
+    moved = affine.affine(image, affine.fixed_point(affine.translate(2, -1)))
+    np.testing.assert_array_equal(np.argwhere(moved), [[3, 5, 0]])
+    column = np.zeros((9, 9, 1), np.uint8)
+    column[:, 4] = 200
+    sheared = np.asarray(affine.affine(column, affine.fixed_point(affine.shear_x(0.25))))
+    np.testing.assert_array_equal(np.argmax(sheared[..., 0], axis=1), [4, 4, 3, 3, 3, 3, 2, 2, 2])
+    rows = np.asarray(affine.affine(np.swapaxes(column, 0, 1), affine.fixed_point(affine.shear_y(0.25))))
+    np.testing.assert_array_equal(rows, np.swapaxes(sheared, 0, 1))
+
+
+def test_other_interpolations_are_refused():
+    with pytest.raises(ValueError, match="'nearest' or 'bilinear', got 'bicubic'"):
+        affine.affine(
+            np.zeros((4, 4, 1), np.uint8), affine.fixed_point(affine.IDENTITY), interpolation="bicubic"
+        )
