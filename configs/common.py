@@ -24,9 +24,11 @@ def get_config() -> ConfigDict:
     )
 
     config.augment = ConfigDict()
-    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view: "none", "crop_flip", "simaug"
-    config.augment.crop_padding = 4  # pixels by which crop_flip may shift
-    config.augment.flip = True  # whether crop_flip and simaug mirror left to right
+    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view, of these:
+    # "none", "crop_flip", "simaug", "autoaug_cifar", "autoaug_imagenet" and "randaug(n,m)", as in "randaug(2,9)":
+    # n operations of magnitude m, 0 to 30. tcl_jax/augment/policies.py says what each does.
+    config.augment.crop_padding = 4  # pixels by which crop_flip, autoaug_cifar and randaug may shift
+    config.augment.flip = True  # whether policies mirror left to right (all but "none" do)
 
     config.model = ConfigDict()
     config.model.name = "resnet18"  # resnet18, resnet34, resnet50, resnet101

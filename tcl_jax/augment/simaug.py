@@ -1,8 +1,8 @@
 """The augmentation of SimCLR and SupCon: resized crop, mirror image, colour jitter and grey."""
 
 import jax
-import jax.numpy as jnp
 
+from tcl_jax.augment.checks import check_image
 from tcl_jax.augment.color_jitter import random_color_jitter, random_gray
 from tcl_jax.augment.flip import random_flip
 from tcl_jax.augment.resized_crop import random_resized_crop
@@ -27,10 +27,7 @@ def simaug(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
     Raises:
       ValueError: an image of another shape or dtype.
     """
-    if image.ndim != 3 or image.shape[-1] not in (1, 3) or image.dtype != jnp.uint8:
-        raise ValueError(
-            f"simaug expects a uint8 image [h, w, 1 or 3], got {image.dtype} {list(image.shape)}."
-        )
+    check_image("simaug", image)
     crop_key, flip_key, jitter_key, gray_key = jax.random.split(key, 4)
     image = random_resized_crop(crop_key, image)
     if flip:

@@ -51,7 +51,16 @@ def test_policy_none_changes_nothing():
 
 @pytest.mark.parametrize(
     ("name", "crop_padding", "message"),
-    [("cropflip", 4, "'cropflip'.*none, crop_flip"), ("crop_flip", -1, "crop_padding is -1")],
+    [
+        ("cropflip", 4, "'cropflip'.*none, crop_flip"),
+        ("crop_flip", -1, "crop_padding is -1"),
+        ("autoaug", 4, r"'autoaug'.*autoaug_cifar, autoaug_imagenet, randaug\(n,m\)"),
+        ("randaug", 4, r"'randaug', expected 'randaug\(n,m\)'"),
+        ("randaug(2)", 4, r"'randaug\(2\)', expected 'randaug\(n,m\)'"),
+        ("randaug(2,-1)", 4, r"expected 'randaug\(n,m\)' with whole numbers"),
+        ("randaug(0,9)", 4, "expected 1 operation or more"),
+        ("randaug(2,31)", 4, "a magnitude of 0 to 30"),
+    ],
 )
 def test_bad_policies_are_named(name, crop_padding, message):
     with pytest.raises(UserError, match=message):
