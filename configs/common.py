@@ -19,9 +19,8 @@ def get_config() -> ConfigDict:
     config.data.image_size = 0
     # Whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in memory.
     config.data.streaming = "auto"
-    config.data.skip_unreadable = (
-        False  # image_folder only: leave damaged images out instead of refusing them
-    )
+    # image_folder only: leave damaged images out instead of refusing them.
+    config.data.skip_unreadable = False
 
     config.augment = ConfigDict()
     config.augment.views = ("crop_flip", "crop_flip")  # one policy per view, of these:

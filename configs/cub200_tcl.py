@@ -2,9 +2,9 @@
 
     python main.py --config=configs/cub200_tcl.py
 
-5,994 training and 5,794 test images. The first start downloads TFDS' caltech_birds2011 (1.1 GB) and prepares it, which
-takes `pip install -r requirements.txt` (with TensorFlow, used for that alone). Needs one GPU or TPU, and 2.3 GB of free
-main memory. Not yet run by us: no accuracy of our own to quote.
+5,994 training and 5,794 test images. The first start downloads TFDS' caltech_birds2011 (1.2 GB) and prepares it, which
+takes TensorFlow and OpenCV (`pip install -r requirements.txt opencv-python-headless`), used for that alone. Needs one
+GPU or TPU, and 2.3 GB of free main memory to hold all images. Not yet run by us: no accuracy of our own to quote.
 
 Of the official code: loss, batch size, epochs, learning rate, momentum, weight decay, 224x224 pixels and the views,
 which are one of its two choices (the other is AutoAugment). Ours: the stem for large images, where the published script

@@ -7,8 +7,8 @@ than the 100 of the official list do no harm. The first start copies the files o
 imagenet100 beside them, and needs as much again for a while. To keep it elsewhere, give another data_dir and link
 ImageNet's folder to downloads/manual in it. TensorFlow is not needed.
 
-Needs one GPU or TPU, and 25 GB of free main memory for some 132,000 images (`--config.data.image_size=112` takes a
-quarter). Not yet run by us: no accuracy of our own to quote.
+Needs one GPU or TPU, and 25 GB of free main memory to hold all of some 132,000 images; where there is less they are
+read when they are needed (`data.streaming`). Not yet run by us: no accuracy of our own to quote.
 
 Of the official code: loss, batch size, epochs, learning rate, momentum, weight decay, 224x224 pixels and the views,
 which are one of its two choices (the other is AutoAugment). Ours: the stem for large images, where the published script
