@@ -13,6 +13,9 @@ def some_maps(h, w):
     """200 maps: those of the policies at all magnitudes, and any other."""
     random = np.random.default_rng(1)
     maps = [affine.IDENTITY]
+    # Points that lie just on the border of pixels and of the image.
+    maps += [affine.translate(x, y) for x, y in [(0.5, 0.5), (-0.5, -0.5), (-0.5, 0), (0, -0.5)]]
+    maps += [(0.0, 1.0, 0.5, 1.0, 0.0, -0.5), (0.0, 1.0, -0.5, 1.0, 0.0, 0.5)]
     for share in np.linspace(-1, 1, 21):
         maps += [affine.shear_x(0.3 * share), affine.shear_y(0.3 * share)]
         maps += [affine.translate(round(0.5 * share * w), 0), affine.translate(0, round(0.5 * share * h))]
