@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-quick test-slow lint clean
+.PHONY: demo test test-quick test-slow test-prepare lint clean
 
 demo: $(VENV)/.train
 	$(BIN)/python main.py --config=configs/digits_tcl.py
@@ -17,6 +17,11 @@ test-quick: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+
+# What needs TensorFlow: preparing data sets by TFDS' own builders. In a folder of its own, as nothing else may need it.
+test-prepare:
+	$(MAKE) $(VENV)-prepare/.prepare VENV=$(VENV)-prepare
+	$(VENV)-prepare/bin/pytest -m slow tests/data
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -39,4 +44,8 @@ $(VENV)/.train: $(VENV)/.python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	@touch $@
+
+$(VENV)/.prepare: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,prepare]' opencv-python-headless
 	@touch $@
