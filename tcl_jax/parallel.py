@@ -1,8 +1,10 @@
 """Devices: the mesh, where arrays lie on it, and the batch sizes that it divides."""
 
+import functools
 from typing import TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -26,9 +28,29 @@ def replicate(tree: T, mesh: Mesh) -> T:
     return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
+def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """Rows of a global batch that lie on the devices of this process, which it reads itself: int [n], rising.
+
+    All of them where there is one process.
+    """
+    share = batch_size // mesh.size
+    mine = [
+        number
+        for number, device in enumerate(mesh.devices.flat)
+        if device.process_index == jax.process_index()
+    ]
+    return np.concatenate([np.arange(number * share, (number + 1) * share) for number in mine])
+
+
 def split_batch(tree: T, mesh: Mesh) -> T:
-    """The tree with every array split along its first axis, one equal part for each device."""
-    return jax.device_put(tree, NamedSharding(mesh, P(DATA_AXIS)))
+    """The tree with every array split along its first axis, one equal part for each device.
+
+    Each process hands over its `local_rows` of the batch.
+    """
+    sharding = NamedSharding(mesh, P(DATA_AXIS))
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(functools.partial(jax.make_array_from_process_local_data, sharding), tree)
 
 
 def check_divides(name: str, batch_size: int, mesh: Mesh) -> None:

@@ -1,9 +1,12 @@
 """Batches and devices."""
 
+import types
+
+import numpy as np
 import pytest
 
 from tcl_jax.errors import UserError
-from tcl_jax.parallel import check_divides, make_mesh
+from tcl_jax.parallel import check_divides, local_rows, make_mesh
 
 
 @pytest.mark.parametrize(
@@ -17,3 +20,21 @@ def test_nearest_batch_that_the_devices_divide_is_named(batch_size, nearest):
 @pytest.mark.parametrize(("batch_size", "devices"), [(64, 8), (7, 1), (8, 8)])
 def test_a_batch_that_divides_passes(batch_size, devices):
     check_divides("train.batch_size", batch_size, make_mesh(devices))
+
+
+def mesh_of_processes(*process_of_device):
+    """Stands for a mesh over the devices of several processes; this one is process 0."""
+    devices = np.array([types.SimpleNamespace(process_index=number) for number in process_of_device])
+    return types.SimpleNamespace(devices=devices, size=len(devices))
+
+
+def test_one_process_reads_the_whole_batch():
+    np.testing.assert_array_equal(local_rows(16, make_mesh(8)), np.arange(16))
+
+
+@pytest.mark.parametrize(
+    ("process_of_device", "rows"),
+    [((0, 0, 1, 1), [0, 1, 2, 3]), ((1, 1, 0, 0), [4, 5, 6, 7]), ((0, 1, 1, 0), [0, 1, 6, 7])],
+)
+def test_a_process_reads_the_rows_of_its_own_devices(process_of_device, rows):
+    assert local_rows(8, mesh_of_processes(*process_of_device)).tolist() == rows

@@ -59,11 +59,14 @@ def train_batches(
     epoch: int,
     first_batch: int = 0,
     examples: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Full batches of one epoch in `epoch_order`; `first_batch` above 0 resumes within an epoch.
 
     examples: int32, positions in the split of those that take part; None takes all. A batch's indices are positions in
     the whole split either way, so that an example keeps its random keys whichever others take part.
+    rows: int, which of each batch's examples are read, in this order; None reads all. Processes that read different
+    rows of the same batches share every epoch: each example comes once, to one process, and to any of them in the next.
 
     Raises UserError for a batch larger than the number of examples and ValueError for a first_batch outside the epoch,
     at the call and not when the first batch is asked for.
@@ -76,7 +79,8 @@ def train_batches(
     if examples is not None:
         order = examples[order]
     starts = range(first_batch * batch_size, num_batches * batch_size, batch_size)
-    return _read(split, [order[start : start + batch_size] for start in starts])
+    rows = np.arange(batch_size) if rows is None else rows
+    return _read(split, [order[start + rows] for start in starts])
 
 
 def padded_batches(split: Split, batch_size: int) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Batch, Split, steps_per_epoch, train_batches
 from tcl_jax.models import ContrastiveModel, LinearClassifier
-from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
+from tcl_jax.parallel import DATA_AXIS, local_rows, replicate, split_batch
 from tcl_jax.train.optimizer import descend, learning_rates, sgd
 from tcl_jax.train.state import PROBE_STREAM, stream_key
 
@@ -89,7 +89,10 @@ def linear_probe(
         desc="Linear probe",
     ) as bar:
         for epoch in range(epochs):
-            for number, batch in enumerate(train_batches(split, batch_size, seed=seed, epoch=epoch)):
+            batches = train_batches(
+                split, batch_size, seed=seed, epoch=epoch, rows=local_rows(batch_size, mesh)
+            )
+            for number, batch in enumerate(batches):
                 rate = rates[epoch * per_epoch + number]
                 state, loss = step(state, variables, split_batch(batch, mesh), rate, np.int32(epoch))
             bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tcl_jax.data import Split, steps_per_epoch, train_batches
 from tcl_jax.errors import Interrupted
-from tcl_jax.parallel import replicate, split_batch
+from tcl_jax.parallel import local_rows, replicate, split_batch
 from tcl_jax.report import MetricsLog
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tcl_jax.train.curve import Curve, not_finite
@@ -127,6 +127,7 @@ def train(
                 epoch=epoch,
                 first_batch=first_batch,
                 examples=examples,
+                rows=local_rows(course.batch_size, mesh),
             )
             for number in range(epoch * per_epoch + first_batch, (epoch + 1) * per_epoch):
                 if interruption.signal is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tcl_jax.data import Split, epoch_order, padded_batches, steps_per_epoch, train_batches
+from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import UserError
 
 
@@ -142,3 +143,23 @@ def test_batches_are_copies(split):
         for batch in batches:
             batch.images[:] = 255
     np.testing.assert_array_equal(split.images, before)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_processes_share_each_batch_and_mix_over_epochs(lazy):
+    images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
+    stored = LazyImages(lambda i: images[i], range(40), (1, 1, 1)) if lazy else images
+    split = Split(stored, np.arange(40, dtype=np.int32))
+    seen = []  # by epoch: the examples that the second process read
+    for epoch in range(3):
+        whole = list(train_batches(split, 8, seed=1, epoch=epoch))
+        shares = [
+            list(train_batches(split, 8, seed=1, epoch=epoch, rows=rows))
+            for rows in (np.arange(4), np.arange(4, 8))
+        ]
+        for batch, first, second in zip(whole, *shares, strict=True):
+            for array, part, rest in zip(batch, first, second, strict=True):
+                np.testing.assert_array_equal(array, np.concatenate([part, rest]))
+        seen.append({int(i) for batch in shares[1] for i in batch.indices})
+    assert len(seen[0] & seen[1]) < 20
+    assert len(seen[0] | seen[1] | seen[2]) > 30
