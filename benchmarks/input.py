@@ -11,6 +11,8 @@ earlier steps meanwhile.
 
 import json
 import pathlib
+import shlex
+import sys
 import time
 
 import jax
@@ -73,6 +75,7 @@ def main(argv: list[str]) -> None:
     file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
     record = {
+        "command": _command(sys.argv[1:]),
         "experiment": name,
         "network": f"{config.model.name}, width {config.model.width}",
         "images_per_step": parts.course.batch_size,
@@ -94,10 +97,18 @@ def main(argv: list[str]) -> None:
     print(table)
 
 
+def _command(arguments: list[str]) -> str:
+    """What to type for the same run, without folders of this machine."""
+    kept = [a for a in arguments if not a.startswith(("--config.data.data_dir", "--output"))]
+    return " ".join(["python -m benchmarks.input", *map(shlex.quote, kept)])
+
+
 def _table(record: dict) -> str:
     seconds, computer = record["seconds_per_step"], record["machine"]
     lines = [
         "# Data and augmentation in a training step",
+        "",
+        f"    {record['command']}",
         "",
         f"{record['date']}; {computer['device']} ({computer['processor']}), {computer['cores']} cores, jax "
         f"{computer['versions']['jax']}; load {record['load_before']} before and {record['load_after']} after.",
