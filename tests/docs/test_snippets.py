@@ -151,7 +151,6 @@ CHECKS = {
     ("docs/losses.md", "9. Common mistakes (1)"): check_order_of_views,
     ("docs/losses.md", "10. Diagnostics (1)"): check_diagnostics,
 }
-NEEDS = {"Flax NNX (1)": ("flax", "optax"), "Equinox (1)": ("equinox", "optax")}
 
 
 def test_every_block_has_its_check():
@@ -160,7 +159,5 @@ def test_every_block_has_its_check():
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.heading}")
 def test_block(block):
-    for package in NEEDS.get(block.heading, ()):
-        pytest.importorskip(package)
     names = run(block, GIVEN.get((block.page, block.heading), {}))
     CHECKS[block.page, block.heading](names)
