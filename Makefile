@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-quick test-slow test-prepare lint clean
+.PHONY: demo test test-quick test-slow test-prepare test-tpu-plan lint clean
 
 demo: $(VENV)/.train
 	$(BIN)/python main.py --config=configs/digits_tcl.py
@@ -22,6 +22,11 @@ test-slow: $(VENV)/.test
 test-prepare:
 	$(MAKE) $(VENV)-prepare/.prepare VENV=$(VENV)-prepare
 	$(VENV)-prepare/bin/pytest -m slow tests/data
+
+# What needs the TPU compiler (0.7 GB, no TPU): plans for TPUs that are not there. In a folder of its own, too.
+test-tpu-plan:
+	$(MAKE) $(VENV)-tpu-plan/.tpu-plan VENV=$(VENV)-tpu-plan
+	$(VENV)-tpu-plan/bin/pytest -m slow tests/modes/test_plan.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -48,4 +53,8 @@ $(VENV)/.test: $(VENV)/.train
 
 $(VENV)/.prepare: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,prepare]' opencv-python-headless
+	@touch $@
+
+$(VENV)/.tpu-plan: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,tpu-plan]'
 	@touch $@

@@ -9,11 +9,14 @@ Any field of the config can be set on the command line; configs/common.py lists 
 
 import difflib
 import itertools
+import os
 import pathlib
 import runpy
 import sys
 import textwrap
+import time
 import traceback
+import types
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -21,6 +24,8 @@ from ml_collections import ConfigDict, config_flags
 from configs import common
 from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.modes.fields import flat_items
+
+_BEGAN = time.monotonic()
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file in configs/.", lock_config=True
@@ -31,8 +36,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "preview"],
-    "train: train, then evaluate. evaluate: evaluate a checkpoint. preview: a picture of what the network will see.",
+    ["train", "evaluate", "preview", "plan"],
+    "train: train, then evaluate. evaluate: evaluate a checkpoint. preview: a picture of what the network will see. "
+    "plan: what a run would need, without training; written as plan.json where --workdir is given.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
@@ -45,6 +51,23 @@ _PROFILE_STEPS = flags.DEFINE_integer(
     0,
     "With --mode=train: trace so many training steps, after the first, into the folder profile/ of the run.",
 )
+_PLAN_TOPOLOGY = flags.DEFINE_string(
+    "plan_topology",
+    "",
+    "With --mode=plan: a TPU slice to plan for, none of which need be there, as v5e:2x4 (8 chips).",
+)
+_PLAN_PEAK_SHARE = flags.DEFINE_float(
+    "plan_peak_share", 0.4, "With --mode=plan: share of the devices' peak FLOP/s that a step reaches."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Several processes: host:port of process 0. Slurm, Open MPI and TPU slices tell this and the next two.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Several processes: how many. 1: this one alone, whatever the environment tells."
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: the number of this one, from 0.")
 
 
 def main(argv: list[str]) -> None:
@@ -63,9 +86,20 @@ def main(argv: list[str]) -> None:
             f"--profile_steps={_PROFILE_STEPS.value} is given with --mode={_MODE.value}, which trains nothing: "
             "use it with --mode=train."
         )
-    logging.set_verbosity(logging.ERROR)  # the libraries' notes would cut the progress bar into pieces
+    if _MODE.value != "plan" and _PLAN_TOPOLOGY.value:
+        raise UserError(
+            f"--plan_topology={_PLAN_TOPOLOGY.value} is given with --mode={_MODE.value}: use it with --mode=plan."
+        )
+    # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
+    logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = _tell_unraisable
+    if _PLAN_TOPOLOGY.value:
+        from tcl_jax.modes import topology
+
+        topology.prepare_environment()
+    _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
-    from tcl_jax.modes import evaluate, preview, train
+    from tcl_jax.modes import evaluate, plan, preview, train
     from tcl_jax.modes.workdir import Workdir
 
     if flags.FLAGS["config"].present:
@@ -85,11 +119,44 @@ def main(argv: list[str]) -> None:
     else:
         raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
     if _MODE.value == "train":
-        train.run(config, workdir, name, profile_steps=_PROFILE_STEPS.value)
+        train.run(config, workdir, name, profile_steps=_PROFILE_STEPS.value, began=_BEGAN)
     elif _MODE.value == "preview":
         preview.run(config, workdir, name)
+    elif _MODE.value == "plan":
+        plan.run(
+            config,
+            workdir if _WORKDIR.value else None,
+            name,
+            topology=_PLAN_TOPOLOGY.value,
+            peak_share=_PLAN_PEAK_SHARE.value,
+        )
     else:
         evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
+
+
+def _tell_unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Leave out what Orbax' reads say that go on after one of a damaged checkpoint failed, which ends them all."""
+    closed = "Event loop is closed" in str(failure.exc_value)
+    if not closed and not isinstance(failure.object, types.CoroutineType):
+        sys.__unraisablehook__(failure)
+
+
+def _start_jax() -> None:
+    """Join the other processes of the run, if there are any; and keep compiled programs for the next start."""
+    import jax
+
+    from tcl_jax import processes
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # which JAX itself reads
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "tcl_jax"))
+    if _MODE.value == "plan":  # it writes nothing, and reads what only a fresh compilation tells
+        jax.config.update("jax_enable_compilation_cache", False)
+    if _MODE.value in ("train", "evaluate"):
+        processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if not processes.is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        os.environ["TQDM_DISABLE"] = "1"
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -151,20 +218,46 @@ def _entry() -> None:
     try:
         app.run(main, flags_parser=_parse_flags)
     except UserError as error:
-        sys.exit(_say(error, 2))
+        _fail(error, 2)
     except RunFailed as error:
-        sys.exit(_say(error, 1))
+        _fail(error, 1)
     except Interrupted as error:
         print(error, file=sys.stderr)
         sys.exit(128 + error.signal)
+    except Exception as error:
+        _leave_others(error)
+        raise
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C: repeat the command to continue from the last checkpoint.", file=sys.stderr)
         sys.exit(130)
 
 
-def _say(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return code
+def _fail(error: Exception, code: int) -> None:
+    """Say what is wrong, and end."""
+    import jax
+
+    if not jax.distributed.is_initialized():
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(code)
+    print(f"error in process {jax.process_index()}: {error}", file=sys.stderr, flush=True)
+    # The usual way out would wait for the other processes, which may be waiting for this one.
+    os._exit(code)
+
+
+def _leave_others(error: Exception) -> None:
+    """Of several processes, end this one at once; an error of JAX is then most likely that another one has ended."""
+    import jax
+
+    if not jax.distributed.is_initialized():
+        return
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        cause = textwrap.shorten(str(error), width=160, placeholder=" ...")
+        message = (
+            "This process cannot go on with the others, of which one has probably ended; look for its message"
+        )
+        _fail(RunFailed(f"{message} ({cause}): start all again to continue from the last checkpoint."), 1)
+    traceback.print_exception(error)
+    os._exit(1)
 
 
 if __name__ == "__main__":

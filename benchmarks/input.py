@@ -38,13 +38,13 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     parts = build_experiment(config)
-    hyper = replicate(parts.hyper._replace(learning_rate=np.float32(0.01)), parts.mesh)
-    views = jax.jit(parts.views)
-    state = [parts.initial_state()]  # each step takes the last one's memory
+    hyper = replicate(parts.training.hyper._replace(learning_rate=np.float32(0.01)), parts.mesh)
+    views = jax.jit(parts.training.views)
+    state = [parts.training.initial_state()]  # each step takes the last one's memory
 
     def batches():
-        split, size = parts.dataset.train, parts.course.batch_size
-        return train_batches(split, size, seed=0, epoch=0, examples=parts.division.train)
+        split, size = parts.dataset.train, parts.training.course.batch_size
+        return train_batches(split, size, seed=0, epoch=0, examples=parts.training.division.train)
 
     placed = split_batch(next(batches()), parts.mesh)
     key = jax.random.key(0)
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     def steps():
         some = batches()
         for _ in range(_STEPS.value):
-            state[0], metrics = parts.step(state[0], split_batch(next(some), parts.mesh), hyper)
+            state[0], metrics = parts.training.step(state[0], split_batch(next(some), parts.mesh), hyper)
         jax.block_until_ready(metrics)
 
     runs = {"step": steps, "augmentation": augmentation, "data": data}
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
         "command": _command(sys.argv[1:]),
         "experiment": name,
         "network": f"{config.model.name}, width {config.model.width}",
-        "images_per_step": parts.course.batch_size,
+        "images_per_step": parts.training.course.batch_size,
         "views": list(parts.policy_names),
         "image": list(parts.dataset.train.images.shape[1:]),
         "date": time.strftime("%Y-%m-%d"),

@@ -37,6 +37,9 @@ def get_config() -> ConfigDict:
     config.model.width = 64  # channels of the first stage
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
+    config.model.remat = (
+        False  # residual blocks are computed again in the backward pass, not kept: less memory
+    )
 
     config.loss = ConfigDict()
     config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end
@@ -47,12 +50,27 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 64  # images per step over all devices; the loss sees batch_size * views rows
+    # Images per forward and backward pass over all devices, a divisor of batch_size; 0: the whole batch at once. Loss
+    # and gradient are those of the whole batch, BatchNorm sees one micro-batch.
+    config.train.micro_batch_size = 0
     config.train.epochs = 100
     config.train.learning_rate = 0.1  # peak; falls on a cosine to a thousandth
+    # "none"; "linear": learning_rate is for 256 images per step, and the peak learning_rate * batch_size / 256;
+    # "sqrt": learning_rate * sqrt(batch_size / 256).
+    config.train.learning_rate_scaling = "none"
     config.train.warmup_epochs = 0  # of linear rise from 0
+    config.train.optimizer = (
+        "sgd"  # "sgd"; "lars": each layer's step in proportion to the size of its weights
+    )
     config.train.momentum = 0.9
-    config.train.weight_decay = 1e-4  # on every parameter
+    config.train.weight_decay = 1e-4
+    config.train.decay = "all"  # which parameters decay: "all"; "kernels": not biases, nor BatchNorm's scales
+    config.train.ema_decay = (
+        0.0  # of the moving average of the weights that is evaluated, as 0.999; 0: the weights
+    )
     config.train.precision = "auto"  # float32, bfloat16; auto: bfloat16 on accelerators, float32 on CPU
+    # A step whose loss or gradient is not finite: "stop" ends the run, "skip" leaves the step out and counts it.
+    config.train.not_finite = "stop"
 
     config.validation = ConfigDict()
     # Training images that contrastive training does not see. Their kNN accuracy is taken with every checkpoint of whole

@@ -30,10 +30,13 @@ def get_config(experiment: str = "") -> ConfigDict:
     config.model.name = "resnet18"
     config.model.width = 8
     config.train.batch_size = 64
+    if config.train.micro_batch_size:
+        config.train.micro_batch_size = 16
     config.train.epochs = 4
     config.train.warmup_epochs = 1
     # So few steps do not see projections part again that a high rate has driven together.
-    config.train.learning_rate = 0.03
+    config.train.learning_rate = 1.0 if config.train.optimizer == "lars" else 0.03
+    config.train.learning_rate_scaling = "none"
     config.validation.images = 256
     config.probe.epochs = 4
     config.probe.batch_size = 256

@@ -1,6 +1,13 @@
 """The errors that end a run with one sentence instead of a traceback."""
 
+import errno
+import os
+import re
 import signal
+import textwrap
+
+# What a full disk answers, a full quota, and a limit on the size of a file.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(ValueError):
@@ -18,6 +25,26 @@ class RunFailed(RuntimeError):
     """
 
 
+class WriteFailed(RunFailed):
+    """A part of a run cannot be written.
+
+    Attributes:
+      what: the part, as it begins a sentence.
+      cause: in a few words.
+      disk_full: whether space is what is missing.
+      remedy: what to do.
+    """
+
+    def __init__(self, what: str, error: BaseException):
+        number = _system_error(error)
+        self.what = what
+        self.cause = in_short(error) if number is None else os.strerror(number)
+        self.disk_full = number in DISK_FULL
+        todo = "free space" if self.disk_full else "see that it can be written"
+        self.remedy = f"{todo} and repeat the command to continue"
+        super().__init__(f"{what} cannot be written ({self.cause}): {self.remedy}.")
+
+
 class Interrupted(Exception):
     """Training was stopped by a signal after its state was saved.
 
@@ -32,3 +59,16 @@ class Interrupted(Exception):
         )
         self.signal = number
         self.step = step
+
+
+def in_short(error: BaseException) -> str:
+    """Kind and message of an error of a library, on one line."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The system's number of an error, which TensorStore, the writer of checkpoints, gives in its message."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None

@@ -1,6 +1,7 @@
 """Devices: the mesh, where arrays lie on it, and the batch sizes that it divides."""
 
 import functools
+from collections.abc import Sequence
 from typing import TypeVar
 
 import jax
@@ -16,9 +17,9 @@ DATA_AXIS = "data"
 T = TypeVar("T")
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
-    """A mesh over the first `num_devices` devices; None takes all."""
-    devices = jax.devices()[:num_devices]
+def make_mesh(num_devices: int | None = None, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over the first `num_devices` of `devices`; None takes all, and all that are there."""
+    devices = (jax.devices() if devices is None else devices)[:num_devices]
     # jax.make_mesh's default axis type asks for the sharding of every intermediate array; Auto lets XLA choose.
     return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
@@ -28,18 +29,22 @@ def replicate(tree: T, mesh: Mesh) -> T:
     return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
-def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
-    """Rows of a global batch that lie on the devices of this process, which it reads itself: int [n], rising.
+def local_rows(batch_size: int, mesh: Mesh, micro_batches: int = 1) -> np.ndarray:
+    """Rows of a global batch that this process reads, in the order in which they lie on its devices: int [n].
 
-    All of them where there is one process.
+    Micro-batch k is the k-th part of the global batch on any number of devices: each device holds its share of
+    micro-batch 0, then of micro-batch 1, and so on. With one process and one device these are all rows in order.
+
+    >>> local_rows(8, make_mesh(1), 2)
+    array([0, 1, 2, 3, 4, 5, 6, 7])
     """
-    share = batch_size // mesh.size
+    of_devices = np.arange(batch_size).reshape(micro_batches, mesh.size, -1)
     mine = [
         number
         for number, device in enumerate(mesh.devices.flat)
         if device.process_index == jax.process_index()
     ]
-    return np.concatenate([np.arange(number * share, (number + 1) * share) for number in mine])
+    return of_devices[:, mine].swapaxes(0, 1).reshape(-1)
 
 
 def split_batch(tree: T, mesh: Mesh) -> T:

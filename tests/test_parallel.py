@@ -38,3 +38,12 @@ def test_one_process_reads_the_whole_batch():
 )
 def test_a_process_reads_the_rows_of_its_own_devices(process_of_device, rows):
     assert local_rows(8, mesh_of_processes(*process_of_device)).tolist() == rows
+
+
+def test_a_micro_batch_holds_the_same_rows_on_any_number_of_devices():
+    # 24 rows in 3 micro-batches: each device holds its share of the first, then of the second, ...
+    assert local_rows(24, make_mesh(1), 3).tolist() == list(range(24))
+    of_devices = local_rows(24, make_mesh(4), 3).reshape(4, 3, 2)
+    for number in range(3):
+        assert of_devices[:, number].reshape(-1).tolist() == list(range(8 * number, 8 * number + 8))
+    assert local_rows(24, mesh_of_processes(1, 0), 3).tolist() == [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23]

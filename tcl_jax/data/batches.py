@@ -83,18 +83,20 @@ def train_batches(
     return _read(split, [order[start + rows] for start in starts])
 
 
-def padded_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = None) -> Iterator[Batch]:
     """Every example once, in order; the last batch is filled up to batch_size, so that all have one shape.
 
     Padding has weight 0, black images, label 0 and index -1. A batch_size larger than the split gives one
-    batch. Raises UserError for a batch_size below 1.
+    batch. rows: int, rising, which of each batch's rows are read, as in `train_batches`; None reads all.
+    Raises UserError for a batch_size below 1.
     """
     if batch_size < 1:
         raise UserError(f"The batch size is {batch_size}, expected 1 or more: change the batch size.")
-    order = np.arange(len(split.labels), dtype=np.int32)
-    starts = range(0, len(order), batch_size)
-    batches = _read(split, [order[start : start + batch_size] for start in starts])
-    return (_pad(batch, batch_size) for batch in batches)
+    rows = np.arange(batch_size, dtype=np.int32) if rows is None else rows.astype(np.int32)
+    num_examples = len(split.labels)
+    wanted = [start + rows for start in range(0, num_examples, batch_size)]
+    batches = _read(split, [part[part < num_examples] for part in wanted])
+    return (_pad(batch, len(rows)) for batch in batches)
 
 
 def _read(split: Split, parts: Sequence[np.ndarray]) -> Iterator[Batch]:

@@ -31,6 +31,15 @@ def open_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> Any:
     return builder if _is_prepared(builder) else _prepare(builder, name, folder)
 
 
+def find_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[Any, bool]:
+    """The TFDS builder of a data set, and whether it is prepared; nothing is prepared here.
+
+    Arguments and errors are those of `open_prepared`.
+    """
+    builder = _open(name, _data_folder(data_dir))
+    return builder, _is_prepared(builder)
+
+
 def _data_folder(data_dir: str | os.PathLike[str]) -> epath.Path:
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = epath.Path(data_dir or default).expanduser()

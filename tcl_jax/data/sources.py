@@ -61,7 +61,7 @@ def load_dataset(
             streaming=streaming,
         )
     builder = open_prepared(name, data_dir)
-    class_names = _class_names(builder, name)
+    class_names = read_class_names(builder, name)
     num_train = split_size(builder.info.splits, name, "data.train_split", train_split)
     num_test = split_size(builder.info.splits, name, "data.test_split", test_split)
     first = _read_split(builder, name, train_split, (), 1, image_size)
@@ -75,7 +75,12 @@ def load_dataset(
     return Dataset(name, train, test, class_names)
 
 
-def _class_names(builder: Any, name: str) -> tuple[str, ...]:
+def read_class_names(builder: Any, name: str) -> tuple[str, ...]:
+    """Names of the classes, of a data set that is prepared or not.
+
+    Raises:
+      UserError: it is not made of images with one class each.
+    """
     import tensorflow_datasets as tfds
 
     features: dict[str, Any] = dict(builder.info.features.items())

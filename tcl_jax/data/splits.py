@@ -20,6 +20,16 @@ def split_size(splits: Any, name: str, field: str, split: str) -> int:
     return len(split_positions(splits, name, field, split))
 
 
+def split_dict(sizes: dict[str, int]) -> Any:
+    """TFDS' SplitDict of whole splits of so many images."""
+    import tensorflow_datasets as tfds  # as in `split_positions`
+
+    infos = [
+        tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in sizes.items()
+    ]
+    return tfds.core.splits.SplitDict(infos)
+
+
 def split_positions(splits: Any, name: str, field: str, split: str) -> list[tuple[str, int]]:
     """What a split is made of: (name of a whole split, position in it) for each image. Arguments as `split_size`."""
     import tensorflow_datasets as tfds  # takes half a second, and only reading data needs it

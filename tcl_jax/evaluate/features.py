@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax.augment import normalize
 from tcl_jax.data import Split, padded_batches
 from tcl_jax.models import ContrastiveModel
-from tcl_jax.parallel import DATA_AXIS, split_batch
+from tcl_jax.parallel import DATA_AXIS, local_rows, split_batch
 
 Encode = Callable[[Mapping[str, Any], Any], jax.Array]
 """(variables of the model, uint8 images [b, h, w, c]) -> features [b, f], compiled."""
@@ -29,7 +29,9 @@ def make_encode(
     def encode(variables: Mapping[str, Any], images: jax.Array) -> Any:
         return model.apply(variables, normalize(images, mean=mean, std=std), train=False, method="encode")
 
-    return jax.jit(jax.shard_map(encode, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=P(DATA_AXIS)))
+    mapped = jax.shard_map(encode, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=P(DATA_AXIS))
+    # All features on every device: each process can read them, whichever devices are its own.
+    return jax.jit(mapped, out_shardings=NamedSharding(mesh, P()))
 
 
 def extract_features(
@@ -43,7 +45,7 @@ def extract_features(
       batch_size: images at a time over all devices, a multiple of their number; the last batch is padded.
     """
     features = [
-        np.asarray(encode(variables, split_batch(batch.images, mesh)))[batch.weights > 0]
-        for batch in padded_batches(split, batch_size)
+        np.asarray(encode(variables, split_batch(batch.images, mesh)))
+        for batch in padded_batches(split, batch_size, rows=local_rows(batch_size, mesh))
     ]
-    return np.concatenate(features)
+    return np.concatenate(features)[: len(split.labels)]

@@ -238,12 +238,17 @@ def check_arguments(
     )
 
 
+def best_block_size(platform: str) -> int:
+    """The block_size of "auto" on a platform of JAX ("cpu", "gpu", "tpu")."""
+    # A tile that fits the cache of a CPU core is fastest there; elsewhere one that is worth a kernel launch.
+    return 512 if platform == "cpu" else 4096
+
+
 def _rows_in_block(block_size: BlockSize) -> int | None:
     if block_size is None:
         return None
     if block_size == "auto":
-        # A tile that fits the cache of a CPU core is fastest there; elsewhere one that is worth a kernel launch.
-        return 512 if jax.default_backend() == "cpu" else 4096
+        return best_block_size(jax.default_backend())
     if isinstance(block_size, numbers.Integral) and not isinstance(block_size, bool) and block_size > 0:
         return int(block_size)
     raise ValueError(f'block_size must be None, "auto" or a positive number of rows, got {block_size!r}.')

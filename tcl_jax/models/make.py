@@ -25,6 +25,7 @@ def make_model(
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
 ) -> ContrastiveModel:
     """The model called `name`: a ResNet with a projection head, or with a classifier for cross-entropy.
 
@@ -37,6 +38,7 @@ def make_model(
       axis_name: the mapped axis over which BatchNorm shares its statistics; None keeps each device's own.
       dtype: compute dtype of the encoder; None is `param_dtype`.
       param_dtype: dtype of parameters and statistics.
+      remat: compute each residual block again in the backward pass, instead of keeping its activations.
 
     Raises:
       UserError: an unknown name or stem, a width or projection_dim below 1.
@@ -47,7 +49,7 @@ def make_model(
     for setting, value in (("width", width), ("projection_dim", projection_dim)):
         if value < 1:
             raise UserError(f"{setting} is {value}, but must be at least 1: choose a positive {setting}")
-    encoder = ResNet(_DEPTH_OF_NAME[name], stem, width, axis_name, dtype, param_dtype)
+    encoder = ResNet(_DEPTH_OF_NAME[name], stem, width, axis_name, dtype, param_dtype, remat)
     if num_classes is not None:
         return ContrastiveModel(encoder, LinearClassifier(num_classes, param_dtype))
     return ContrastiveModel(encoder, ProjectionHead(projection_dim, param_dtype))

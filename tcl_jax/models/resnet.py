@@ -125,6 +125,8 @@ class ResNet(nn.Module):
       dtype: what convolutions and activations compute in; None is `param_dtype`. bfloat16 suits
         accelerators.
       param_dtype: dtype of parameters and running statistics; the latter are at least float32.
+      remat: keep only what goes into each residual block, and compute its activations again in the backward pass: the
+        same gradient from less memory, at the price of a second forward pass.
 
     Raises:
       ValueError: images that are not 4-dimensional floats, an unknown depth or an unknown stem.
@@ -138,6 +140,7 @@ class ResNet(nn.Module):
     axis_name: str | None = None
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -150,10 +153,11 @@ class ResNet(nn.Module):
 
         x = _stem(images.astype(dtype), self.stem, self.width, layers)
         block, sizes = DEPTHS[self.depth]
+        make_block = nn.remat(block) if self.remat else block
         for stage, size in enumerate(sizes):
             for index in range(size):
                 stride = 2 if stage > 0 and index == 0 else 1
-                x = block(self.width * 2**stage, stride, layers, name=f"layer{stage + 1}_{index}")(x)
+                x = make_block(self.width * 2**stage, stride, layers, name=f"layer{stage + 1}_{index}")(x)
         return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -10,6 +10,7 @@ from tcl_jax.evaluate import extract_features, knn_predict, linear_probe
 from tcl_jax.modes.experiment import Experiment, build_experiment
 from tcl_jax.modes.machine import devices, versions
 from tcl_jax.modes.workdir import Workdir
+from tcl_jax.processes import is_first, on_first, together
 from tcl_jax.report import format_table
 from tcl_jax.report.metrics_log import read_metrics
 from tcl_jax.train.checkpoint import Best, Checkpoints, Position
@@ -23,12 +24,21 @@ def run(config: Any, workdir: Workdir, config_name: str, *, checkpoint: str = "l
       UserError: there is no run, or it has no such checkpoint yet.
       RunFailed: its checkpoints cannot be read.
     """
-    workdir.read_config()  # refuses a folder without a run before anything is made in it
-    experiment = build_experiment(config)
-    workdir.claim(config_name, config)
+    on_first(
+        lambda: bool(workdir.read_config())
+    )  # refuses a folder without a run before anything is made in it
+    experiment = together(lambda: build_experiment(config))
+    with workdir.locked(), workdir.failures_told():
+        _evaluate_and_report(experiment, workdir, config, config_name, checkpoint)
+
+
+def _evaluate_and_report(
+    experiment: Experiment, workdir: Workdir, config: Any, config_name: str, checkpoint: str
+) -> None:
+    on_first(lambda: workdir.claim(config_name, config))
     with Checkpoints(workdir.checkpoints) as checkpoints:
         restore = checkpoints.restore_best if checkpoint == "best" else checkpoints.restore_latest
-        restored = restore(jax.eval_shape(experiment.initial_state), experiment.mesh)
+        restored = restore(jax.eval_shape(experiment.training.initial_state), experiment.mesh)
         best, latest_step = checkpoints.best(), checkpoints.latest_step()
     if latest_step is None:
         raise UserError(f"The run in {workdir.path} has no checkpoint yet: train it with --mode=train.")
@@ -56,10 +66,9 @@ def evaluate_and_report(
       best: which checkpoint is the best, for the results.
       checkpoint: "latest" writes results.json, "best" results_best.json.
     """
-    course, dataset = experiment.course, experiment.dataset
-    records = [r for r in read_metrics(workdir.metrics) if "loss" in r and r["step"] <= int(state.step)]
-    last_epoch = [r for r in records if r["epoch"] == records[-1]["epoch"]]
-    last_losses = [r["loss"] * r["steps"] for r in last_epoch]
+    course, dataset = experiment.training.course, experiment.dataset
+    written = read_metrics(workdir.metrics) if is_first() else []
+    records = [r for r in written if r["step"] <= int(state.step)]
     views = int(state.step) * course.batch_size * course.num_views
     steady_seconds = position.train_seconds - position.compile_seconds - position.validation_seconds
     results = {
@@ -70,7 +79,8 @@ def evaluate_and_report(
         "step": int(state.step),
         "best": best and best._asdict(),
         **evaluate(experiment, state),
-        "final_train_loss": sum(last_losses) / sum(r["steps"] for r in last_epoch) if last_epoch else None,
+        "final_train_loss": final_train_loss(records),
+        "skipped_steps": int(state.skipped),
         "params_sha256": params_sha256(state),
         "epochs": position.epoch,
         "train_seconds": position.train_seconds,
@@ -80,8 +90,20 @@ def evaluate_and_report(
         "devices": devices(),
         "versions": versions(),
     }
-    workdir.write_results(results, checkpoint)
+    on_first(lambda: workdir.write_results(results, checkpoint))
     print(format_table(results, str(workdir.path)))
+
+
+def final_train_loss(records: list[dict[str, Any]]) -> float | None:
+    """Mean loss of the steps of the last epoch on record that were not skipped; None where there are none.
+
+    >>> final_train_loss([{"epoch": 1, "loss": 2.0, "steps": 3, "skipped": 2}, {"epoch": 1, "loss": 5.0, "steps": 2}])
+    4.0
+    """
+    curve = [r for r in records if "loss" in r]
+    last_epoch = [r for r in curve if r["epoch"] == curve[-1]["epoch"] and r["loss"] is not None]
+    steps = [r["steps"] - r.get("skipped", 0) for r in last_epoch]
+    return sum(r["loss"] * n for r, n in zip(last_epoch, steps, strict=True)) / sum(steps) if steps else None
 
 
 def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
@@ -89,11 +111,15 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
 
     After training with cross-entropy also, as test_top1, that of the classifier which was trained with it.
     """
-    dataset, model, mesh = experiment.dataset, experiment.model, experiment.mesh
-    variables = state.variables
+    dataset, model, mesh = experiment.dataset, experiment.training.model, experiment.mesh
+    variables = state.evaluated
     train_features, test_features = (
         extract_features(
-            experiment.encode, variables, split, batch_size=experiment.course.batch_size, mesh=mesh
+            experiment.encode,
+            variables,
+            split,
+            batch_size=experiment.training.course.images_at_once,
+            mesh=mesh,
         )
         for split in (dataset.train, dataset.test)
     )
@@ -104,7 +130,7 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
             variables,
             dataset.train,
             test_features,
-            views=experiment.probe_views,
+            views=experiment.training.probe_views,
             num_classes=num_classes,
             seed=experiment.seed,
             mesh=mesh,

@@ -28,6 +28,11 @@ def devices() -> dict[str, Any]:
 
 
 def describe() -> dict[str, Any]:
-    """Versions, devices and the processor cores this process may use."""
+    """Versions, devices, the processor cores this process may use, and the number of processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"versions": versions(), "devices": devices(), "cores": cores}
+    return {
+        "versions": versions(),
+        "devices": devices(),
+        "cores": cores,
+        "processes": jax.process_count(),
+    }

@@ -70,7 +70,7 @@ def first_of_classes(labels: np.ndarray, order: np.ndarray, count: int) -> np.nd
 
 def _order(experiment: Experiment) -> np.ndarray:
     """Positions of the images in the order in which the first epoch takes them."""
-    train = experiment.division.train
+    train = experiment.training.division.train
     return train[epoch_order(len(train), seed=experiment.seed, epoch=0)]
 
 
@@ -78,7 +78,7 @@ def _view_columns(experiment: Experiment, indices: np.ndarray) -> list[Column]:
     """The views that training draws of these images in its first epochs, as it hands them to the network."""
     stream = stream_key(np.uint32(experiment.seed), VIEWS_STREAM)
     images = experiment.dataset.train.images[indices]
-    draw = jax.jit(experiment.views)
+    draw = jax.jit(experiment.training.views)
     epochs = [
         _as_pictures(draw(jax.random.fold_in(stream, epoch), images, indices), experiment)
         for epoch in range(_EPOCHS)
@@ -94,5 +94,5 @@ def _view_columns(experiment: Experiment, indices: np.ndarray) -> list[Column]:
 
 def _as_pictures(views: jax.Array, experiment: Experiment) -> np.ndarray:
     """Undo the normalisation: float [n, h, w, c] to uint8."""
-    scaled = (np.asarray(views, np.float64) * experiment.std + experiment.mean) * 255
+    scaled = (np.asarray(views, np.float64) * experiment.facts.std + experiment.facts.mean) * 255
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -5,27 +5,39 @@ from ml_collections import ConfigDict
 
 from tcl_jax.modes import evaluate
 from tcl_jax.modes.evaluate import evaluate_and_report
-from tcl_jax.modes.experiment import build_experiment
+from tcl_jax.modes.experiment import Experiment, build_experiment
 from tcl_jax.modes.workdir import Workdir
-from tcl_jax.report import MetricsLog, format_table
+from tcl_jax.processes import is_first, on_first, together
+from tcl_jax.report import MetricsLog, NoLog, format_table
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tcl_jax.train.loop import train
 from tcl_jax.train.profile import Profile
 
 
-def run(config: ConfigDict, workdir: Workdir, config_name: str, *, profile_steps: int = 0) -> None:
+def run(
+    config: ConfigDict,
+    workdir: Workdir,
+    config_name: str,
+    *,
+    profile_steps: int = 0,
+    began: float | None = None,
+) -> None:
     """Do what is left of the run: all of it, the epochs after the last checkpoint, the evaluation, or nothing.
 
     Args:
       profile_steps: training steps to trace into the workdir.
+      began: when the program began, by time.monotonic().
 
     Raises:
-      UserError: the config or the data cannot be used, or `workdir` holds a run with another config.
+      UserError: the config or the data cannot be used, `workdir` holds a run with another config, or another process
+        is at work in it.
+      RunFailed: training cannot go on, or something of the run cannot be written.
     """
-    results = workdir.read_results()
+    results = on_first(workdir.read_results)
     if results is not None and results["epochs"] >= config.train.epochs:
-        same_probe = workdir.read_config()[1].probe == config.probe
-        workdir.claim(config_name, config)
+        same_probe = on_first(lambda: workdir.read_config()[1].probe == config.probe)
+        with workdir.locked(), workdir.failures_told():
+            on_first(lambda: workdir.claim(config_name, config))
         print(f"The run in {workdir.path} is complete; nothing is left to train.")
         if same_probe:
             print(format_table(results, str(workdir.path)))
@@ -33,34 +45,52 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, *, profile_steps
             evaluate.run(config, workdir, config_name)
         return
 
-    experiment = build_experiment(config)
-    workdir.claim(config_name, config)
+    on_first(workdir.refuse_if_locked)  # rather now than when the data are loaded
+    experiment = together(lambda: build_experiment(config))
+    with workdir.locked(), workdir.failures_told():
+        _train_and_report(experiment, workdir, config, config_name, profile_steps, began)
+
+
+def _train_and_report(
+    experiment: Experiment,
+    workdir: Workdir,
+    config: ConfigDict,
+    config_name: str,
+    profile_steps: int,
+    began: float | None,
+) -> None:
+    on_first(lambda: workdir.claim(config_name, config))
     print(
         f"Training {config_name} ({experiment.loss_name} on {experiment.dataset.name}) "
         f"on {experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind} in {workdir.path}",
         flush=True,
     )
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        restored = checkpoints.restore_latest(jax.eval_shape(experiment.initial_state), experiment.mesh)
+        restored = checkpoints.restore_latest(
+            jax.eval_shape(experiment.training.initial_state), experiment.mesh
+        )
         if restored is None:
-            state, position = experiment.initial_state(), Position()
+            state, position = experiment.training.initial_state(), Position()
         else:
             state, position = restored
             print(f"Continuing after step {int(state.step)}, in epoch {position.epoch + 1}.", flush=True)
-        with MetricsLog(workdir.metrics, workdir.tensorboard, after_step=int(state.step)) as log:
+        step = int(state.step)
+        writer = MetricsLog(workdir.metrics, workdir.tensorboard, after_step=step) if is_first() else NoLog()
+        with writer as log:
             state, position = train(
-                experiment.step,
+                experiment.training.step,
                 state,
                 position,
                 split=experiment.dataset.train,
-                hyper=experiment.hyper,
-                course=experiment.course,
+                hyper=experiment.training.hyper,
+                course=experiment.training.course,
                 mesh=experiment.mesh,
                 log=log,
                 checkpoints=checkpoints,
-                examples=experiment.division.train,
+                examples=experiment.training.division.train,
                 validate=experiment.validate,
                 profile=Profile(workdir.profile, profile_steps),
+                began=began,
             )
         best = checkpoints.best()
     evaluate_and_report(experiment, state, position, best, workdir, config_name)

@@ -1,15 +1,22 @@
 """The folder of one run: which run it belongs to, and where its files lie."""
 
+import contextlib
+import fcntl
 import json
+import os
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from tcl_jax.errors import UserError
+from tcl_jax.errors import DISK_FULL, RunFailed, UserError, WriteFailed
 from tcl_jax.modes.fields import flat_items
 from tcl_jax.modes.machine import describe
-from tcl_jax.report.files import write_whole
+from tcl_jax.processes import on_first
+from tcl_jax.report.files import is_remote, write_whole, writing
+from tcl_jax.train.checkpoint import last_whole_step
 
 # Where data lie, how they are read and how often a run tells of itself change no figure: they may differ between two
 # starts of a run.
@@ -20,8 +27,11 @@ class Workdir:
     """Paths of a run: config.json, metrics.jsonl, results.json, results_best.json, and the folders beside them."""
 
     def __init__(self, path: str):
-        self.path = epath.Path(path).expanduser().resolve()
+        self.path = epath.Path(path)
+        if not is_remote(self.path):
+            self.path = self.path.expanduser().resolve()
         self.config = self.path / "config.json"
+        self.lock = self.path / "lock"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
@@ -67,6 +77,97 @@ class Workdir:
         path = self.results_best if checkpoint == "best" else self.results
         write_whole(path, json.dumps(results, indent=2) + "\n")
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """While entered, no other process on any machine can enter; the folder is made if it is missing.
+
+        The system gives the lock back when the process ends, however it ends. In remote storage, and on file systems
+        that know no locks, there is none. Of several processes of one run the first holds it for all.
+
+        Raises:
+          UserError: another process holds it, or the folder cannot be written.
+        """
+        held: list[int] = []
+        on_first(lambda: held.extend(self._acquire()))
+        try:
+            yield
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+
+    def refuse_if_locked(self) -> None:
+        """Raises the UserError that `locked` would raise now if another process holds the folder; makes nothing."""
+        if self.lock.exists():
+            for descriptor in self._acquire():
+                os.close(descriptor)
+
+    def _acquire(self) -> list[int]:
+        """The descriptor of the lock file, which holds the lock until it is closed; none where there are no locks."""
+        if is_remote(self.path):
+            return []
+        with self._writable():
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise UserError(
+                f"The workdir {self.path} is in use by {holder}: wait until it ends, or give another --workdir."
+            ) from error
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            return []
+        with contextlib.suppress(OSError):  # a full disk: only the name of the holder is lost
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        return [descriptor]
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Around a start's first writes: a folder that cannot be written is the user's mistake, a full disk is not."""
+        try:
+            with writing(f"The workdir {self.path}"):
+                yield
+        except WriteFailed as error:
+            if error.disk_full:
+                raise
+            raise UserError(
+                f"The workdir {self.path} cannot be written ({error.cause}): give another with --workdir."
+            ) from error
+
+    @contextlib.contextmanager
+    def failures_told(self) -> Iterator[None]:
+        """What cannot be written within ends the run with a sentence that also tells what is left of the run.
+
+        Raises:
+          RunFailed: such an error.
+        """
+        try:
+            try:
+                yield
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise
+                # What is printed may go to a full disk too.
+                raise WriteFailed(str(error.filename or "The output of the run"), error) from error
+        except WriteFailed as error:
+            if not self.path.exists():
+                raise RunFailed(
+                    f"The workdir {self.path} is gone, removed or unmounted during the run: bring it back and repeat "
+                    "the command to continue, or repeat the command to start anew."
+                ) from error
+            step = last_whole_step(self.checkpoints)
+            left = (
+                "there is no checkpoint yet"
+                if step is None
+                else f"the last good checkpoint is that of step {step}"
+            )
+            raise RunFailed(
+                f"{error.what} cannot be written ({error.cause}); {left}: {error.remedy}."
+            ) from error
+
     def claim(self, name: str, config: ConfigDict) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
 
@@ -98,11 +199,7 @@ class Workdir:
             ]
             if moved:
                 print(f"Changed since the last start, so that the last bits may differ: {', '.join(moved)}.")
-        try:
+        stored = {"name": name, "config": json.loads(config.to_json()), "machine": machine}
+        with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
-            stored = {"name": name, "config": json.loads(config.to_json()), "machine": machine}
             write_whole(self.config, json.dumps(stored, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(
-                f"The workdir {self.path} cannot be written ({error.strerror}): give another with --workdir."
-            ) from error

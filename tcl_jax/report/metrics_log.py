@@ -6,7 +6,8 @@ from typing import Any
 
 from etils import epath
 
-from tcl_jax.report.files import write_whole
+from tcl_jax.errors import WriteFailed
+from tcl_jax.report.files import GrowingFile, write_whole, writing
 from tcl_jax.report.tensorboard import EventFile
 
 
@@ -25,13 +26,19 @@ class MetricsLog:
         self._path = path
         kept = [record for record in read_metrics(path) if record["step"] <= after_step]
         write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = GrowingFile(path)
         self._events = EventFile(events, after_step=after_step)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one record; "step" is among its keys."""
+        """Add one record; "step" is among its keys.
+
+        Raises:
+          WriteFailed: the disk is full, or the folder of the run is gone.
+        """
         self._events.append(record)
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with writing(str(self._path)):
+            self._file.write((json.dumps(record) + "\n").encode())
+            self._file.flush()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -39,7 +46,26 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._events.close()
+        try:
+            self._events.close()
+        except WriteFailed:
+            if error is None:  # else what came first is the one to tell
+                raise
+
+
+class NoLog:
+    """Takes the place of a `MetricsLog` in a process that writes nothing."""
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> "NoLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing."""
 
 
 def read_metrics(path: epath.Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ def format_table(results: dict[str, Any], workdir: str) -> str:
         ("loss", results["loss"]),
         ("epochs", results["epochs"]),
         ("final training loss", _number(results["final_train_loss"], ".4f")),
+        ("steps skipped", results["skipped_steps"] or None),
         (
             "best checkpoint",
             best and f"kNN {best['validation_knn']:.4f} of held-out images, step {best['step']}",

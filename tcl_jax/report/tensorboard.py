@@ -4,13 +4,16 @@ import time
 from typing import Any
 
 from etils import epath
-from tensorboardX import RecordWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter, register_writer_factory
+
+from tcl_jax.report.files import GrowingFile, writing
 
 # By the names of metrics.jsonl.
 _TAGS = {
     "loss": "train/loss",
+    "skipped": "train/skipped",
     "learning_rate": "train/learning_rate",
     "views_per_second": "train/views_per_second",
     "data_seconds": "train/data_wait",
@@ -25,6 +28,18 @@ _TAGS = {
 }
 
 
+class _RemoteFiles:
+    """How tensorboardX opens a file in remote storage: through epath, as all else of a run is."""
+
+    @staticmethod
+    def open(path: str) -> GrowingFile:
+        return GrowingFile(epath.Path(path), new=True)
+
+
+for _scheme in ("gs", "s3"):
+    register_writer_factory(_scheme, _RemoteFiles)
+
+
 class EventFile:
     """One file of TensorBoard events, beside those of earlier starts of the run.
 
@@ -37,9 +52,12 @@ class EventFile:
     """
 
     def __init__(self, directory: epath.Path, *, after_step: int):
-        directory.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files in the order of their names.
-        self._writer = RecordWriter(str(directory / f"events.out.tfevents.{time.time():017.6f}"))
+        self._path = (
+            directory / f"events.out.tfevents.{time.time():017.6f}"
+        )  # TensorBoard reads in order of names
+        with writing(str(self._path)):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._writer = RecordWriter(str(self._path))
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=after_step + 1, session_log=SessionLog(status=SessionLog.START)))
 
@@ -54,9 +72,11 @@ class EventFile:
 
     def close(self) -> None:
         """End the file."""
-        self._writer.close()
+        with writing(str(self._path)):
+            self._writer.close()
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self._writer.write(event.SerializeToString())
-        self._writer.flush()
+        with writing(str(self._path)):
+            self._writer.write(event.SerializeToString())
+            self._writer.flush()

@@ -1,19 +1,27 @@
 """Checkpoints: the training state and its place in the run, written by Orbax in the background."""
 
+import contextlib
+import errno
 import json
-import textwrap
+import os
+import sys
+import zlib
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from orbax.checkpoint import checkpoint_managers as policies
 
-from tcl_jax.errors import RunFailed
+from tcl_jax.errors import Interrupted, RunFailed, WriteFailed, in_short
+from tcl_jax.processes import is_first, on_first
 from tcl_jax.train.state import TrainState
+
+_CHECKSUM = "checksum"  # of the state, kept with its position
 
 
 class Position(NamedTuple):
@@ -49,7 +57,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: epath.Path):
-        _remove_damaged_metrics(directory)
+        on_first(lambda: _remove_damaged_metrics(directory))
         options = ocp.CheckpointManagerOptions(
             create=True,
             enable_async_checkpointing=True,
@@ -63,22 +71,49 @@ class Checkpoints:
                 ]
             ),
         )
-        self._manager = ocp.CheckpointManager(directory, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(directory, options=options)
+        except OSError as error:
+            raise WriteFailed(f"The folder {directory}", error) from error
+        self._directory = directory
         self._damaged: list[int] = []
+        self._step: int | None = None  # of the checkpoint that is being written, or was last
 
     def save(self, state: TrainState, position: Position, validation_knn: float | None = None) -> None:
         """Start to write a checkpoint; returns when `state` may be donated.
 
         Args:
           validation_knn: kNN accuracy of the held-out images, None where it was not taken.
+
+        Raises:
+          WriteFailed: this checkpoint cannot be written, or the one before was not.
         """
+        self.finish()
+        first, self._step = self._step is None, int(state.step)
+        try:
+            self._start(state, position, validation_knn, first)
+        except RunFailed:
+            raise
+        except Exception as error:  # as in finish
+            self._fail(error)
+
+    def _start(
+        self, state: TrainState, position: Position, validation_knn: float | None, first: bool
+    ) -> None:
         step = int(state.step)
+        if (
+            not self._directory.exists()
+        ):  # Orbax would make it anew, in a folder that holds nothing else of the run
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if first:  # what processes left that were killed: the names of steps that may never come again
+            self._remove_unfinished("*")
         while self._damaged:  # Orbax saves no step below its newest, and the run has come by here again
             self._manager.delete(self._damaged.pop())
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position._asdict())
+            state=ocp.args.StandardSave(state),
+            position=ocp.args.JsonSave(position._asdict() | {_CHECKSUM: _checksum(state)}),
         )
         metrics = None if validation_knn is None else {"validation_knn": validation_knn}
         if not self._manager.save(step, args=items, metrics=metrics):
@@ -86,6 +121,28 @@ class Checkpoints:
                 f"The checkpoint of step {step} was not written, as {self._manager.directory} holds one of a later "
                 "step: is another process at work on this run?"
             )
+
+    def finish(self) -> None:
+        """Wait until the checkpoint that is being written is whole.
+
+        Raises:
+          WriteFailed: it cannot be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # Orbax passes on whatever stopped its thread
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """What there is of the checkpoint gives its space back, and the error tells which one it was."""
+        self._remove_unfinished(str(self._step))
+        raise WriteFailed(f"The checkpoint of step {self._step}", error) from error
+
+    def _remove_unfinished(self, steps: str) -> None:
+        if is_first():
+            for path in self._directory.glob(f"{steps}.orbax-checkpoint-tmp*"):
+                with contextlib.suppress(OSError):
+                    path.rmtree()
 
     def restore_latest(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
         """The newest checkpoint that can be read, on the devices of `mesh`, or None where none was written.
@@ -105,7 +162,7 @@ class Checkpoints:
                 continue
             for number, cause in damaged.items():
                 print(
-                    f"The checkpoint of step {number} is damaged ({_in_short(cause)}): "
+                    f"The checkpoint of step {number} is damaged ({in_short(cause)}): "
                     f"continuing from that of step {step}."
                 )
                 self._damaged.append(number)
@@ -114,7 +171,7 @@ class Checkpoints:
             step, cause = next(iter(damaged.items()))
             raise RunFailed(
                 f"None of the {len(damaged)} checkpoints in {self._manager.directory} can be read "
-                f"(step {step}: {_in_short(cause)}): start again with another --workdir."
+                f"(step {step}: {in_short(cause)}): start again with another --workdir."
             )
         return None
 
@@ -132,12 +189,16 @@ class Checkpoints:
         except Exception as error:  # as in restore_latest
             raise RunFailed(
                 f"The best checkpoint in {self._manager.directory}, that of step {best.step}, is damaged "
-                f"({_in_short(error)}): evaluate the latest with --checkpoint=latest."
+                f"({in_short(error)}): evaluate the latest with --checkpoint=latest."
             ) from error
 
     def best(self) -> Best | None:
         """Which checkpoint is the best, once all are written; None where none has a kNN accuracy."""
-        self._manager.wait_until_finished()
+        self.finish()
+        found = on_first(self._find_best)
+        return found and Best(*found)
+
+    def _find_best(self) -> Best | None:
         metrics = {step: self._manager.metrics(step) for step in self._manager.all_steps()}
         known = [
             Best(step, _validation_knn(found))
@@ -163,6 +224,9 @@ class Checkpoints:
                 position=ocp.args.JsonRestore(),
             ),
         )
+        written = items.position.pop(_CHECKSUM, None)  # None: by an older version
+        if written not in (None, _checksum(items.state)):
+            raise ValueError("the arrays are not those that were saved")
         return items.state, Position(**items.position)
 
     def __enter__(self) -> "Checkpoints":
@@ -171,8 +235,30 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self.finish()
+        except WriteFailed as failed:
+            if error is None or isinstance(error, Interrupted):  # which says that the state is saved
+                raise
+            print(failed, file=sys.stderr)  # beside the error that came first, which ends the run
+        finally:
+            self._manager.close()
+
+
+def _checksum(state: TrainState) -> int:
+    """CRC-32 of the bytes of all arrays: TensorStore reads a file of the right length without a word."""
+    checksum = 0
+    for leaf in jax.tree.leaves(jax.device_get(state)):
+        checksum = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, checksum)
+    return checksum
+
+
+def last_whole_step(directory: epath.Path) -> int | None:
+    """Step of the newest checkpoint whose writing came to its end; None where there is none."""
+    try:
+        return max(ocp.utils.checkpoint_steps(directory), default=None)
+    except OSError:  # the folder was never made, or is gone
+        return None
 
 
 def _validation_knn(metrics: Any) -> float:
@@ -186,7 +272,3 @@ def _remove_damaged_metrics(directory: epath.Path) -> None:
             _validation_knn(json.loads(path.read_text()))
         except (ValueError, TypeError, KeyError):  # that checkpoint is none of the best any more
             path.unlink()
-
-
-def _in_short(error: Exception) -> str:
-    return textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")

@@ -9,8 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tcl_jax.errors import RunFailed
-from tcl_jax.report import MetricsLog
+from tcl_jax.report import MetricsLog, NoLog
 from tcl_jax.train.checkpoint import Checkpoints
+
+# After so many skipped steps in a row it is not the batch: the state is such that no step will be finite.
+_MOST_SKIPPED_IN_A_ROW = 10
 
 
 class _Step(NamedTuple):
@@ -28,11 +31,12 @@ class Curve:
     work to do.
     """
 
-    def __init__(self, log: MetricsLog, bar: tqdm, views_per_step: int, checkpoints: Checkpoints):
+    def __init__(self, log: MetricsLog | NoLog, bar: tqdm, views_per_step: int, checkpoints: Checkpoints):
         self._log, self._bar, self._views_per_step, self._checkpoints = log, bar, views_per_step, checkpoints
         self._open: list[_Step] = []
         self._closed: collections.deque[list[_Step]] = collections.deque()
         self._told = {"loss": "", "kNN": ""}
+        self._skipped_in_a_row = 0
         self.restart_clock()
 
     def restart_clock(self) -> None:
@@ -49,7 +53,8 @@ class Curve:
 
         Args:
           step: its number, from 1.
-          metrics: "loss"; and diagnostics, recorded if the last step of the interval has them.
+          metrics: "loss"; "skipped" where such steps are left out; and diagnostics, recorded if the last step of the
+            interval has them and was not skipped.
           data_seconds: time that the host spent to get its batch and to hand it to the devices.
         """
         self._open.append(_Step(step, epoch, float(learning_rate), metrics, data_seconds))
@@ -58,7 +63,7 @@ class Curve:
         """The steps since the last call become one record, which is written at the next call.
 
         Raises:
-          RunFailed: a loss of the interval before is not finite.
+          RunFailed: a loss of the interval before is not finite, or too many of its steps were skipped.
         """
         if self._open:
             self._closed.append(self._open)
@@ -69,7 +74,7 @@ class Curve:
         """Wait for the device, and write all records.
 
         Raises:
-          RunFailed: a loss among them is not finite.
+          RunFailed: a loss among them is not finite, or too many of the steps were skipped.
         """
         self.close_interval()
         self._write(len(self._closed))
@@ -108,24 +113,38 @@ class Curve:
 
     def _write_one(self, interval: list[_Step], rate: float | None) -> None:
         losses = jax.device_get([step.metrics["loss"] for step in interval])
-        for step, loss in zip(interval, losses, strict=True):
-            if not np.isfinite(loss):
+        skipped = jax.device_get([step.metrics.get("skipped", 0) for step in interval])
+        counted = []
+        for step, loss, was_skipped in zip(interval, losses, skipped, strict=True):
+            self._skipped_in_a_row = self._skipped_in_a_row + 1 if was_skipped else 0
+            if self._skipped_in_a_row == _MOST_SKIPPED_IN_A_ROW:
+                raise not_finite(
+                    f"{_MOST_SKIPPED_IN_A_ROW} steps in a row were skipped, as their loss or gradient was not",
+                    step.number,
+                    self._checkpoints,
+                )
+            if not was_skipped and not np.isfinite(loss):
                 raise not_finite(f"The loss is {loss}, which is not", step.number, self._checkpoints)
-        last, loss = interval[-1], float(np.mean(losses, dtype=np.float64))
-        diagnostics = {name: float(x) for name, x in jax.device_get(last.metrics).items() if name != "loss"}
+            if not was_skipped:
+                counted.append(loss)
+        last, left_out = interval[-1], len(interval) - len(counted)
+        loss = float(np.mean(counted, dtype=np.float64)) if counted else None
+        diagnostics = {} if skipped[-1] else jax.device_get(last.metrics)
         self._log.append(
             {
                 "step": last.number,
                 "epoch": last.epoch,
                 "loss": loss,
                 "steps": len(interval),
+                **({"skipped": left_out} if left_out else {}),
                 "learning_rate": last.learning_rate,
                 "views_per_second": rate,
                 "data_seconds": sum(step.data_seconds for step in interval),
-                **diagnostics,
+                **{name: float(x) for name, x in diagnostics.items() if name not in ("loss", "skipped")},
             }
         )
-        self._tell(last.epoch, "loss", loss, refresh=False)
+        if loss is not None:
+            self._tell(last.epoch, "loss", loss, refresh=False)
         self._bar.update(len(interval) * self._views_per_step)
 
     def _tell(self, epoch: int, name: str, figure: float, *, refresh: bool) -> None:

@@ -1,15 +1,35 @@
 """Ctrl-C and SIGTERM, turned into a request that the loop answers between two steps."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 
+import jax
+from jax.experimental import multihost_utils
+
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM only sets `signal`; a second one ends the process as usual."""
+    """While entered, the first SIGINT or SIGTERM only asks the loop to stop; a second one ends the process as usual.
+
+    With several processes, one that is asked is enough: JAX tells the others, and all stop before the same step.
+    SIGTERM is then JAX's, from the start of the process to its end.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
+        self._alone = jax.process_count() == 1
+
+    def before(self, step: int) -> signal.Signals | None:
+        """The signal on which to stop before `step`, or None; called before each step, in all processes."""
+        if self._alone:
+            return self.signal
+        return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._restore()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -21,7 +41,10 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> "Interruption":
-        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        if self._alone:
+            self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        else:
+            self._before = {signal.SIGINT: signal.signal(signal.SIGINT, self._pass_on)}
         return self
 
     def __exit__(

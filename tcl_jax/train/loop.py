@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tcl_jax.data import Split, steps_per_epoch, train_batches
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import local_rows, replicate, split_batch
-from tcl_jax.report import MetricsLog
+from tcl_jax.report import MetricsLog, NoLog
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tcl_jax.train.curve import Curve, not_finite
 from tcl_jax.train.interruption import Interruption
@@ -21,12 +21,15 @@ from tcl_jax.train.profile import Profile
 from tcl_jax.train.state import Hyper, TrainState, all_finite
 from tcl_jax.train.step import TrainStep
 
+_OF_EVERY_STEP = ("loss", "skipped")  # the metrics that count in a record for each of its steps
+
 
 class Course(NamedTuple):
     """How long training goes on, and how often it tells of itself.
 
     Attributes:
       batch_size: images per step, over all devices.
+      micro_batches: parts of a batch that go through the model one after the other.
       epochs: passes over the training split.
       num_views: views of each image, for the rate shown.
       learning_rates: one for each step of all epochs.
@@ -35,11 +38,17 @@ class Course(NamedTuple):
     """
 
     batch_size: int
+    micro_batches: int
     epochs: int
     num_views: int
     learning_rates: np.ndarray
     log_every_steps: int
     checkpoint_every_epochs: int
+
+    @property
+    def images_at_once(self) -> int:
+        """Images that go through the model together, over all devices."""
+        return self.batch_size // self.micro_batches
 
 
 def train(
@@ -51,11 +60,12 @@ def train(
     hyper: Hyper,
     course: Course,
     mesh: Mesh,
-    log: MetricsLog,
+    log: MetricsLog | NoLog,
     checkpoints: Checkpoints,
     examples: np.ndarray | None = None,
     validate: Callable[[Mapping[str, Any]], float] | None = None,
     profile: Profile | None = None,
+    began: float | None = None,
 ) -> tuple[TrainState, Position]:
     """Train from `state` to the end of the last epoch; shows a progress bar.
 
@@ -67,10 +77,12 @@ def train(
       validate: from the model's variables to the kNN accuracy of the held-out images, taken with every checkpoint at
         the end of an epoch; None where none are held out.
       profile: of steps to trace; None traces none.
+      began: when the program began, by time.monotonic(), to tell how long it took to the first step; None: now.
 
     Raises:
       Interrupted: SIGINT or SIGTERM came; the state after the last whole step is saved.
-      RunFailed: the loss or the parameters are not finite; such a state is never saved.
+      RunFailed: the loss or the parameters are not finite, which is never saved; the step skips such updates, and did
+        so too often in a row; or something of the run cannot be written.
     """
     per_epoch = steps_per_epoch(len(split.labels if examples is None else examples), course.batch_size)
     views_per_step = course.batch_size * course.num_views
@@ -88,7 +100,7 @@ def train(
         knn = None
         if validate is not None and whole_epoch:
             asked_at = time.monotonic()
-            knn = validate(state.variables)
+            knn = validate(state.evaluated)
             validation_seconds += time.monotonic() - asked_at
             # Before the checkpoint: a run continued from it does not come by here again.
             curve.add_validation(step_number, epochs_done - 1, knn)
@@ -127,12 +139,12 @@ def train(
                 epoch=epoch,
                 first_batch=first_batch,
                 examples=examples,
-                rows=local_rows(course.batch_size, mesh),
+                rows=local_rows(course.batch_size, mesh, course.micro_batches),
             )
             for number in range(epoch * per_epoch + first_batch, (epoch + 1) * per_epoch):
-                if interruption.signal is not None:
+                if (asked := interruption.before(number)) is not None:
                     save(epoch, number, whole_epoch=False)
-                    raise Interrupted(interruption.signal, number)
+                    raise Interrupted(asked, number)
                 if tracing.begin_step(number, first=compiled_at is None):
                     curve.restart_clock()
                 asked_at = time.monotonic()
@@ -143,11 +155,17 @@ def train(
                 closes = done % course.log_every_steps == 0 or done == per_epoch
                 hyper = constants._replace(learning_rate=rate, diagnose=np.bool_(closes))
                 state, metrics = step(state, batch, hyper)
-                told = metrics if closes else {"loss": metrics["loss"]}
+                told = (
+                    metrics if closes else {name: metrics[name] for name in _OF_EVERY_STEP if name in metrics}
+                )
                 curve.add(number + 1, epoch, rate, told, data_seconds)
                 if compiled_at is None:
                     jax.block_until_ready(metrics)
                     compiled_at = time.monotonic()
+                    tqdm.write(
+                        f"The first step was done {compiled_at - (began or started):.1f} s after the start, "
+                        f"{compiled_at - started:.1f} s of them to compile and run it."
+                    )
                     curve.restart_clock()
                 if tracing.end_step(metrics):
                     curve.restart_clock()

@@ -1,7 +1,7 @@
 """What the step minimises, by name."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax import lax
 from tcl_jax import losses
 from tcl_jax.data import Batch
 from tcl_jax.errors import UserError
+from tcl_jax.losses.contrastive import BlockSize
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.train.state import Hyper
 
@@ -31,7 +32,7 @@ OBJECTIVE_NAMES = ("tcl", "supcon", "ntxent", "cross_entropy")
 LABEL_KINDS = ("class", "image")
 
 
-def make_objective(name: str, *, labels: str, num_views: int) -> Objective:
+def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockSize = "auto") -> Objective:
     """The objective called `name`, for views stacked view by view.
 
     "tcl", "supcon" and "ntxent" take projections; "cross_entropy" takes the logits of a classifier and is the mean over
@@ -41,6 +42,7 @@ def make_objective(name: str, *, labels: str, num_views: int) -> Objective:
       labels: what makes two rows positives of each other: "class", or "image" for training without class labels (which
         "ntxent" always is).
       num_views: views of each image.
+      block_size: rows of a tile, as in `tcl_jax.losses.tcl_loss`; "auto" goes by the devices present.
 
     Raises:
       UserError: an unknown name, too few views for positives to exist, or labels that the objective cannot use.
@@ -65,7 +67,9 @@ def make_objective(name: str, *, labels: str, num_views: int) -> Objective:
         return jnp.tile(jnp.asarray(batch.indices if by_image else batch.labels), num_views)
 
     def loss(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
-        common = dict(temperature=hyper.temperature, axis_name=DATA_AXIS)
+        common: dict[str, Any] = dict(
+            temperature=hyper.temperature, axis_name=DATA_AXIS, block_size=block_size
+        )
         if name == "tcl":
             return losses.tcl_loss(outputs, ids(batch), k1=hyper.k1, k2=hyper.k2, **common)
         if name == "supcon":
@@ -80,7 +84,13 @@ def make_objective(name: str, *, labels: str, num_views: int) -> Objective:
             return {}
         k1, k2 = (hyper.k1, hyper.k2) if name == "tcl" else (0.0, 1.0)
         figures = losses.diagnostics(
-            outputs, ids(batch), temperature=hyper.temperature, k1=k1, k2=k2, axis_name=DATA_AXIS
+            outputs,
+            ids(batch),
+            temperature=hyper.temperature,
+            k1=k1,
+            k2=k2,
+            axis_name=DATA_AXIS,
+            block_size=block_size,
         )
         return figures._asdict()
 

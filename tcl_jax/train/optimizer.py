@@ -1,5 +1,6 @@
-"""Stochastic gradient descent and its learning rates."""
+"""The optimizers and their learning rates."""
 
+import math
 from typing import Any
 
 import jax
@@ -9,23 +10,97 @@ import optax
 
 from tcl_jax.errors import UserError
 
+OPTIMIZER_NAMES = ("sgd", "lars")
+DECAYS = ("all", "kernels")
 
-def sgd(*, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+# Of LARS: the value of its paper and of SimCLR's code.
+_TRUST_COEFFICIENT = 0.001
+
+# Images per step for which a learning rate is given that is to be scaled.
+_REFERENCE_BATCH_SIZE = 256
+
+
+def make_optimizer(
+    name: str, *, momentum: float, weight_decay: float, decay: str
+) -> optax.GradientTransformation:
+    """The optimizer called `name`: "sgd" or "lars", which give a direction; `descend` takes the step along it.
+
+    Args:
+      momentum: 0 or more and below 1.
+      weight_decay: 0 or more.
+      decay: which parameters decay: "all", or "kernels", those of convolutions and linear layers alone.
+
+    Raises:
+      UserError: an unknown name or decay, or a number out of range.
+    """
+    if name not in OPTIMIZER_NAMES:
+        raise UserError(
+            f"There is no optimizer '{name}' for train.optimizer, expected one of {', '.join(OPTIMIZER_NAMES)}."
+        )
+    make = lars if name == "lars" else sgd
+    return make(momentum=momentum, weight_decay=weight_decay, decay=decay)
+
+
+def sgd(*, momentum: float, weight_decay: float, decay: str = "all") -> optax.GradientTransformation:
     """The direction that torch.optim.SGD takes, before the learning rate.
 
         v = momentum v + (gradient + weight_decay parameter),   update = v
 
-    `descend` subtracts learning_rate * update, so that the rate can be a traced value. Weight decay applies to every
-    parameter, biases and BatchNorm included, as in the papers' code.
+    `descend` subtracts learning_rate * update, so that the rate can be a traced value. By default weight decay applies
+    to every parameter, biases and BatchNorm included, as in the papers' code.
+
+    Args:
+      decay: "all" or "kernels", as for `make_optimizer`.
 
     Raises:
-      UserError: momentum outside [0, 1) or a negative weight_decay.
+      UserError: momentum outside [0, 1), a negative weight_decay, or an unknown decay.
     """
-    if not 0 <= momentum < 1:
-        raise UserError(f"The momentum is {momentum}, expected 0 or more and below 1.")
-    if not weight_decay >= 0:
-        raise UserError(f"The weight decay is {weight_decay}, expected 0 or more.")
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(decay=momentum))
+    _check_momentum(momentum)
+    return optax.chain(_weight_decay(weight_decay, decay), optax.trace(decay=momentum))
+
+
+def lars(*, momentum: float, weight_decay: float, decay: str = "all") -> optax.GradientTransformation:
+    """Layer-wise adaptive rate scaling: the step of each kernel w is in proportion to |w|, before the learning rate.
+
+        u = gradient + weight_decay w,   v = momentum v + 0.001 |w| / |u| u,   update = v
+
+    with Euclidean norms over a whole kernel. The ratio is 1 where |w| or |u| is 0. Biases and BatchNorm parameters are
+    never scaled by it, whatever `decay` says of them: v = momentum v + u, as in SimCLR's code. `descend` subtracts
+    learning_rate * update, so that the rate can be a traced value; the paper has the rate inside the momentum, which is
+    the same step while the rate stays constant.
+
+    Args:
+      decay: "all" or "kernels", as for `make_optimizer`.
+
+    Raises:
+      UserError: momentum outside [0, 1), a negative weight_decay, or an unknown decay.
+
+    Source: You et al., Large Batch Training of Convolutional Networks, arXiv 1708.03888, with the norm of u in place of
+      |gradient| + weight_decay |w|, as in SimCLR (arXiv 2002.05709) and Optax.
+    """
+    _check_momentum(momentum)
+    trust_ratio = optax.scale_by_trust_ratio(trust_coefficient=_TRUST_COEFFICIENT)
+    return optax.chain(
+        _weight_decay(weight_decay, decay), optax.masked(trust_ratio, _kernels), optax.trace(decay=momentum)
+    )
+
+
+def scaled_learning_rate(learning_rate: float, *, rule: str, batch_size: int) -> float:
+    """The learning rate for `batch_size` images per step, of one that is for 256.
+
+        "none": rate,   "linear": rate batch_size / 256,   "sqrt": rate sqrt(batch_size / 256)
+
+    Raises:
+      UserError: an unknown rule.
+
+    Sources: linear: Goyal et al., Accurate, Large Minibatch SGD, arXiv 1706.02677. sqrt: Krizhevsky, One weird trick
+      for parallelizing convolutional neural networks, arXiv 1404.5997. SimCLR, arXiv 2002.05709, has both.
+    """
+    ratio = batch_size / _REFERENCE_BATCH_SIZE
+    factors = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}
+    if rule not in factors:
+        raise UserError(f"train.learning_rate_scaling is '{rule}', expected one of {', '.join(factors)}.")
+    return learning_rate * factors[rule]
 
 
 def descend(params: Any, direction: Any, learning_rate: Any) -> Any:
@@ -58,3 +133,21 @@ def learning_rates(peak: float, *, total_steps: int, warmup_steps: int = 0) -> n
         end_value=peak / 1000,
     )
     return np.asarray(schedule(jnp.arange(total_steps)), np.float32)
+
+
+def _check_momentum(momentum: float) -> None:
+    if not 0 <= momentum < 1:
+        raise UserError(f"The momentum is {momentum}, expected 0 or more and below 1.")
+
+
+def _weight_decay(weight_decay: float, decay: str) -> optax.GradientTransformation:
+    if not weight_decay >= 0:
+        raise UserError(f"The weight decay is {weight_decay}, expected 0 or more.")
+    if decay not in DECAYS:
+        raise UserError(f"train.decay is '{decay}', expected one of {', '.join(DECAYS)}.")
+    return optax.add_decayed_weights(weight_decay, mask=_kernels if decay == "kernels" else None)
+
+
+def _kernels(tree: Any) -> Any:
+    """Which leaves are kernels of convolutions and linear layers: not biases, nor BatchNorm's scales."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, tree)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 
 class TrainState(NamedTuple):
@@ -17,17 +19,26 @@ class TrainState(NamedTuple):
       step: int32 scalar, updates done so far.
       params, batch_stats: the model's variables.
       opt_state: the optimizer's.
+      average: moving average of params and batch_stats, in one dict; None where none is kept.
+      skipped: int32 scalar, steps that were left out as their loss or gradient was not finite.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any
+    skipped: jax.Array
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the model is applied with."""
+        """What is trained."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """What the model is evaluated with: the moving average where one is kept."""
+        return self.variables if self.average is None else self.average
 
 
 class Hyper(NamedTuple):
@@ -57,23 +68,35 @@ def stream_key(seed: Any, stream: int) -> jax.Array:
 
 
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, *, image_shape: tuple[int, int, int], seed: int
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    image_shape: tuple[int, int, int],
+    seed: int,
+    mesh: Mesh,
+    keep_average: bool = False,
 ) -> TrainState:
-    """The state before the first step, for images [h, w, c]; a pure function of the seed."""
+    """The state before the first step, for images [h, w, c], replicated over `mesh`; a pure function of the seed."""
 
-    @jax.jit
-    def initial(key: jax.Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
-        params = variables["params"]
-        return TrainState(jnp.int32(0), params, variables["batch_stats"], optimizer.init(params))
+    def initial(seed: jax.Array) -> TrainState:
+        variables = model.init(stream_key(seed, INIT_STREAM), jnp.zeros((1, *image_shape)), train=False)
+        params, batch_stats = variables["params"], variables["batch_stats"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=optimizer.init(params),
+            average={"params": params, "batch_stats": batch_stats} if keep_average else None,
+            skipped=jnp.int32(0),
+        )
 
-    return initial(stream_key(seed, INIT_STREAM))
+    return jax.jit(initial, out_shardings=NamedSharding(mesh, P()))(np.uint32(seed))
 
 
 @jax.jit
-def all_finite(state: TrainState) -> jax.Array:
-    """Whether every number of the state is finite: a bool scalar."""
-    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every floating number of the tree is finite: a bool scalar."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 

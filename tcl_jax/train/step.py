@@ -13,9 +13,11 @@ from tcl_jax.augment.views import Views
 from tcl_jax.data import Batch
 from tcl_jax.models import ContrastiveModel
 from tcl_jax.parallel import DATA_AXIS
+from tcl_jax.train.average import update_average
+from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import Objective
 from tcl_jax.train.optimizer import descend
-from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, stream_key
+from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, all_finite, stream_key
 
 TrainStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -29,12 +31,16 @@ def make_train_step(
     steps_per_epoch: int,
     sync_batch_norm: bool,
     mesh: Mesh,
+    micro_batches: int = 1,
+    ema_decay: float = 0.0,
+    skip_not_finite: bool = False,
 ) -> TrainStep:
     """The function (state, batch, hyper) -> (state, metrics).
 
     State, hyper and metrics are replicated over the mesh, the batch is split along its first axis. The old state is
-    donated: its memory becomes the new one's. Metrics, scalars, of the parameters before the update: "loss", and the
-    objective's diagnostics by their names, which are 0 unless hyper.diagnose.
+    donated: its memory becomes the new one's. Metrics, scalars, of the parameters before the update: "loss"; the
+    objective's diagnostics by their names, which are 0 unless hyper.diagnose; and with `skip_not_finite` "skipped", 1
+    for a step that was left out, else 0.
 
     Args:
       model: with BatchNorm over `DATA_AXIS` if and only if `sync_batch_norm`.
@@ -44,26 +50,50 @@ def make_train_step(
       steps_per_epoch: tells the epoch from the step: views are drawn by seed, epoch, example and view number.
       sync_batch_norm: False leaves each device its own statistics in training, whose mean the state keeps.
       mesh: from `tcl_jax.parallel.make_mesh`.
+      micro_batches: parts of the batch that go through the model one after the other, with the activations of one part
+        in memory; the loss and its gradient stay those of the whole batch. A divisor of the images of each device.
+      ema_decay: of the moving average in the state; 0 where the state keeps none.
+      skip_not_finite: leave out a step whose loss or gradient is not finite: the state stays as it was, but for the
+        numbers of steps done and skipped.
     """
 
     def device_step(state: TrainState, batch: Batch, hyper: Hyper):
         epoch = state.step // steps_per_epoch
         key = jax.random.fold_in(stream_key(hyper.seed, VIEWS_STREAM), epoch)
-        images = views(key, batch.images, batch.indices)
 
         def loss_of(params):
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            outputs, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            return objective.loss(outputs, batch, hyper), (updated["batch_stats"], outputs)
+            outputs, batch_stats = forward(
+                model,
+                views,
+                params,
+                state.batch_stats,
+                key,
+                batch,
+                micro_batches=micro_batches,
+                sync_batch_norm=sync_batch_norm,
+            )
+            return objective.loss(outputs, batch, hyper), (batch_stats, outputs)
 
         # Parameters are the same on every device, so that autodiff under shard_map sums their gradient over devices.
         (loss, (batch_stats, outputs)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if not sync_batch_norm:
             batch_stats = lax.pmean(batch_stats, DATA_AXIS)
         direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = descend(state.params, direction, hyper.learning_rate)
+        after = state._replace(
+            params=descend(state.params, direction, hyper.learning_rate),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        if ema_decay:
+            average = update_average(state.average, after.variables, state.step, decay=ema_decay)
+            after = after._replace(average=average)
         metrics = {"loss": loss, **figures(outputs, batch, hyper)}
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        if skip_not_finite:
+            finite = all_finite((loss, gradients))
+            after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+            metrics["skipped"] = jnp.where(finite, 0, 1)
+            after = after._replace(skipped=state.skipped + metrics["skipped"])
+        return after._replace(step=state.step + 1), metrics
 
     def figures(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
         def diagnose() -> dict[str, jax.Array]:

@@ -44,53 +44,97 @@ def test_each_field_reaches_its_part(config, monkeypatch):
     config.train.update(
         batch_size=40, epochs=6, learning_rate=0.7, warmup_epochs=2, momentum=0.8, weight_decay=0.02
     )
-    config.train.precision = "bfloat16"
+    config.train.update(
+        optimizer="lars", decay="kernels", ema_decay=0.99, not_finite="skip", precision="bfloat16"
+    )
+    config.train.update(micro_batch_size=8, learning_rate_scaling="linear")
+    config.model.remat = True
     config.validation.images = 200
     config.probe.update(epochs=9, learning_rate=0.4, batch_size=16)
     config.checkpoint.every_epochs = 4
     config.log.every_steps = 11
     calls = {
         name: spy(monkeypatch, name)
-        for name in ("make_policy", "make_views", "make_objective", "sgd", "make_train_step")
+        for name in ("make_policy", "make_views", "make_objective", "make_optimizer", "make_train_step")
     }
     parts = experiment.build_experiment(config)
 
     assert len(parts.dataset.train.labels) == 1000
-    assert len(parts.division.validation) == 200
-    assert set(parts.division.bank) == set(
-        parts.division.train
+    assert len(parts.training.division.validation) == 200
+    assert set(parts.training.division.bank) == set(
+        parts.training.division.train
     )  # where the rest is no larger than a bank may be
-    np.testing.assert_array_equal(parts.division.train, divide(1000, 200, seed=3).train)
+    np.testing.assert_array_equal(parts.training.division.train, divide(1000, 200, seed=3).train)
     per_epoch = steps_per_epoch(800, 40)
-    assert parts.hyper[:5] == (0, np.float32(0.3), 7.0, 2.5, 3)
-    course = parts.course
-    assert (course.batch_size, course.epochs, course.num_views) == (40, 6, 3)
+    assert parts.training.hyper[:5] == (0, np.float32(0.3), 7.0, 2.5, 3)
+    course = parts.training.course
+    assert (course.batch_size, course.micro_batches, course.epochs, course.num_views) == (40, 5, 6, 3)
     assert (course.checkpoint_every_epochs, course.log_every_steps) == (4, 11)
-    expected = learning_rates(0.7, total_steps=6 * per_epoch, warmup_steps=2 * per_epoch)
+    expected = learning_rates(0.7 * 40 / 256, total_steps=6 * per_epoch, warmup_steps=2 * per_epoch)
     np.testing.assert_array_equal(course.learning_rates, expected)
-    encoder, head = parts.model.encoder, parts.model.head
+    encoder, head = parts.training.model.encoder, parts.training.model.head
     assert (encoder.depth, encoder.width, encoder.stem, encoder.axis_name) == (34, 6, "cifar", None)
     assert encoder.dtype == jnp.bfloat16
+    assert encoder.remat
     assert head.projection_dim == 24
     assert parts.probe == {"epochs": 9, "learning_rate": 0.4, "batch_size": 16}
     assert (parts.seed, parts.loss_name) == (3, "supcon")
 
-    assert [c[0] for c in calls["make_policy"]] == [("none",), ("crop_flip",), ("simaug",)]
+    asked_for = dict.fromkeys(c[0] for c in calls["make_policy"])  # to check them, and again to use them
+    assert list(asked_for) == [("none",), ("crop_flip",), ("simaug",)]
     assert all(c[1] == {"crop_padding": 2, "flip": True} for c in calls["make_policy"])
     statistics = parts.dataset.channel_statistics
     for (policies,), options in calls["make_views"]:
         assert options == {"mean": statistics.mean, "std": statistics.std}
         assert len(policies) in (1, 3)  # of the probe, of training
-    assert calls["make_objective"] == [(("supcon",), {"labels": "image", "num_views": 3})]
-    assert calls["sgd"] == [((), {"momentum": 0.8, "weight_decay": 0.02})]
+    assert {repr(c) for c in calls["make_objective"]} == {
+        repr((("supcon",), {"labels": "image", "num_views": 3, "block_size": 512}))
+    }
+    optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
+    assert all(c == (("lars",), optimizer) for c in calls["make_optimizer"])
     ((_, options),) = calls["make_train_step"]
-    assert options == {"steps_per_epoch": per_epoch, "sync_batch_norm": False, "mesh": parts.mesh}
+    assert options == {
+        "steps_per_epoch": per_epoch,
+        "sync_batch_norm": False,
+        "mesh": parts.mesh,
+        "micro_batches": 5,
+        "ema_decay": 0.99,
+        "skip_not_finite": True,
+    }
+    assert parts.training.initial_state().average is not None
 
 
 def test_batch_norm_is_synchronised_and_precision_is_float32_on_a_cpu(config):
-    encoder = experiment.build_experiment(config).model.encoder
+    encoder = experiment.build_experiment(config).training.model.encoder
     assert encoder.axis_name == "data"
     assert encoder.dtype is None
+
+
+def test_evaluation_uses_the_moving_average_where_one_is_kept(config, monkeypatch):
+    config.model.width = 2
+    config.loss.name = "cross_entropy"
+    config.train.ema_decay = 0.9
+    parts = experiment.build_experiment(config)
+    state = parts.training.initial_state()
+    state = state._replace(average=jax.tree.map(lambda x: x + 1, state.average))
+    seen = []
+
+    def features(encode, variables, split, **_):
+        seen.append(variables)
+        return np.zeros((len(split.labels), 16), np.float32)
+
+    def probe(model, variables, *_, **__):
+        seen.append(variables)
+        return parts.dataset.test.labels
+
+    monkeypatch.setattr(evaluate, "extract_features", features)
+    monkeypatch.setattr(evaluate, "linear_probe", probe)
+    bias = jnp.zeros(10).at[3].set(1.0)  # of the average alone: every test image is a 3
+    state.average["params"]["head"]["linear"]["bias"] = bias
+    found = evaluate.evaluate(parts, state)
+    assert len(seen) == 3
+    assert all(variables is state.average for variables in seen)
+    assert found["test_top1"] == pytest.approx(np.mean(parts.dataset.test.labels == 3))
 
 
 def test_evaluation_learns_from_training_images_and_looks_at_test_images(config, monkeypatch):
@@ -118,7 +162,7 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(config,
 
     monkeypatch.setattr(evaluate, "knn_predict", knn)
     monkeypatch.setattr(evaluate, "linear_probe", probe)
-    state = parts.initial_state()
+    state = parts.training.initial_state()
     found = evaluate.evaluate(parts, state)
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
     assert found["linear_probe"] == {"top1": 1.0}

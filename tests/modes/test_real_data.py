@@ -47,7 +47,7 @@ def untrained_knn_top1():
     config = smoke.get_config("fashion_mnist_tcl")
     config.update_from_flattened_dict(OVERRIDES)
     parts = build_experiment(config)
-    state = parts.initial_state()
+    state = parts.training.initial_state()
     bank, queries = (
         extract_features(parts.encode, state.variables, split, batch_size=256, mesh=parts.mesh)
         for split in (parts.dataset.train, parts.dataset.test)

@@ -116,10 +116,10 @@ def test_held_out_images_have_an_accuracy_with_every_checkpoint(finished, config
     assert [(r["step"], r["epoch"]) for r in records] == [(5, 0), (10, 1), (15, 2)]
     parts = train.build_experiment(config)
     with Checkpoints(finished.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore_latest(parts.initial_state(), parts.mesh)
+        state, _ = checkpoints.restore_latest(parts.training.initial_state(), parts.mesh)
     held_out, bank = (
         Split(parts.dataset.train.images[part], parts.dataset.train.labels[part])
-        for part in (parts.division.validation, parts.division.bank)
+        for part in (parts.training.division.validation, parts.training.division.bank)
     )
     assert (len(held_out.labels), len(bank.labels)) == (40, 160)
     queries, others = (
@@ -297,7 +297,7 @@ def test_a_complete_run_is_evaluated_again_for_another_probe(finished, config, t
 
 
 def test_a_run_compiles_its_step_once(finished, config):
-    assert train.build_experiment(config).step._cache_size() == 1
+    assert train.build_experiment(config).training.step._cache_size() == 1
 
 
 def with_best(finished, tmp_path, step):
@@ -360,7 +360,7 @@ def test_evaluating_without_a_checkpoint_is_refused(config, tmp_path):
 def test_evaluation_leaves_the_state_as_it_is(finished, config):
     parts = train.build_experiment(config)
     with Checkpoints(finished.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore_latest(parts.initial_state(), parts.mesh)
+        state, _ = checkpoints.restore_latest(parts.training.initial_state(), parts.mesh)
     copy = [np.array(leaf) for leaf in jax.tree.leaves(state)]
     evaluate.evaluate(parts, state)
     for before, after in zip(copy, jax.tree.leaves(state), strict=True):

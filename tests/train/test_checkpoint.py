@@ -17,7 +17,10 @@ from tcl_jax.train.state import TrainState
 def state(step, value, mesh):
     arrays = {"kernel": jnp.full((64, 64), value), "bias": jnp.arange(5.0) * value}
     momentum = jax.tree.map(lambda x: x + 1, arrays)
-    return replicate(TrainState(jnp.int32(step), arrays, {"mean": jnp.ones(3) * value}, (momentum, ())), mesh)
+    statistics = {"mean": jnp.ones(3) * value}
+    return replicate(
+        TrainState(jnp.int32(step), arrays, statistics, (momentum, ()), None, jnp.int32(0)), mesh
+    )
 
 
 def test_nothing_saved_is_none(tmp_path):

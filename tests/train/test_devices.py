@@ -66,7 +66,8 @@ def losses_on(tmp_path_factory):
 def build_first_epoch(config):
     """The experiment with all its learning rates, ended after one epoch."""
     parts = experiment.build_experiment(config)
-    return dataclasses.replace(parts, course=parts.course._replace(epochs=1))
+    course = parts.training.course._replace(epochs=1)
+    return dataclasses.replace(parts, training=dataclasses.replace(parts.training, course=course))
 
 
 @pytest.mark.parametrize(("devices", "change"), [(2, None), (8, None), (8, by_image)])

@@ -52,14 +52,14 @@ class Recorder:
 
 def run(first_step=0, position=None, every_epochs=2, recorder=None, **options):
     recorder = recorder or Recorder()
-    state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, ())
+    state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0))
     end = train(
         recorder.step,
         state,
         position or Position(),
         split=SPLIT,
         hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(SEED)),
-        course=Course(BATCH, EPOCHS, 2, RATES, log_every_steps=2, checkpoint_every_epochs=every_epochs),
+        course=Course(BATCH, 1, EPOCHS, 2, RATES, log_every_steps=2, checkpoint_every_epochs=every_epochs),
         mesh=make_mesh(8),
         log=recorder,
         checkpoints=recorder,

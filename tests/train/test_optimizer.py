@@ -1,11 +1,53 @@
 """The optimizer and its schedule against their definitions in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tcl_jax.errors import UserError
-from tcl_jax.train.optimizer import descend, learning_rates, sgd
+from tcl_jax.parallel import split_batch
+from tcl_jax.train.optimizer import (
+    DECAYS,
+    OPTIMIZER_NAMES,
+    descend,
+    lars,
+    learning_rates,
+    make_optimizer,
+    scaled_learning_rate,
+    sgd,
+)
+from tests.train.test_step import HYPER, Parts, batch
+
+SHAPES = {
+    "conv": {"kernel": (3, 3, 2, 4)},
+    "bn": {"scale": (4,), "bias": (4,)},
+    "linear": {"kernel": (4, 5), "bias": (5,)},
+}
+
+
+def random_tree(seed, size=1.0):
+    """Float32 numbers in the shapes of a small network's parameters."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape) * size, jnp.float32),
+        SHAPES,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+def kernels(tree):
+    return jax.tree.map(lambda x: x.ndim > 1, tree)
+
+
+def directions_of(optimizer, params, gradients):
+    """The direction of each gradient in turn, at parameters that stay where they are."""
+    state, found = optimizer.init(params), []
+    for gradient in gradients:
+        direction, state = optimizer.update(gradient, state, params)
+        found.append(direction)
+    return found
 
 
 def test_sgd_follows_the_recurrence_of_torch():
@@ -21,6 +63,124 @@ def test_sgd_follows_the_recurrence_of_torch():
         direction, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, ours)
         ours = descend(ours, direction, rate)
         np.testing.assert_allclose(ours, parameter, rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_lars_at_a_constant_rate_is_that_of_optax(decay):
+    ours = theirs = random_tree(0)
+    optimizer = make_optimizer("lars", momentum=0.9, weight_decay=0.01, decay=decay)
+    reference = optax.lars(
+        0.7,
+        weight_decay=0.01,
+        weight_decay_mask=kernels if decay == "kernels" else True,
+        trust_coefficient=0.001,
+        trust_ratio_mask=kernels,
+        momentum=0.9,
+    )
+    state, reference_state = optimizer.init(ours), reference.init(theirs)
+    for number in range(6):
+        gradient = random_tree(number + 1)
+        direction, state = optimizer.update(gradient, state, ours)
+        ours = descend(ours, direction, jnp.float32(0.7))
+        # There the rate is inside the momentum: the velocities differ by it, the parameters do not.
+        updates, reference_state = reference.update(gradient, reference_state, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, theirs)
+    moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), ours, random_tree(0))
+    assert min(jax.tree.leaves(moved)) > 1e-3
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_lars_follows_its_formula_at_changing_rates(decay):
+    params = ours = random_tree(0)
+    optimizer = lars(momentum=0.8, weight_decay=0.02, decay=decay)
+    state = optimizer.init(ours)
+    expected = [np.asarray(p, np.float64) for p in jax.tree.leaves(params)]
+    velocity = [np.zeros_like(p) for p in expected]
+    for number, rate in enumerate((0.1, 2.0, 0.5)):
+        gradient = random_tree(number + 1)
+        for i, g in enumerate(np.asarray(g, np.float64) for g in jax.tree.leaves(gradient)):
+            kernel = g.ndim > 1
+            u = g + 0.02 * expected[i] if kernel or decay == "all" else g
+            if kernel:
+                u = 0.001 * np.sqrt(np.sum(expected[i] ** 2)) / np.sqrt(np.sum(u**2)) * u
+            velocity[i] = 0.8 * velocity[i] + u
+            expected[i] = expected[i] - rate * velocity[i]
+        direction, state = optimizer.update(gradient, state, ours)
+        ours = descend(ours, direction, np.float32(rate))
+        for found, wanted in zip(jax.tree.leaves(ours), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_lars_trains_the_same_network_on_eight_devices_as_on_one():
+    found = {}
+    for devices in (1, 8):
+        parts = Parts(devices, optimizer_name="lars")
+        state, losses = parts.initial_state(), []
+        for number in range(4):
+            state, metrics = parts.step(state, split_batch(batch(number), parts.mesh), HYPER)
+            losses.append(float(metrics["loss"]))
+        found[devices] = jax.device_get(state.params), losses
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found[1][0], found[8][0])
+    np.testing.assert_allclose(found[1][1], found[8][1], rtol=1e-4)
+
+
+def test_lars_steps_of_kernels_know_only_the_direction_of_the_gradient():
+    params, gradient = random_tree(0), random_tree(1)
+    optimizer = lars(momentum=0.9, weight_decay=0.0, decay="all")
+    (plain,) = directions_of(optimizer, params, [gradient])
+    (large,) = directions_of(optimizer, params, [jax.tree.map(lambda g: 1000 * g, gradient)])
+    for layer in ("conv", "linear"):
+        np.testing.assert_allclose(large[layer]["kernel"], plain[layer]["kernel"], rtol=1e-5)
+    for layer, name in (("bn", "scale"), ("bn", "bias"), ("linear", "bias")):
+        np.testing.assert_array_equal(plain[layer][name], gradient[layer][name])
+        np.testing.assert_array_equal(large[layer][name], 1000 * gradient[layer][name])
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
+@pytest.mark.parametrize("decay", DECAYS)
+def test_decay_reaches_kernels_alone_or_every_parameter(name, decay):
+    gradient, params = random_tree(1), random_tree(0)
+    with_decay, without = (
+        directions_of(
+            make_optimizer(name, momentum=0.9, weight_decay=weight_decay, decay=decay), params, [gradient]
+        )[0]
+        for weight_decay in (0.5, 0.0)
+    )
+    decayed = jax.tree.map(lambda a, b: bool(np.any(a != b)), with_decay, without)
+    assert decayed == jax.tree.map(lambda p: decay == "all" or p.ndim > 1, params)
+    if name == "sgd":
+        expected = jax.tree.map(lambda g, p, yes: g + 0.5 * p * yes, gradient, params, decayed)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), with_decay, expected)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+@pytest.mark.parametrize("sizes", [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])  # of parameters and gradients
+def test_lars_of_zero_weights_or_gradients_is_finite(sizes, weight_decay):
+    params, gradient = random_tree(0, sizes[0]), random_tree(1, sizes[1])
+    optimizer = lars(momentum=0.9, weight_decay=weight_decay, decay="all")
+    for direction in directions_of(optimizer, params, [gradient] * 3):
+        assert all(bool(jnp.all(jnp.isfinite(d))) for d in jax.tree.leaves(direction))
+    if sizes == (0.0, 1.0):  # or a layer that begins at zero would stay there
+        (first,) = directions_of(optimizer, params, [gradient])
+        np.testing.assert_array_equal(first["conv"]["kernel"], gradient["conv"]["kernel"])
+
+
+def test_the_state_of_sgd_holds_its_velocity_where_checkpoints_have_it():
+    params = random_tree(0)
+    for decay in DECAYS:
+        state = make_optimizer("sgd", momentum=0.9, weight_decay=0.1, decay=decay).init(params)
+        assert jax.tree.structure(state[1].trace) == jax.tree.structure(params)
+
+
+def test_learning_rates_for_batches_of_another_size():
+    assert scaled_learning_rate(0.3, rule="none", batch_size=4096) == 0.3
+    assert scaled_learning_rate(0.3, rule="linear", batch_size=4096) == pytest.approx(4.8)  # SimCLR's
+    assert scaled_learning_rate(0.3, rule="linear", batch_size=64) == pytest.approx(0.075)
+    # SimCLR's other rule is 0.075 sqrt(batch size).
+    assert scaled_learning_rate(0.075 * 16, rule="sqrt", batch_size=1024) == pytest.approx(0.075 * 32)
+    for rule in ("none", "linear", "sqrt"):
+        assert scaled_learning_rate(0.3, rule=rule, batch_size=256) == 0.3
 
 
 def test_a_step_keeps_the_dtype_of_each_parameter():
@@ -54,6 +214,21 @@ def test_warm_up_is_linear_and_the_cosine_follows():
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=-1), "-1 of 5 steps"),
         (lambda: sgd(momentum=1.0, weight_decay=0.0), "momentum is 1.0"),
         (lambda: sgd(momentum=0.9, weight_decay=-1e-4), "weight decay is -0.0001"),
+        (lambda: sgd(momentum=0.9, weight_decay=float("nan")), "weight decay is nan"),
+        (lambda: lars(momentum=-0.1, weight_decay=0.0), "momentum is -0.1"),
+        (lambda: lars(momentum=0.9, weight_decay=-1.0), "weight decay is -1.0"),
+        (
+            lambda: make_optimizer("adam", momentum=0.9, weight_decay=0.0, decay="all"),
+            "no optimizer 'adam' for train.optimizer, expected one of sgd, lars",
+        ),
+        (
+            lambda: make_optimizer("lars", momentum=0.9, weight_decay=0.0, decay="none"),
+            "train.decay is 'none', expected one of all, kernels",
+        ),
+        (
+            lambda: scaled_learning_rate(0.1, rule="cubic", batch_size=64),
+            "train.learning_rate_scaling is 'cubic', expected one of none, linear, sqrt",
+        ),
     ],
 )
 def test_bad_numbers_are_named(call, message):

@@ -18,7 +18,7 @@ from tcl_jax.data import Batch
 from tcl_jax.models import ContrastiveModel, ProjectionHead, make_model
 from tcl_jax.parallel import DATA_AXIS, make_mesh, replicate, split_batch
 from tcl_jax.train.objective import OBJECTIVE_NAMES, make_objective
-from tcl_jax.train.optimizer import sgd
+from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, create_state, params_sha256, stream_key
 from tcl_jax.train.step import make_train_step
 
@@ -59,10 +59,12 @@ class Parts:
     sync_batch_norm: bool = True
     param_dtype: type = jnp.float32
     resnet: bool = False
+    optimizer_name: str = "sgd"
+    ema_decay: float = 0.0
 
     def __post_init__(self):
         self.mesh = make_mesh(self.devices)
-        self.optimizer = sgd(momentum=0.9, weight_decay=1e-3)
+        self.optimizer = make_optimizer(self.optimizer_name, momentum=0.9, weight_decay=1e-3, decay="all")
         axis_name = DATA_AXIS if self.sync_batch_norm else None
         if self.resnet:
             self.model = make_model("resnet18", stem="cifar", width=4, projection_dim=8, axis_name=axis_name)
@@ -81,6 +83,17 @@ class Parts:
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,
             mesh=self.mesh,
+            ema_decay=self.ema_decay,
+        )
+
+    def initial_state(self, seed=1) -> TrainState:
+        return create_state(
+            self.model,
+            self.optimizer,
+            image_shape=(8, 8, 1),
+            seed=seed,
+            mesh=self.mesh,
+            keep_average=self.ema_decay > 0,
         )
 
     def state(self) -> TrainState:
@@ -98,7 +111,7 @@ class Parts:
 def initial_state(param_dtype) -> TrainState:
     """Compiled once for all tests; a copy on the host, because a step takes the memory of its state."""
     parts = Parts(1, param_dtype=param_dtype)
-    state = create_state(parts.model, parts.optimizer, image_shape=(8, 8, 1), seed=1)
+    state = parts.initial_state()
     return jax.tree.map(np.array, state)
 
 
@@ -196,7 +209,7 @@ def test_old_state_is_donated():
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_step_of_a_resnet_lowers_for_accelerators_on_eight_devices(platform):
     parts = Parts(8, resnet=True)
-    shapes = jax.eval_shape(lambda: create_state(parts.model, parts.optimizer, image_shape=(8, 8, 1), seed=1))
+    shapes = jax.eval_shape(parts.initial_state)
     replicated, split = (NamedSharding(parts.mesh, spec) for spec in (P(), P(DATA_AXIS)))
     arguments = [
         jax.tree.map(lambda x, at=sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree)
@@ -210,9 +223,7 @@ def test_step_of_a_resnet_lowers_for_accelerators_on_eight_devices(platform):
 
 def test_initial_state_is_a_function_of_the_seed():
     parts = Parts(1)
-    states = [
-        create_state(parts.model, parts.optimizer, image_shape=(8, 8, 1), seed=seed) for seed in (1, 1, 2)
-    ]
+    states = [parts.initial_state(seed) for seed in (1, 1, 2)]
     hashes = [params_sha256(state) for state in states]
     assert hashes[0] == hashes[1] != hashes[2]
 

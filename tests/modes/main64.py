@@ -1,0 +1,20 @@
+"""main.py in 64-bit: `python -m tests.modes.main64 --config=...`, with every flag of main.py."""
+
+import functools
+import runpy
+
+import jax
+import jax.numpy as jnp
+
+
+def main() -> None:
+    jax.config.update("jax_enable_x64", True)
+    from tcl_jax.models import make_model  # what these hold of arrays is made after the choice
+    from tcl_jax.modes import experiment
+
+    experiment.make_model = functools.partial(make_model, param_dtype=jnp.float64)
+    runpy.run_path("main.py", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,506 @@
+"""Faults from outside: a full disk, a folder that is gone or cannot be written, a second process on the same run."""
+
+import errno
+import fcntl
+import functools
+import io
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import logging
+
+from configs import digits_tcl
+from tcl_jax.errors import Interrupted, RunFailed, UserError, WriteFailed
+from tcl_jax.models import ContrastiveModel, ProjectionHead
+from tcl_jax.modes import evaluate, experiment, train
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.train import loop
+from tests.train.test_step import SmallEncoder
+
+# In one process, so that two do not both train the undisturbed run.
+pytestmark = pytest.mark.xdist_group("faults")
+
+FULL = "/dev/full"  # every write to it fails, as on a full disk
+ACCURACIES = {"linear_probe": {"top1": 0.5}, "knn": {"top1": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """18 steps, 6 in an epoch; a checkpoint after each epoch, and a record for every two steps."""
+    config = digits_tcl.get_config()
+    config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
+    config.data.train_split = "train[:200]"
+    config.data.test_split = "test[:100]"
+    config.train.update(batch_size=32, epochs=3, warmup_epochs=0)
+    config.validation.images = 0
+    config.checkpoint.every_epochs = 1
+    config.log.every_steps = 2
+    return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small(config):
+    """A network that compiles fast, compiled once, with checkpoints above 20 kB; and no evaluation."""
+
+    def make_model(*_, axis_name, **__):
+        return ContrastiveModel(SmallEncoder(axis_name, "float32"), ProjectionHead(512, "float32"))
+
+    logging.set_verbosity(logging.FATAL)  # as main.py does
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "make_model", make_model)
+        parts = functools.cache(lambda: experiment.build_experiment(config))
+        for mode in (train, evaluate):
+            patch.setattr(mode, "build_experiment", lambda _: parts())
+        patch.setattr(evaluate, "evaluate", lambda *_: ACCURACIES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, tmp_path_factory):
+    workdir = Workdir(str(tmp_path_factory.mktemp("undisturbed")))
+    train.run(config, workdir, "digits_tcl")
+    return workdir
+
+
+def run_with(config, workdir, at_step, fault, wait=True):
+    """A run in which `fault`, given the log, happens before a step, counted from 1, with no checkpoint half written."""
+
+    def faulty(step, state, position, *, log, checkpoints, **options):
+        def wrapped(state, *arguments):
+            if int(state.step) + 1 == at_step:
+                if wait:
+                    checkpoints.finish()
+                fault(log)
+            return step(state, *arguments)
+
+        return loop.train(wrapped, state, position, log=log, checkpoints=checkpoints, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train", faulty)
+        train.run(config, workdir, "digits_tcl")
+
+
+def assert_same_end(workdir, undisturbed):
+    ours, theirs = workdir.read_results(), undisturbed.read_results()
+    for figure in ("params_sha256", "step", "epochs", "skipped_steps", "final_train_loss"):
+        assert ours[figure] == theirs[figure], figure
+    curves = [[(r["step"], r["loss"]) for r in read_metrics(w.metrics)] for w in (workdir, undisturbed)]
+    assert curves[0] == curves[1]
+
+
+@pytest.fixture
+def limited():
+    """Limits the size of files, which fails the writers of checkpoints in their own threads, and no others here."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def free_space():
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def assert_continues(config, workdir, undisturbed, capsys, after):
+    capsys.readouterr()
+    train.run(config, workdir, "digits_tcl")
+    assert f"Continuing after step {after}," in capsys.readouterr().out
+    assert_same_end(workdir, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("at_step", "failed", "good"),
+    [(8, 12, "the last good checkpoint is that of step 6"), (2, 6, "there is no checkpoint yet")],
+)
+def test_a_full_disk_fails_a_checkpoint_and_the_run_goes_on_from_the_one_before(
+    config, undisturbed, tmp_path, capsys, limited, at_step, failed, good
+):
+    workdir = Workdir(str(tmp_path / "run"))
+    sentence = (
+        f"The checkpoint of step {failed} cannot be written (File too large); {good}: "
+        "free space and repeat the command to continue."
+    )
+    with pytest.raises(RunFailed) as told:
+        run_with(config, workdir, at_step, lambda _: limited())
+    assert str(told.value) == sentence
+    free_space()
+    whole = [str(step) for step in (6, 12) if step < failed]
+    # What there was of the other gave its space back.
+    assert [path.name for path in workdir.checkpoints.iterdir()] == whole
+    if whole:
+        assert_continues(config, workdir, undisturbed, capsys, after=6)
+    else:
+        train.run(config, workdir, "digits_tcl")
+        assert_same_end(workdir, undisturbed)
+
+
+def test_the_last_checkpoint_of_a_run_cannot_fail_unnoticed(config, undisturbed, tmp_path, capsys, limited):
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.raises(RunFailed, match=r"checkpoint of step 18 .* good checkpoint is that of step 12: free"):
+        run_with(config, workdir, 18, lambda _: limited())
+    assert workdir.read_results() is None
+    free_space()
+    assert_continues(config, workdir, undisturbed, capsys, after=12)
+
+
+def test_an_interruption_whose_state_cannot_be_saved_does_not_say_that_it_is(config, tmp_path, limited):
+    def signal_on_full_disk(_):
+        limited()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunFailed, match="The checkpoint of step 8 cannot be written") as told:
+        run_with(config, Workdir(str(tmp_path / "run")), 8, signal_on_full_disk)
+    assert not isinstance(told.value, Interrupted)
+
+
+def test_a_checkpoint_that_fails_does_not_hide_the_error_that_came_first(config, tmp_path, limited, capsys):
+    class Earlier(Exception):
+        pass
+
+    def fail(_):
+        raise Earlier
+
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        save = train.Checkpoints.save
+
+        def save_on_full_disk(*arguments):
+            limited()
+            save(*arguments)
+
+        patch.setattr(train.Checkpoints, "save", save_on_full_disk)
+        with pytest.raises(Earlier):
+            run_with(config, workdir, 7, fail, wait=False)
+    assert "The checkpoint of step 6 cannot be written" in capsys.readouterr().err
+
+
+def fill_metrics(workdir):
+    def fault(_):
+        workdir.metrics.rename(workdir.path / "kept")
+        os.symlink(FULL, workdir.metrics)
+
+    def remedy():
+        workdir.metrics.unlink()
+        # A part of a record is there, as far as there was space.
+        (workdir.path / "kept").replace(workdir.metrics)
+        with workdir.metrics.open("a") as file:
+            file.write('{"step": 8, "lo')
+
+    return fault, remedy
+
+
+def fill_events(workdir):
+    def fault(log):
+        full = os.open(FULL, os.O_WRONLY)
+        os.dup2(full, log._events._writer._writer.fileno())
+        os.close(full)
+
+    return fault, lambda: None
+
+
+def fill_results(workdir):
+    # The new content's file; it is removed with the failure.
+    return lambda _: os.symlink(FULL, workdir.path / "results.json.partial"), lambda: None
+
+
+@pytest.mark.parametrize(
+    ("fill", "file", "good"),
+    [
+        (fill_metrics, "metrics.jsonl", 6),
+        (fill_events, r"tensorboard/events\.\S+", 6),
+        (fill_results, "results.json", 18),
+    ],
+)
+def test_a_full_disk_is_named_with_the_file_that_it_could_not_take(
+    config, undisturbed, tmp_path, capsys, fill, file, good
+):
+    workdir = Workdir(str(tmp_path / "run"))
+    fault, remedy = fill(workdir)
+    sentence = (
+        rf"{re.escape(str(workdir.path))}/{file} cannot be written \(No space left on device\); the last good "
+        rf"checkpoint is that of step {good}: free space and repeat the command to continue\.$"
+    )
+    with pytest.raises(RunFailed, match=sentence):
+        run_with(config, workdir, 9, fault)
+    assert workdir.read_results() is None
+    remedy()
+    assert_continues(config, workdir, undisturbed, capsys, after=good)
+
+
+def test_a_disk_that_is_full_at_the_start_is_no_mistake_of_the_user(config, undisturbed, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    workdir.path.mkdir()
+    os.symlink(FULL, workdir.path / "config.json.partial")
+    with pytest.raises(RunFailed, match=r"config.json cannot .*No space.*; there is no checkpoint yet: free"):
+        train.run(config, workdir, "digits_tcl")
+    train.run(config, workdir, "digits_tcl")
+    assert_same_end(workdir, undisturbed)
+
+
+def test_output_to_a_full_disk_ends_the_run_with_a_sentence(config, tmp_path, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(
+        RunFailed, match=r"^The output of the run cannot be written \(No space left .* yet: free"
+    ):
+        train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
+
+
+@pytest.mark.parametrize("at_step", [1, 8, 18])
+def test_a_workdir_that_is_removed_during_the_run_is_named_and_not_made_anew(config, tmp_path, at_step):
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.raises(
+        RunFailed, match=r"The workdir .*/run is gone, removed or unmounted during the run: bring"
+    ):
+        run_with(config, workdir, at_step, lambda _: shutil.rmtree(workdir.path))
+    assert not workdir.path.exists()
+
+
+def test_checkpoints_that_are_removed_during_the_run_are_not_made_anew(config, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.raises(
+        RunFailed, match=r"step 12 cannot be written \(No such file .*; there is no checkpoint yet"
+    ):
+        run_with(config, workdir, 8, lambda _: shutil.rmtree(workdir.checkpoints))
+    assert not workdir.checkpoints.exists()
+
+
+def test_a_workdir_that_cannot_be_written_is_refused_at_the_start(config):
+    # Not even root makes a folder in /proc.
+    with pytest.raises(UserError, match=r"The workdir /proc/run cannot be written \(.+\): give another"):
+        train.run(config, Workdir("/proc/run"), "digits_tcl")
+
+
+def test_a_read_only_file_system_is_refused_at_the_start(config, undisturbed, monkeypatch):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\): give another"):
+        evaluate.run(config, undisturbed, "digits_tcl")
+
+
+HOLDER = """
+import sys
+from tcl_jax.modes.workdir import Workdir
+with Workdir(sys.argv[1]).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_and_named_and_a_killed_one_leaves_no_lock(
+    config, undisturbed, tmp_path, monkeypatch
+):
+    workdir = Workdir(str(tmp_path / "run"))
+    command = [sys.executable, "-c", HOLDER, str(workdir.path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        sentence = f"/run is in use by process {holder.pid} on {socket.gethostname()}: wait until it ends, or"
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "build_experiment", None)  # it is refused before the data are loaded
+            with pytest.raises(UserError, match=sentence):
+                train.run(config, workdir, "digits_tcl")
+        workdir.config.write_text(undisturbed.config.read_text())
+        with pytest.raises(UserError, match=sentence):
+            evaluate.run(config, workdir, "digits_tcl")
+    finally:
+        holder.kill()
+        holder.communicate()
+    train.run(config, workdir, "digits_tcl")
+    assert_same_end(workdir, undisturbed)
+
+
+@pytest.mark.parametrize("mode", [train, evaluate])
+def test_a_run_holds_its_workdir_from_its_first_write_to_its_results(
+    config, undisturbed, tmp_path, monkeypatch, mode
+):
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(undisturbed.path, workdir.path)
+    if mode is train:
+        workdir.results.unlink()
+    seen = []
+
+    def told_when(method):
+        def wrapped(*arguments):
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
+                workdir.refuse_if_locked()
+            seen.append(method.__name__)
+            return method(*arguments)
+
+        return wrapped
+
+    for name in ("claim", "write_results"):
+        monkeypatch.setattr(Workdir, name, told_when(getattr(Workdir, name)))
+    mode.run(config, workdir, "digits_tcl")
+    assert seen == ["claim", "write_results"]
+    workdir.refuse_if_locked()
+
+
+def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Workdir(str(tmp_path)).locked(), Workdir(str(tmp_path)).locked():
+        pass
+
+
+def test_remote_storage_has_no_lock(monkeypatch):
+    workdir = Workdir("/unused")
+    workdir.path = "gs://bucket/run"
+    with workdir.locked(), workdir.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "disk_full"),
+    [
+        (OSError(errno.ENOSPC, "words of the library"), "No space left on device", True),
+        (OSError(errno.EDQUOT, ""), os.strerror(errno.EDQUOT), True),
+        (PermissionError(errno.EACCES, ""), "Permission denied", False),
+        (
+            ValueError("DATA_LOSS: Failed to write 9 bytes [os_error_code='28']"),
+            "No space left on device",
+            True,
+        ),
+        (ValueError("DATA_LOSS: of\nanother kind"), "ValueError: DATA_LOSS: of another kind", False),
+    ],
+)
+def test_the_cause_of_a_failed_write_is_the_systems_word_for_it(error, cause, disk_full):
+    failed = WriteFailed("The file", error)
+    assert (failed.cause, failed.disk_full) == (cause, disk_full)
+    assert ("free space" in str(failed)) == disk_full
+
+
+def run_with_not_finite(config, workdir, steps, parts):
+    """A run with train.not_finite="skip" whose temperature is no number in some steps, counted from 1."""
+
+    def broken(step, *arguments, **options):
+        def wrapped(state, batch, hyper):
+            bad = int(state.step) + 1 in steps
+            return step(state, batch, hyper._replace(temperature=np.float32(np.nan)) if bad else hyper)
+
+        return loop.train(wrapped, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "build_experiment", lambda _: parts)
+        patch.setattr(train, "train", broken)
+        train.run(config, workdir, "digits_tcl")
+
+
+@pytest.fixture(scope="module")
+def skipping(config):
+    """config and experiment that skip."""
+    changed = config.copy_and_resolve_references()
+    changed.train.not_finite = "skip"
+    return changed, experiment.build_experiment(changed)
+
+
+def test_skipped_steps_are_in_the_results_of_a_run(skipping, tmp_path, capsys):
+    config, parts = skipping
+    workdir = Workdir(str(tmp_path / "run"))
+    run_with_not_finite(config, workdir, {4, 17, 18}, parts)
+    results = workdir.read_results()
+    assert results["skipped_steps"] == 3
+    assert re.search(r"steps skipped +3\n", capsys.readouterr().out)
+    records = read_metrics(workdir.metrics)
+    assert [(r["step"], r["skipped"]) for r in records if "skipped" in r] == [(4, 1), (18, 2)]
+    assert records[-1]["loss"] is None
+    last = [r["loss"] for r in records if r["step"] in (14, 16)]
+    assert results["final_train_loss"] == pytest.approx(sum(last) / 2)
+
+
+def test_ten_skipped_steps_in_a_row_end_a_run_whose_last_good_checkpoint_is_from_before(skipping, tmp_path):
+    config, parts = skipping
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.raises(
+        RunFailed, match=r"^10 steps in a row were skipped, .* at step 17; .* that of step 12: try"
+    ):
+        run_with_not_finite(config, workdir, set(range(8, 19)), parts)
+    assert workdir.read_results() is None
+
+
+def test_a_run_without_skipped_steps_says_nothing_of_them(undisturbed, config, capsys):
+    assert undisturbed.read_results()["skipped_steps"] == 0
+    train.run(config, undisturbed, "digits_tcl")
+    assert "skipped" not in capsys.readouterr().out
+
+
+def start_main(workdir, data_dir, file_size=None):
+    """main.py as a user starts it, with 20 steps of a narrow ResNet-18; and a limit on the size of its files."""
+
+    def limit():
+        if file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    root = os.path.dirname(os.path.dirname(digits_tcl.__file__))
+    fields = {
+        "data.data_dir": data_dir,
+        "data.train_split": "train[:200]",
+        "model.width": 4,
+        "train.batch_size": 32,
+        "train.epochs": 4,
+        "train.warmup_epochs": 0,
+        "validation.images": 40,
+        "probe.epochs": 1,
+        "probe.batch_size": 32,
+        "checkpoint.every_epochs": 1,
+    }
+    options = [f"--config.{name}={value}" for name, value in fields.items()]
+    return subprocess.Popen(
+        [sys.executable, "main.py", f"--config={digits_tcl.__file__}", f"--workdir={workdir}", *options],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+    )
+
+
+@pytest.mark.slow
+def test_main_tells_each_fault_in_one_sentence_and_never_with_a_traceback(tmp_path):
+    def run(file_size=None):
+        process = start_main(workdir.path, tmp_path / "data", file_size)
+        stdout, stderr = process.communicate()
+        assert "Traceback" not in stderr
+        return process.returncode, stdout, stderr.splitlines()[-1]
+
+    workdir = Workdir(str(tmp_path / "run"))
+    code, _, last = run(file_size=60_000)
+    assert code == 1
+    assert last == (
+        "error: The checkpoint of step 5 cannot be written (File too large); there is no checkpoint yet: "
+        "free space and repeat the command to continue."
+    )
+    with workdir.locked():
+        code, _, last = run()
+    assert code == 2
+    assert re.search(
+        rf"^error: The workdir .* is in use by process {os.getpid()} on .*: wait until it ends", last
+    )
+    code, _, last = run()
+    assert code == 0, last
+    results = workdir.read_results()
+    workdir.results.unlink()
+    for path in (workdir.checkpoints / "20" / "state" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    code, stdout, _ = run()
+    assert code == 0
+    assert re.search(
+        r"\nThe checkpoint of step 20 is damaged .* that of step 15\.\nContinuing after step 15,", stdout
+    )
+    assert workdir.read_results()["params_sha256"] == results["params_sha256"]

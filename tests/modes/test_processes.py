@@ -1,0 +1,148 @@
+"""One run in two processes with four devices each, against one process with one device: real `jax.distributed`."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import digits_tcl
+from tcl_jax.report.metrics_log import read_metrics
+
+# Runs main.py in 64-bit, and sends itself the signal, after the step, that the first two arguments name.
+MAIN_IN_64_BIT = """
+import functools, os, runpy, signal, sys
+number, last = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+import jax, jax.numpy as jnp
+jax.config.update("jax_enable_x64", True)
+from tcl_jax.modes import experiment
+from tcl_jax.train.curve import Curve
+
+experiment.make_model = functools.partial(experiment.make_model, param_dtype=jnp.float64)
+add = Curve.add
+def adding(self, step, *arguments):
+    add(self, step, *arguments)
+    if step == last:
+        os.kill(os.getpid(), number)
+Curve.add = adding
+sys.argv[0] = "main.py"
+runpy.run_path("main.py", run_name="__main__")
+"""
+
+STEPS = 20
+OVERRIDES = {
+    "data.train_split": "train[:356]",  # 4 steps in an epoch
+    "train.epochs": 5,
+    "train.warmup_epochs": 1,
+    "probe.epochs": 1,
+    "checkpoint.every_epochs": 1,
+    "log.every_steps": 1,
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Where all runs keep their data and their compiled programs."""
+    return tmp_path_factory.mktemp("shared")
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
+def run(shared, workdir, *, processes, sent=signal.SIGTERM, after_step=0):
+    """Exit codes and what was printed, of all processes; the last of them is the one that gets the signal."""
+    port, started = free_port(), []
+    for number in range(processes):
+        flags = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
+        if processes > 1:
+            flags += [
+                f"--coordinator=localhost:{port}",
+                f"--num_processes={processes}",
+                f"--process_id={number}",
+            ]
+        step = after_step if number == processes - 1 else 0
+        command = [sys.executable, "-c", MAIN_IN_64_BIT, str(int(sent)), str(step)]
+        command += [f"--config={digits_tcl.__file__}"]
+        command += [f"--workdir={workdir}", f"--config.data.data_dir={shared / 'data'}", *flags]
+        started.append(
+            subprocess.Popen(
+                command,
+                cwd=os.path.dirname(os.path.dirname(digits_tcl.__file__)),
+                env=os.environ
+                | {
+                    "PYTHONPATH": ".",
+                    "XDG_CACHE_HOME": str(shared),
+                    "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 if processes > 1 else 1}",
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    told = [process.communicate() for process in started]
+    return [process.returncode for process in started], told
+
+
+def losses_of(workdir):
+    records = [record for record in read_metrics(workdir / "metrics.jsonl") if "loss" in record]
+    assert [record["step"] for record in records] == list(range(1, STEPS + 1))
+    return np.array([record["loss"] for record in records])
+
+
+def test_two_processes_train_as_one_and_continue_each_others_runs(shared, tmp_path):
+    alone, many = tmp_path / "alone", tmp_path / "many"
+    codes, told = run(shared, alone, processes=1)
+    assert codes == [0], told
+
+    codes, told = run(shared, many, processes=2, after_step=6)
+    assert codes == [143, 143], told
+    # One was terminated, and both stopped after the same step.
+    sentence = r"Stopped by SIGTERM after step (\d+), which is saved: repeat the command to continue\."
+    stopped = [re.search(sentence, stderr) for _, stderr in told]
+    assert stopped[0][1] == stopped[1][1], told
+    first = int(stopped[0][1])
+    assert 6 <= first <= 10
+    spoken = [line for line in told[1][0].splitlines() if "[Gloo]" not in line]  # XLA's own, of CPUs alone
+    assert spoken == []  # the first process speaks for all
+
+    codes, told = run(shared, many, processes=1, after_step=first + 4)
+    assert codes == [143], told
+    assert f"Continuing after step {first}," in told[0][0]
+
+    # One is killed: the other ends by itself, and says why.
+    codes, told = run(shared, many, processes=2, sent=signal.SIGKILL, after_step=first + 7)
+    assert codes == [1, -signal.SIGKILL], told
+    assert "error in process 0: This process cannot go on with the others" in told[0][1]
+    assert "Traceback" not in told[0][1]
+
+    codes, told = run(shared, many, processes=2)
+    assert codes == [0, 0], told
+    assert "Continuing after step" in told[0][0]
+
+    np.testing.assert_allclose(losses_of(many), losses_of(alone), rtol=1e-10)
+    ours, theirs = (json.loads((workdir / "results.json").read_text()) for workdir in (many, alone))
+    assert ours["devices"]["count"] == 8
+    assert ours["knn"] == theirs["knn"]
+    assert ours["linear_probe"]["top1"] == pytest.approx(theirs["linear_probe"]["top1"], abs=0.02)
+    assert ours["best"]["step"] == theirs["best"]["step"]
+
+
+def test_a_mistake_in_one_process_ends_both_with_its_sentence(shared, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.write_text("a file where a folder should be")
+    codes, told = run(shared, workdir, processes=2)
+    assert codes == [2, 2], told
+    for number, (_, stderr) in enumerate(told):
+        assert f"error in process {number}: " in stderr
+        assert str(workdir) in stderr
+        assert "Traceback" not in stderr

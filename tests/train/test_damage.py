@@ -1,0 +1,136 @@
+"""A checkpoint with any one of its files cut short, emptied, overwritten or removed: never a wrong value."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import logging
+from etils import epath
+
+from tcl_jax.errors import RunFailed
+from tcl_jax.parallel import make_mesh
+from tcl_jax.train.checkpoint import Best, Checkpoints, Position
+from tcl_jax.train.state import TrainState
+
+DAMAGES = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "overwritten": lambda path: path.write_bytes(b'{"tree": [1], "epoch": "no"}'),
+    "removed": lambda path: path.unlink(),
+}
+
+
+def state(step):
+    rng = np.random.default_rng(step)  # too many bits for TensorStore to keep them beside their name
+    arrays = {"kernel": jnp.asarray(rng.normal(size=(64, 64))), "bias": jnp.arange(5.0) * step}
+    return TrainState(jnp.int32(step), arrays, {"mean": jnp.ones(3) * step}, (), None, jnp.int32(step))
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    """Checkpoints of step 5, the best, and of step 10."""
+    logging.set_verbosity(logging.FATAL)  # as main.py does
+    directory = tmp_path_factory.mktemp("run") / "checkpoints"
+    with Checkpoints(epath.Path(directory)) as checkpoints:
+        checkpoints.save(state(5), Position(1), 0.5)
+        checkpoints.save(state(10), Position(2), 0.4)
+    return directory
+
+
+def restore(directory):
+    with Checkpoints(epath.Path(directory)) as checkpoints:
+        restored = checkpoints.restore_latest(state(0), make_mesh(1))
+        assert checkpoints.best() == Best(5, 0.5)
+    return restored
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_costs_its_checkpoint_or_nothing(intact, tmp_path, capsys, damage):
+    files = sorted(path.relative_to(intact) for path in (intact / "10").rglob("*") if path.is_file())
+    assert len(files) > 10
+    costs = []
+    for number, file in enumerate(files):
+        directory = tmp_path / str(number)
+        shutil.copytree(intact, directory)
+        DAMAGES[damage](directory / file)
+        restored, position = restore(directory)
+        step, said = int(restored.step), capsys.readouterr().out
+        assert step in (5, 10), file
+        jax.tree.map(np.testing.assert_array_equal, restored, state(step))
+        assert position == Position(step // 5)
+        assert ("The checkpoint of step 10 is damaged (" in said) == (step == 5), file
+        if step == 5:
+            costs.append(str(file))
+    for needed in ("position/metadata", "state/_METADATA", "state/manifest.ocdbt"):
+        assert f"10/{needed}" in costs
+    assert any(file.startswith("10/state/d/") for file in costs)  # the arrays
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_changed_byte_among_the_arrays_costs_the_checkpoint(intact, tmp_path, capsys, place):
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(intact, directory)
+    path = max((directory / "10").rglob("d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 16
+    path.write_bytes(data)
+    restored, position = restore(directory)
+    assert "The checkpoint of step 10 is damaged (" in capsys.readouterr().out
+    assert (int(restored.step), position) == (5, Position(1))
+
+
+def test_a_checkpoint_without_a_checksum_is_read(intact, tmp_path):
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(intact, directory)
+    path = directory / "10" / "position" / "metadata"
+    told = json.loads(path.read_text())
+    assert told.pop("checksum") > 0
+    path.write_text(json.dumps(told))
+    assert restore(directory)[1] == Position(2)
+
+
+@pytest.mark.parametrize("folder", ["10", "10/state", "10/position", "10/state/d"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_checkpoint_without_a_folder_is_passed_over(intact, tmp_path, folder, empty):
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(intact, directory)
+    shutil.rmtree(directory / folder)
+    if empty:
+        (directory / folder).mkdir()
+    restored, position = restore(directory)
+    assert (int(restored.step), position) == (5, Position(1))
+
+
+def test_the_step_of_a_damaged_checkpoint_is_saved_anew(intact, tmp_path):
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(intact, directory)
+    DAMAGES["emptied"](directory / "10" / "state" / "manifest.ocdbt")
+    with Checkpoints(epath.Path(directory)) as checkpoints:
+        assert checkpoints.restore_latest(state(0), make_mesh(1))[0].step == 5
+        checkpoints.save(state(10), Position(2), 0.4)
+    restored, _ = restore(directory)
+    jax.tree.map(np.testing.assert_array_equal, restored, state(10))
+
+
+def test_what_a_killed_process_left_of_a_checkpoint_is_removed_with_the_next_save(intact, tmp_path):
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(intact, directory)
+    shutil.copytree(intact / "10", directory / "13.orbax-checkpoint-tmp")
+    restored, _ = restore(directory)
+    assert restored.step == 10
+    with Checkpoints(epath.Path(directory)) as checkpoints:
+        checkpoints.save(state(15), Position(3))
+    assert sorted(path.name for path in pathlib.Path(directory).iterdir()) == ["10", "15", "5"]
+
+
+def test_where_every_checkpoint_is_damaged_the_run_fails(intact, tmp_path):
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(intact, directory)
+    for path in directory.glob("*/position/metadata"):
+        DAMAGES["cut short"](path)
+    with pytest.raises(RunFailed, match=r"None of the 2 checkpoints in .* can be read .*another --workdir"):
+        restore(directory)

@@ -1,0 +1,221 @@
+"""Steps that are not finite, left out: on the device, in the curve, in the results."""
+
+import dataclasses
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+
+from tcl_jax.errors import RunFailed
+from tcl_jax.modes.evaluate import final_train_loss
+from tcl_jax.parallel import split_batch
+from tcl_jax.report import MetricsLog
+from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.train.objective import make_objective
+from tcl_jax.train.step import make_train_step
+from tests.report.events import shown
+from tests.train.test_curve import Bench, Loss
+from tests.train.test_loop import Recorder
+from tests.train.test_loop import run as run_loop
+from tests.train.test_step import HYPER, STEPS_PER_EPOCH, Parts, batch
+
+NAN = np.float32(np.nan)
+
+
+@dataclasses.dataclass
+class Skipping(Parts):
+    """A step that leaves out what is not finite."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.step = make_train_step(
+            self.model,
+            self.optimizer,
+            make_objective(self.objective, labels=self.labels, num_views=2),
+            self.views,
+            steps_per_epoch=STEPS_PER_EPOCH,
+            sync_batch_norm=self.sync_batch_norm,
+            mesh=self.mesh,
+            skip_not_finite=True,
+        )
+
+
+@functools.cache
+def skipping_on(devices):
+    """Compiled once for all tests."""
+    return Skipping(devices)
+
+
+def on_host(state):
+    return jax.tree.map(np.array, state)
+
+
+def assert_same_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_step_that_is_not_finite_leaves_no_trace_but_in_the_counts(devices):
+    parts = skipping_on(devices)
+    # The third step is that of step number 2 in both runs: its views are the same.
+    runs = []
+    for broken in (None, HYPER._replace(temperature=NAN)):
+        state, skipped = parts.state(), []
+        for number, hyper in enumerate((HYPER, broken, HYPER, HYPER)):
+            if hyper is None:
+                state = state._replace(step=state.step + 1)
+                continue
+            before = on_host(state)
+            state, metrics = parts.step(state, split_batch(batch(number), parts.mesh), hyper)
+            skipped.append(int(metrics["skipped"]))
+            if hyper is broken:
+                assert_same_bits(
+                    on_host(state)._replace(step=0, skipped=0), before._replace(step=0, skipped=0)
+                )
+                assert (int(state.step), int(state.skipped)) == (2, 1)
+                assert not np.isfinite(metrics["loss"])
+        runs.append((on_host(state), skipped))
+    (without, never), (left_out, once) = runs
+    assert never == [0, 0, 0]
+    assert once == [0, 1, 0, 0]
+    assert (int(without.skipped), int(left_out.skipped)) == (0, 1)
+    assert_same_bits(left_out._replace(skipped=0), without._replace(skipped=0))
+    assert parts.step._cache_size() == 1
+
+
+def test_steps_are_the_same_bits_as_without_the_choice_to_skip():
+    assert_same_bits(*(on_host(parts.run(3)[0]) for parts in (skipping_on(8), Parts(8))))
+
+
+def test_an_infinite_learning_rate_ruins_the_state_and_every_later_step_is_skipped():
+    parts = skipping_on(8)
+    state, skipped = parts.state(), []
+    for number, rate in enumerate((np.inf, 0.05, 0.05)):
+        hyper = HYPER._replace(learning_rate=np.float32(rate))
+        state, metrics = parts.step(state, split_batch(batch(number), parts.mesh), hyper)
+        skipped.append(int(metrics["skipped"]))
+    assert skipped == [0, 1, 1]
+
+
+def skipping(bench, skips):
+    """One step for each: None is skipped, else the loss."""
+    for number, loss in enumerate(skips, start=bench.steps + 1):
+        bench.steps, bench.now = number, bench.now + 1
+        metrics = {
+            "loss": Loss(bench, np.nan if loss is None else loss),
+            "skipped": np.int32(loss is None),
+            "alignment": np.float32(np.nan if loss is None else 7),
+        }
+        bench.curve.add(number, 0, 0.1, metrics, 0.0)
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    return Bench(monkeypatch)
+
+
+def test_a_record_is_of_the_steps_that_counted_and_tells_of_the_others(bench):
+    for interval in ([1.0, None, 2.0], [4.0, None], [None, None], [3.0]):
+        skipping(bench, interval)
+        bench.curve.close_interval()
+    bench.curve.flush()
+    assert [(r["loss"], r["steps"], r.get("skipped")) for r in bench.records] == [
+        (1.5, 3, 1),
+        (4.0, 2, 1),
+        (None, 2, 2),
+        (3.0, 1, None),
+    ]
+    # The diagnostics are those of a record's last step.
+    assert [r.get("alignment") for r in bench.records] == [7, None, None, 7]
+    assert bench.shown == "epoch 1, loss 3.0000"
+
+
+def test_a_loss_that_is_not_finite_but_was_not_skipped_still_ends_the_run(bench):
+    skipping(bench, [1.0, np.inf])
+    with pytest.raises(RunFailed, match="The loss is inf, which is not finite at step 2"):
+        bench.curve.flush()
+
+
+@pytest.mark.parametrize("length", [1, 4, 100])
+def test_ten_skipped_steps_in_a_row_end_the_run_however_long_the_records(bench, length):
+    def feed(losses):
+        for start in range(0, len(losses), length):
+            skipping(bench, losses[start : start + length])
+            bench.curve.close_interval()
+        bench.curve.flush()
+
+    feed([1.0, *[None] * 9, 1.0, *[None] * 9])
+    with pytest.raises(
+        RunFailed,
+        match=r"10 steps in a row were skipped, as .* finite at step 21; the last good .* is that of step 3: try",
+    ):
+        feed([None])
+
+
+def test_skipped_steps_on_disk_are_json_and_points_of_their_own(bench, tmp_path):
+    with MetricsLog(
+        epath.Path(tmp_path / "metrics.jsonl"), epath.Path(tmp_path / "events"), after_step=0
+    ) as log:
+        bench.curve._log = log
+        skipping(bench, [1.0, None])
+        bench.curve.close_interval()
+        skipping(bench, [None, None])
+        bench.curve.flush()
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line, parse_constant=refuse) for line in lines]  # NaN is no JSON
+    assert records == read_metrics(epath.Path(tmp_path / "metrics.jsonl"))
+    points = shown(tmp_path / "events")
+    assert points["train/loss"] == [(2, 1.0)]
+    assert points["train/skipped"] == [(2, 1.0), (4, 2.0)]
+
+
+def test_the_final_loss_is_that_of_the_steps_that_counted():
+    def record(epoch, loss, steps, **skipped):
+        return {"epoch": epoch, "loss": loss, "steps": steps, **skipped}
+
+    early, late = (
+        record(0, 9.0, 2),
+        [record(1, 1.0, 3, skipped=2), record(1, 4.0, 2), record(1, None, 2, skipped=2)],
+    )
+    assert final_train_loss([early, *late, {"epoch": 2, "validation_knn": 0.5}]) == pytest.approx(
+        (1 + 2 * 4) / 3
+    )
+    assert final_train_loss([early, late[-1]]) is None
+    assert final_train_loss([]) is None
+
+
+class Skips(Recorder):
+    """Leaves out some steps, as the step on the device does."""
+
+    def __init__(self, numbers):
+        super().__init__()
+        self.numbers = numbers
+
+    def step(self, state, batch, hyper):
+        state, metrics = super().step(state, batch, hyper)
+        skipped = int(state.step) in self.numbers
+        metrics["loss"] = jnp.float32(math.nan) if skipped else metrics["loss"]
+        metrics["skipped"] = jnp.int32(skipped)
+        return state, metrics
+
+
+def test_the_loop_tells_the_curve_of_every_skipped_step():
+    recorder, _ = run_loop(recorder=Skips({1, 3, 5, 7, 8}))
+    # Records of two steps and of the one that is left at the end of an epoch.
+    assert [(r["step"], r["loss"], r.get("skipped", 0)) for r in recorder.records] == [
+        (2, 4, 1),
+        (3, None, 1),
+        (5, 16, 1),
+        (6, 36, 0),
+        (8, None, 2),
+        (9, 81, 0),
+    ]
