@@ -18,6 +18,7 @@ import pytest
 from absl import logging
 
 from configs import digits_tcl
+from tcl_jax.data import load_dataset
 from tcl_jax.errors import Interrupted, RunFailed, UserError, WriteFailed
 from tcl_jax.models import ContrastiveModel, ProjectionHead
 from tcl_jax.modes import evaluate, experiment, train
@@ -480,6 +481,8 @@ def test_main_tells_each_fault_in_one_sentence_and_never_with_a_traceback(tmp_pa
         return process.returncode, stdout, stderr.splitlines()[-1]
 
     workdir = Workdir(str(tmp_path / "run"))
+    # The data are prepared, so that the checkpoint is the first file that is too large.
+    load_dataset("digits", data_dir=str(tmp_path / "data"), train_split="train", test_split="test")
     code, _, last = run(file_size=60_000)
     assert code == 1
     assert last == (

@@ -23,6 +23,8 @@ from tcl_jax.modes.topology import topology_mesh
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh
 
+pytestmark = pytest.mark.xdist_group("plan")  # they share what is compiled
+
 ROOT = pathlib.Path(__file__).parents[2]
 WITHOUT_LIBTPU = importlib.util.find_spec("libtpu") is None
 
@@ -123,6 +125,7 @@ def test_one_device_has_no_collectives(planned):
     assert found == {"compiled": {}, "with_diagnostics": {}, "formula": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

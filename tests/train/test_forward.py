@@ -17,6 +17,8 @@ from tcl_jax.train.optimizer import sgd
 from tcl_jax.train.state import Hyper, create_state
 from tcl_jax.train.step import make_train_step
 
+pytestmark = pytest.mark.xdist_group("forward")  # they share what is compiled first
+
 IMAGES = 32
 HYPER = Hyper(*(np.float64(x) for x in (0.05, 0.2, 50.0, 1.5)), seed=np.uint32(7))
 VIEWS = make_views([make_policy("crop_flip", crop_padding=1, flip=True)] * 2, mean=(0.5,), std=(0.3,))
@@ -138,8 +140,8 @@ def test_rematerialised_blocks_change_no_figure(variables, in_two):
     with jax.enable_x64(True):
         assert_near(cached(variables, batch(), 2, 1, remat=True), in_two, 1e-9)
         whole = cached(variables, batch(), 1, 1)
-    # The statistics are those of a micro-batch: the comparisons tell which rows a BatchNorm saw.
-    assert abs(whole[0] - in_two[0]) > 1e-4
+        # The statistics are those of a micro-batch: the comparisons tell which rows a BatchNorm saw.
+        assert abs(whole[0] - in_two[0]) > 1e-4
 
 
 def compiled_step(batch_size, micro_batch_size, remat=False):
@@ -179,6 +181,7 @@ def compiled_step(batch_size, micro_batch_size, remat=False):
     return step.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_one_micro_batch():
     small, large = compiled_step(256, 256), compiled_step(4096, 256)
     assert large <= 1.1 * small

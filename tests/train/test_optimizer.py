@@ -112,6 +112,7 @@ def test_lars_follows_its_formula_at_changing_rates(decay):
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_lars_trains_the_same_network_on_eight_devices_as_on_one():
     found = {}
     for devices in (1, 8):
