@@ -17,6 +17,7 @@ import textwrap
 import time
 import traceback
 import types
+import warnings
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -93,6 +94,8 @@ def main(argv: list[str]) -> None:
     # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
     logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = _tell_unraisable
+    # Orbax' writes of a checkpoint that go on after one of them failed.
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
     if _PLAN_TOPOLOGY.value:
         from tcl_jax.modes import topology
 

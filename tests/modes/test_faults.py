@@ -478,7 +478,9 @@ def test_main_tells_each_fault_in_one_sentence_and_never_with_a_traceback(tmp_pa
         process = start_main(workdir.path, tmp_path / "data", file_size)
         stdout, stderr = process.communicate()
         assert "Traceback" not in stderr
-        return process.returncode, stdout, stderr.splitlines()[-1]
+        errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == (process.returncode != 0), stderr
+        return process.returncode, stdout, "".join(errors)
 
     workdir = Workdir(str(tmp_path / "run"))
     # The data are prepared, so that the checkpoint is the first file that is too large.
