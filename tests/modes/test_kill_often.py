@@ -9,7 +9,3 @@ pytestmark = pytest.mark.slow
 
 def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
     print(check(tmp_path, 5, (1,), wide=False, seed=0))
-
-
-def test_a_run_whose_number_of_devices_changes_at_each_kill_ends_as_on_one(tmp_path):
-    print(check(tmp_path, 3, (8, 4, 2, 1), wide=True, seed=0))
