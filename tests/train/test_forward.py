@@ -130,12 +130,13 @@ def in_two(variables):
         return written_out(variables, batch(), 2)
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_gradient_of_micro_batches_is_that_of_the_whole_batch(variables, in_two, devices):
     with jax.enable_x64(True):
         assert_near(cached(variables, batch(), 2, devices), in_two, 1e-9)
 
 
+@pytest.mark.slow
 def test_rematerialised_blocks_change_no_figure(variables, in_two):
     with jax.enable_x64(True):
         assert_near(cached(variables, batch(), 2, 1, remat=True), in_two, 1e-9)
