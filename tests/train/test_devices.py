@@ -1,4 +1,4 @@
-"""The demo's training, as `main.py` does it, on one and eight devices: the same loss in every step.
+"""The demo's training, as `main.py` does it, on one, two and eight devices: the same loss in every step.
 
 In 64-bit nothing but the last bits may differ. In float32 a ReLU whose input is nearly 0 may flip, which changes the
 gradient: from there the losses part by up to 3e-3, sooner or later as seed, compiler and processor have it.
@@ -70,14 +70,14 @@ def build_first_epoch(config):
     return dataclasses.replace(parts, training=dataclasses.replace(parts.training, course=course))
 
 
-@pytest.mark.parametrize(("devices", "change"), [(8, None), (8, by_image)])
+@pytest.mark.parametrize(("devices", "change"), [(2, None), (8, None), (8, by_image)])
 def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, devices, change):
     one = losses_on(1, change, x64=True)
     assert np.ptp(one) > 0.1  # the steps change something
     np.testing.assert_allclose(losses_on(devices, change, x64=True), one, rtol=1e-10)  # 1e-15 is seen
 
 
-@pytest.mark.parametrize("devices", [8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_losses_of_twenty_steps_in_float32_are_about_those_on_one_device(losses_on, devices):
     one, many = losses_on(1), losses_on(devices)
     assert many[0] == pytest.approx(one[0], rel=1e-6)
