@@ -1,6 +1,6 @@
 """Evaluate the encoder of a run, and write its results."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -71,6 +71,7 @@ def evaluate_and_report(
     records = [r for r in written if r["step"] <= int(state.step)]
     views = int(state.step) * course.batch_size * course.num_views
     steady_seconds = position.train_seconds - position.compile_seconds - position.validation_seconds
+    evaluation = evaluate(experiment, state)
     results = {
         "config_name": config_name,
         "dataset": dataset.name,
@@ -78,7 +79,7 @@ def evaluate_and_report(
         "checkpoint": checkpoint,
         "step": int(state.step),
         "best": best and best._asdict(),
-        **evaluate(experiment, state),
+        **_accuracies(evaluation),
         "final_train_loss": final_train_loss(records),
         "skipped_steps": int(state.skipped),
         "params_sha256": params_sha256(state),
@@ -106,11 +107,28 @@ def final_train_loss(records: list[dict[str, Any]]) -> float | None:
     return sum(r["loss"] * n for r, n in zip(last_epoch, steps, strict=True)) / sum(steps) if steps else None
 
 
-def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
-    """Top-1 accuracy of the frozen encoder on every test image, by linear probe and by nearest neighbours.
+class Evaluation(NamedTuple):
+    """What the frozen encoder makes of the images as they are, and the classes told from it.
 
-    After training with cross-entropy also, as test_top1, that of the classifier which was trained with it.
+    Attributes:
+      train_features, test_features: float [n, f], of all images of each split, in order.
+      predictions: int32 [m], classes of the test images by "linear_probe" and by "knn"; after training with
+        cross-entropy also by the "classifier" that was trained.
+      labels: int32 [m], the true ones.
     """
+
+    train_features: np.ndarray
+    test_features: np.ndarray
+    predictions: dict[str, np.ndarray]
+    labels: np.ndarray
+
+    def top1(self) -> dict[str, float]:
+        """Share of the test images whose class is told right, by the names of the predictions."""
+        return {name: float(np.mean(found == self.labels)) for name, found in self.predictions.items()}
+
+
+def evaluate(experiment: Experiment, state: TrainState) -> Evaluation:
+    """Judge the frozen encoder by every test image: by linear probe and by nearest neighbours."""
     dataset, model, mesh = experiment.dataset, experiment.training.model, experiment.mesh
     variables = state.evaluated
     train_features, test_features = (
@@ -138,10 +156,14 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
         ),
         "knn": knn_predict(test_features, train_features, dataset.train.labels, num_classes=num_classes),
     }
-    accuracies: dict[str, Any] = {
-        name: {"top1": float(np.mean(p == dataset.test.labels))} for name, p in predictions.items()
-    }
     if experiment.loss_name == "cross_entropy":
         logits: Any = model.apply(variables, test_features, method="apply_head")
-        accuracies["test_top1"] = float(np.mean(np.argmax(logits, axis=1) == dataset.test.labels))
-    return accuracies
+        predictions["classifier"] = np.asarray(np.argmax(logits, axis=1), np.int32)
+    return Evaluation(train_features, test_features, predictions, dataset.test.labels)
+
+
+def _accuracies(evaluation: Evaluation) -> dict[str, Any]:
+    """As results.json has them: test_top1 is that of the classifier which cross-entropy trained."""
+    top1 = evaluation.top1()
+    classifier = {"test_top1": top1.pop("classifier")} if "classifier" in top1 else {}
+    return {name: {"top1": value} for name, value in top1.items()} | classifier

@@ -134,7 +134,7 @@ def test_evaluation_uses_the_moving_average_where_one_is_kept(config, monkeypatc
     found = evaluate.evaluate(parts, state)
     assert len(seen) == 3
     assert all(variables is state.average for variables in seen)
-    assert found["test_top1"] == pytest.approx(np.mean(parts.dataset.test.labels == 3))
+    assert found.top1()["classifier"] == pytest.approx(np.mean(parts.dataset.test.labels == 3))
 
 
 def test_evaluation_learns_from_training_images_and_looks_at_test_images(config, monkeypatch):
@@ -165,9 +165,10 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(config,
     state = parts.training.initial_state()
     found = evaluate.evaluate(parts, state)
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
-    assert found["linear_probe"] == {"top1": 1.0}
-    assert found["knn"] == {"top1": 0.1}  # 36 of 360 are zeros
+    top1 = found.top1()
+    assert top1["linear_probe"] == 1.0
+    assert top1["knn"] == 0.1  # 36 of 360 are zeros
     features = evaluate.extract_features(None, None, test)
     head = jax.device_get(state.params["head"]["linear"])
     logits = features @ head["kernel"] + head["bias"]
-    assert found["test_top1"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))
+    assert top1["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))
