@@ -38,6 +38,8 @@ class Workdir:
         self.checkpoints = self.path / "checkpoints"
         self.results = self.path / "results.json"
         self.results_best = self.path / "results_best.json"
+        self.predictions = self.path / "predictions.npz"
+        self.report = self.path / "report"
 
     def read_config(self) -> tuple[str, ConfigDict]:
         """Name and config with which the run was started.
