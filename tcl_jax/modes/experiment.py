@@ -28,7 +28,7 @@ from tcl_jax.train.loop import Course
 from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import learning_rates, make_optimizer, scaled_learning_rate
 from tcl_jax.train.state import Hyper, TrainState, create_state
-from tcl_jax.train.step import TrainStep, make_train_step
+from tcl_jax.train.step import DeviceStep, TrainStep, compile_step, make_device_step
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 NOT_FINITE = ("stop", "skip")
@@ -57,6 +57,7 @@ class Training:
 
     Attributes:
       model: encoder and head.
+      device_step: what each device does in a step, before it is compiled.
       step, hyper, course: for `tcl_jax.train.loop.train`.
       initial_state: makes the state before the first step.
       views: one augmented view per image by each policy of augment.views, as training sees them.
@@ -65,6 +66,7 @@ class Training:
     """
 
     model: ContrastiveModel
+    device_step: DeviceStep
     step: TrainStep
     hyper: Hyper
     course: Course
@@ -198,20 +200,21 @@ def build_training(config: ConfigDict, facts: Facts, mesh: Mesh) -> Training:
     optimizer, policies = _optimizer(config), _policies(config)
     views = make_views(policies, mean=facts.mean, std=facts.std)
     micro_batches = _micro_batches(config, mesh)
+    device_step = make_device_step(
+        model,
+        optimizer,
+        _objective(config, mesh),
+        views,
+        steps_per_epoch=per_epoch,
+        sync_batch_norm=config.model.sync_batch_norm,
+        micro_batches=micro_batches,
+        ema_decay=config.train.ema_decay,
+        skip_not_finite=config.train.not_finite == "skip",
+    )
     return Training(
         model=model,
-        step=make_train_step(
-            model,
-            optimizer,
-            _objective(config, mesh),
-            views,
-            steps_per_epoch=per_epoch,
-            sync_batch_norm=config.model.sync_batch_norm,
-            mesh=mesh,
-            micro_batches=micro_batches,
-            ema_decay=config.train.ema_decay,
-            skip_not_finite=config.train.not_finite == "skip",
-        ),
+        device_step=device_step,
+        step=compile_step(device_step, mesh),
         hyper=Hyper(
             learning_rate=np.float32(0),  # set for every step by the loop
             temperature=np.float32(config.loss.temperature),

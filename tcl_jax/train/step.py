@@ -1,4 +1,4 @@
-"""One step of training, compiled once, on all devices."""
+"""One step of training: what each device does, and its compilation for all of them."""
 
 from collections.abc import Callable
 
@@ -20,9 +20,13 @@ from tcl_jax.train.optimizer import descend
 from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, all_finite, stream_key
 
 TrainStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
+"""(state, batch, hyper) -> (state, metrics), compiled."""
+
+DeviceStep = TrainStep
+"""The same as one device does it, with its part of the batch, inside shard_map over `DATA_AXIS`."""
 
 
-def make_train_step(
+def make_device_step(
     model: ContrastiveModel,
     optimizer: optax.GradientTransformation,
     objective: Objective,
@@ -30,17 +34,15 @@ def make_train_step(
     *,
     steps_per_epoch: int,
     sync_batch_norm: bool,
-    mesh: Mesh,
     micro_batches: int = 1,
     ema_decay: float = 0.0,
     skip_not_finite: bool = False,
-) -> TrainStep:
-    """The function (state, batch, hyper) -> (state, metrics).
+) -> DeviceStep:
+    """The function (state, batch, hyper) -> (state, metrics) of one device among those of the axis `DATA_AXIS`.
 
-    State, hyper and metrics are replicated over the mesh, the batch is split along its first axis. The old state is
-    donated: its memory becomes the new one's. Metrics, scalars, of the parameters before the update: "loss"; the
-    objective's diagnostics by their names, which are 0 unless hyper.diagnose; and with `skip_not_finite` "skipped", 1
-    for a step that was left out, else 0.
+    State, hyper and metrics are the same on every device, the batch is this device's part. Metrics, scalars, of the
+    parameters before the update: "loss"; the objective's diagnostics by their names, which are 0 unless hyper.diagnose;
+    and with `skip_not_finite` "skipped", 1 for a step that was left out, else 0.
 
     Args:
       model: with BatchNorm over `DATA_AXIS` if and only if `sync_batch_norm`.
@@ -49,7 +51,6 @@ def make_train_step(
       views: from `tcl_jax.augment.make_views`.
       steps_per_epoch: tells the epoch from the step: views are drawn by seed, epoch, example and view number.
       sync_batch_norm: False leaves each device its own statistics in training, whose mean the state keeps.
-      mesh: from `tcl_jax.parallel.make_mesh`.
       micro_batches: parts of the batch that go through the model one after the other, with the activations of one part
         in memory; the loss and its gradient stay those of the whole batch. A divisor of the images of each device.
       ema_decay: of the moving average in the state; 0 where the state keeps none.
@@ -103,5 +104,14 @@ def make_train_step(
         shapes = jax.eval_shape(diagnose)
         return lax.cond(hyper.diagnose, diagnose, lambda: jax.tree.map(jnp.zeros_like, shapes))
 
+    return device_step
+
+
+def compile_step(device_step: DeviceStep, mesh: Mesh) -> TrainStep:
+    """The step on all devices of `mesh`, compiled when it is first called.
+
+    State, hyper and metrics are replicated over the mesh, the batch is split along its first axis. The old state is
+    donated: its memory becomes the new one's.
+    """
     mapped = jax.shard_map(device_step, mesh=mesh, in_specs=(P(), P(DATA_AXIS), P()), out_specs=(P(), P()))
     return jax.jit(mapped, donate_argnums=0)

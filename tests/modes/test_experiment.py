@@ -55,7 +55,7 @@ def test_each_field_reaches_its_part(config, monkeypatch):
     config.log.every_steps = 11
     calls = {
         name: spy(monkeypatch, name)
-        for name in ("make_policy", "make_views", "make_objective", "make_optimizer", "make_train_step")
+        for name in ("make_policy", "make_views", "make_objective", "make_optimizer", "make_device_step")
     }
     parts = experiment.build_experiment(config)
 
@@ -92,11 +92,10 @@ def test_each_field_reaches_its_part(config, monkeypatch):
     }
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
     assert all(c == (("lars",), optimizer) for c in calls["make_optimizer"])
-    ((_, options),) = calls["make_train_step"]
+    ((_, options),) = calls["make_device_step"]
     assert options == {
         "steps_per_epoch": per_epoch,
         "sync_batch_norm": False,
-        "mesh": parts.mesh,
         "micro_batches": 5,
         "ema_decay": 0.99,
         "skip_not_finite": True,

@@ -15,7 +15,7 @@ from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import make_objective
 from tcl_jax.train.optimizer import sgd
 from tcl_jax.train.state import Hyper, create_state
-from tcl_jax.train.step import make_train_step
+from tcl_jax.train.step import compile_step, make_device_step
 
 pytestmark = pytest.mark.xdist_group("forward")  # they share what is compiled first
 
@@ -152,16 +152,16 @@ def compiled_step(batch_size, micro_batch_size, remat=False):
         "resnet18", stem="cifar", width=16, projection_dim=128, axis_name=DATA_AXIS, remat=remat
     )
     optimizer = sgd(momentum=0.9, weight_decay=1e-4)
-    step = make_train_step(
+    device_step = make_device_step(
         model,
         optimizer,
         make_objective("tcl", labels="class", num_views=2),
         VIEWS,
         steps_per_epoch=10,
         sync_batch_norm=True,
-        mesh=mesh,
         micro_batches=batch_size // micro_batch_size,
     )
+    step = compile_step(device_step, mesh)
     state = jax.eval_shape(lambda: create_state(model, optimizer, image_shape=(16, 16, 1), seed=0, mesh=mesh))
     arguments = (
         (state, P()),

@@ -17,7 +17,7 @@ from tcl_jax.parallel import split_batch
 from tcl_jax.report import MetricsLog
 from tcl_jax.report.metrics_log import read_metrics
 from tcl_jax.train.objective import make_objective
-from tcl_jax.train.step import make_train_step
+from tcl_jax.train.step import compile_step, make_device_step
 from tests.report.events import shown
 from tests.train.test_curve import Bench, Loss
 from tests.train.test_loop import Recorder
@@ -33,16 +33,16 @@ class Skipping(Parts):
 
     def __post_init__(self):
         super().__post_init__()
-        self.step = make_train_step(
+        device_step = make_device_step(
             self.model,
             self.optimizer,
             make_objective(self.objective, labels=self.labels, num_views=2),
             self.views,
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,
-            mesh=self.mesh,
             skip_not_finite=True,
         )
+        self.step = compile_step(device_step, self.mesh)
 
 
 @functools.cache

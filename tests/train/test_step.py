@@ -20,7 +20,7 @@ from tcl_jax.parallel import DATA_AXIS, make_mesh, replicate, split_batch
 from tcl_jax.train.objective import OBJECTIVE_NAMES, make_objective
 from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, create_state, params_sha256, stream_key
-from tcl_jax.train.step import make_train_step
+from tcl_jax.train.step import compile_step, make_device_step
 
 IMAGES, STEPS_PER_EPOCH = 32, 2
 HYPER = Hyper(*(np.float32(x) for x in (0.05, 0.2, 50.0, 1.5)), seed=np.uint32(7), diagnose=np.True_)
@@ -75,16 +75,16 @@ class Parts:
         self.views = make_views(
             [make_policy("crop_flip", crop_padding=1, flip=True)] * 2, mean=(0.5,), std=(0.3,)
         )
-        self.step = make_train_step(
+        device_step = make_device_step(
             self.model,
             self.optimizer,
             make_objective(self.objective, labels=self.labels, num_views=2),
             self.views,
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,
-            mesh=self.mesh,
             ema_decay=self.ema_decay,
         )
+        self.step = compile_step(device_step, self.mesh)
 
     def initial_state(self, seed=1) -> TrainState:
         return create_state(
