@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in rows and columns, with names beside and above them."""
+"""A contact sheet: pictures in rows and columns, with names beside and above them, and notes below them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,11 +17,19 @@ _INK, _PALE, _PAPER = "#111111", "#666666", "#ffffff"
 
 
 class Column(NamedTuple):
-    """group: name above the first of the columns that share it. name: above this one. images: uint8 [n, h, w, c]."""
+    """A column of pictures.
+
+    Attributes:
+      group: name above the first of the columns that share it.
+      name: above this one.
+      images: uint8 [n, h, w, c].
+      notes: n short texts, below the pictures; none where it is empty.
+    """
 
     group: str
     name: str
     images: np.ndarray
+    notes: Sequence[str] = ()
 
 
 def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str]) -> Image.Image:
@@ -42,7 +50,7 @@ def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str
         counts = [len(column.images) for column in columns]
         raise ValueError(f"{len(row_names)} row names are given for columns of {counts} images.")
     font = ImageFont.load_default(_FONT_SIZE)
-    names = [_cut(name, font) for name in row_names]
+    names = [_cut(name, font, _WIDEST_NAME) for name in row_names]
     width, height = _picture(columns[0].images[0]).size
     lefts = []
     x = 2 * _GROUP_GAP + max(int(font.getlength(name)) for name in names)
@@ -52,8 +60,9 @@ def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str
         lefts.append(x)
     heads = _GROUP_GAP + _LINE + _LINE // 2
     top = heads + 2 * _LINE + _GAP
+    pitch = height + _GAP + (_LINE if any(column.notes for column in columns) else 0)
     right = max(lefts[-1] + width, 2 * _GROUP_GAP + int(font.getlength(title)))
-    sheet = Image.new("RGB", (right + _GROUP_GAP, top + len(names) * (height + _GAP) + _GROUP_GAP), _PAPER)
+    sheet = Image.new("RGB", (right + _GROUP_GAP, top + len(names) * pitch + _GROUP_GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GROUP_GAP, _GROUP_GAP), title, _INK, font)
     for number, (column, left) in enumerate(zip(columns, lefts, strict=True)):
@@ -61,9 +70,13 @@ def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str
             draw.text((left, heads), column.group, _INK, font)
         draw.text((left, heads + _LINE), column.name, _PALE, font)
         for row, image in enumerate(column.images):
-            sheet.paste(_picture(image), (left, top + row * (height + _GAP)))
+            sheet.paste(_picture(image), (left, top + row * pitch))
+            if column.notes:
+                draw.text(
+                    (left, top + row * pitch + height), _cut(column.notes[row], font, width), _INK, font
+                )
     for row, name in enumerate(names):
-        draw.text((_GROUP_GAP, top + row * (height + _GAP) + (height - _LINE) // 2), name, _INK, font)
+        draw.text((_GROUP_GAP, top + row * pitch + (height - _LINE) // 2), name, _INK, font)
     return sheet
 
 
@@ -76,9 +89,10 @@ def _picture(image: np.ndarray) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _cut(name: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    if font.getlength(name) <= _WIDEST_NAME:
+def _cut(name: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widest: int) -> str:
+    name = " ".join(name.splitlines())
+    if font.getlength(name) <= widest:
         return name
-    while font.getlength(f"{name}...") > _WIDEST_NAME:
+    while name and font.getlength(f"{name}...") > widest:
         name = name[:-1]
     return f"{name}..."

@@ -30,10 +30,15 @@ def write_whole(path: epath.Path, text: str) -> None:
     Raises:
       WriteFailed: the disk is full, or the folder cannot be written; the old content is still there.
     """
+    write_whole_bytes(path, text.encode())
+
+
+def write_whole_bytes(path: epath.Path, data: bytes) -> None:
+    """`write_whole` for content that is no text."""
     partial = path.parent / f"{path.name}.partial"
     try:
         with writing(str(path)):
-            partial.write_text(text)
+            partial.write_bytes(data)
             partial.replace(path)
     except WriteFailed:
         with contextlib.suppress(OSError):
