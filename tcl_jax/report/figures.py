@@ -101,7 +101,7 @@ def curves(
                 borderaxespad=0.2,
             )
 
-    return _picture(draw, name, f"{y_label} against {x_label}", height=2.9 + 0.22 * lines)
+    return picture(draw, name, f"{y_label} against {x_label}", height=2.9 + 0.22 * lines)
 
 
 def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt: str) -> Picture:
@@ -148,7 +148,7 @@ def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt:
         for row, column in np.argwhere(counts):
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size)
 
-    return _picture(draw, name, alt, height=_WIDTH)
+    return picture(draw, name, alt, height=_WIDTH)
 
 
 def scatter(
@@ -178,12 +178,13 @@ def scatter(
             axes.set_yticks([])
 
     title = " and ".join(title for title, _ in maps)
-    return _picture(draw, name, f"{title} of the test images", width=5.0 * len(maps), height=5.0)
+    return picture(draw, name, f"{title} of the test images", width=5.0 * len(maps), height=5.0)
 
 
-def _picture(
+def picture(
     draw: Callable[[Figure], None], name: str, alt: str, *, height: float, width: float = _WIDTH
 ) -> Picture:
+    """What `draw` puts into a figure, as PNG and SVG; `alt` tells those who do not see it. Sizes are in inches."""
     png, svg = io.BytesIO(), io.StringIO()
     # The same ids in every run of the program, and no date: the same run makes the same bytes.
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
