@@ -1,4 +1,4 @@
-"""Evaluate the encoder of a run, and write its results."""
+"""Evaluate the encoder of a run, and write its results and its report."""
 
 from typing import Any, NamedTuple
 
@@ -9,10 +9,13 @@ from tcl_jax.errors import UserError
 from tcl_jax.evaluate import extract_features, knn_predict, linear_probe
 from tcl_jax.modes.experiment import Experiment, build_experiment
 from tcl_jax.modes.machine import devices, versions
+from tcl_jax.modes.run_page import write_report
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.processes import is_first, on_first, together
 from tcl_jax.report import format_table
+from tcl_jax.report.files import write_whole_bytes
 from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.report.predictions import pack
 from tcl_jax.train.checkpoint import Best, Checkpoints, Position
 from tcl_jax.train.state import TrainState, params_sha256
 
@@ -59,12 +62,14 @@ def evaluate_and_report(
     config_name: str,
     *,
     checkpoint: str = "latest",
+    page: bool = True,
 ) -> None:
-    """Evaluate the encoder of `state`, write its results and print them.
+    """Evaluate the encoder of `state`, write its results and print them; then write its report.
 
     Args:
       best: which checkpoint is the best, for the results.
-      checkpoint: "latest" writes results.json, "best" results_best.json.
+      checkpoint: "latest" writes results.json, predictions.npz and the report, "best" only results_best.json.
+      page: whether the report is written.
     """
     course, dataset = experiment.training.course, experiment.dataset
     written = read_metrics(workdir.metrics) if is_first() else []
@@ -92,7 +97,16 @@ def evaluate_and_report(
         "versions": versions(),
     }
     on_first(lambda: workdir.write_results(results, checkpoint))
-    print(format_table(results, str(workdir.path)))
+    if checkpoint == "latest":
+        on_first(lambda: _write_predictions(evaluation, results, workdir))
+    print(format_table(results, str(workdir.path)), flush=True)
+    if page and checkpoint == "latest":
+        write_report(experiment, evaluation, results, workdir, config_name)
+
+
+def _write_predictions(evaluation: "Evaluation", results: dict[str, Any], workdir: Workdir) -> None:
+    stored = pack(evaluation.predictions, evaluation.labels, params_sha256=results["params_sha256"])
+    write_whole_bytes(workdir.predictions, stored)
 
 
 def final_train_loss(records: list[dict[str, Any]]) -> float | None:
@@ -131,16 +145,7 @@ def evaluate(experiment: Experiment, state: TrainState) -> Evaluation:
     """Judge the frozen encoder by every test image: by linear probe and by nearest neighbours."""
     dataset, model, mesh = experiment.dataset, experiment.training.model, experiment.mesh
     variables = state.evaluated
-    train_features, test_features = (
-        extract_features(
-            experiment.encode,
-            variables,
-            split,
-            batch_size=experiment.training.course.images_at_once,
-            mesh=mesh,
-        )
-        for split in (dataset.train, dataset.test)
-    )
+    train_features, test_features = features(experiment, state)
     num_classes = len(dataset.class_names)
     predictions = {
         "linear_probe": linear_probe(
@@ -160,6 +165,21 @@ def evaluate(experiment: Experiment, state: TrainState) -> Evaluation:
         logits: Any = model.apply(variables, test_features, method="apply_head")
         predictions["classifier"] = np.asarray(np.argmax(logits, axis=1), np.int32)
     return Evaluation(train_features, test_features, predictions, dataset.test.labels)
+
+
+def features(experiment: Experiment, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+    """Encoder features of all training and of all test images: float [n, f] and [m, f]."""
+    train_features, test_features = (
+        extract_features(
+            experiment.encode,
+            state.evaluated,
+            split,
+            batch_size=experiment.training.course.images_at_once,
+            mesh=experiment.mesh,
+        )
+        for split in (experiment.dataset.train, experiment.dataset.test)
+    )
+    return train_features, test_features
 
 
 def _accuracies(evaluation: Evaluation) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 _STREAM = (0, 2)  # beside those of the order of training and of the held-out images
+_BLOCK = 16_384  # rows of which a copy is made at a time
 
 
 def first_of_classes(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
@@ -37,8 +38,8 @@ def shuffled(count: int) -> np.ndarray:
     return np.argsort(stream.random_raw(count), kind="stable")
 
 
-def nearest(queries: np.ndarray, bank: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of `bank` nearest to each query, nearest first, and their cosines.
+def nearest(queries: np.ndarray, bank: np.ndarray, count: int) -> np.ndarray:
+    """The rows of `bank` with the highest cosine to each query, nearest first.
 
     Args:
       queries: float [m, f], of any length.
@@ -46,11 +47,14 @@ def nearest(queries: np.ndarray, bank: np.ndarray, count: int) -> tuple[np.ndarr
       count: of rows wanted; fewer are given where the bank has fewer.
 
     Returns:
-      positions int [m, count]; cosines float [m, count], -1 to 1. Of equal ones the first in the bank comes first.
+      positions in the bank, int [m, count]. Of equal ones the first in the bank comes first.
+
+    >>> nearest(np.array([[0.0, 2.0]]), np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.1]]), 2).tolist()
+    [[2, 1]]
     """
-    cosines = unit(queries) @ unit(bank).T
-    where = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
-    return where, np.take_along_axis(cosines, where, axis=1)
+    rows = unit(queries)
+    cosines = [rows @ unit(bank[start : start + _BLOCK]).T for start in range(0, len(bank), _BLOCK)]
+    return np.argsort(-np.concatenate(cosines, axis=1), axis=1, kind="stable")[:, :count]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 import io
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 _LARGEST_EXACT = 1_000_000  # bytes of pixels up to which a sheet keeps them exactly
+_AT_A_TIME = 256  # images that are read before they are made small
 _BLOCK = 8  # pixels a side that JPEG treats together
 
 
@@ -55,25 +56,39 @@ def encoded(picture: Image.Image, kind: str) -> bytes:
     return file.getvalue()
 
 
-def sprites(images: np.ndarray, *, largest: int = 48) -> Sprites:
-    """One sheet of all images, each reduced to at most `largest` pixels; few pixels stay exact, many become a JPEG.
+def thumbnails(images: Any, positions: np.ndarray, *, largest: int = 48) -> np.ndarray:
+    """Some of many images as thumbnails: uint8 [m, h', w', c], h' and w' at most `largest`.
 
     Args:
-      images: uint8 [n, h, w, c], at least one.
+      images: uint8 [n, h, w, c], or what gives those at an array of positions; few are taken at a time.
+      positions: [m], at least one.
     """
-    pictures = [np.asarray(thumbnail(image, largest=largest)) for image in images]
-    height, width, *channels = pictures[0].shape
-    kind = "png" if sum(picture.size for picture in pictures) <= _LARGEST_EXACT else "jpeg"
+    small = [
+        np.asarray(thumbnail(image, largest=largest))
+        for start in range(0, len(positions), _AT_A_TIME)
+        for image in np.asarray(images[positions[start : start + _AT_A_TIME]])
+    ]
+    stacked = np.stack(small)
+    return stacked if stacked.ndim == 4 else stacked[..., None]
+
+
+def sprites(pictures: np.ndarray) -> Sprites:
+    """One sheet of all pictures; few pixels stay exact, many become a JPEG.
+
+    Args:
+      pictures: uint8 [n, h, w, c], at least one.
+    """
+    count, height, width, channels = pictures.shape
+    kind = "png" if pictures.size <= _LARGEST_EXACT else "jpeg"
     block = 1 if kind == "png" else _BLOCK  # so that no picture stains the next
-    down, right = -height % block, -width % block
-    columns = math.isqrt(len(pictures) - 1) + 1
-    sheet = np.zeros(
-        (-(-len(pictures) // columns) * (height + down), columns * (width + right), *channels), np.uint8
-    )
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, columns)
-        filled = np.pad(picture, ((0, down), (0, right), *((0, 0) for _ in channels)), mode="edge")
-        top, left = row * (height + down), column * (width + right)
-        sheet[top : top + height + down, left : left + width + right] = filled
-    data = encoded(Image.fromarray(sheet), kind)
-    return Sprites(data, kind, columns, width, height, (width + right, height + down))
+    padding = ((0, 0), (0, -height % block), (0, -width % block), (0, 0))
+    padded = np.pad(pictures, padding, mode="edge")
+    columns = math.isqrt(count - 1) + 1
+    rows = -(-count // columns)
+    filled = np.zeros((rows * columns, *padded.shape[1:]), np.uint8)
+    filled[:count] = padded
+    high, wide = padded.shape[1:3]
+    grid = filled.reshape(rows, columns, high, wide, channels).swapaxes(1, 2)
+    sheet = grid.reshape(rows * high, columns * wide, channels)
+    data = encoded(thumbnail(sheet, largest=max(sheet.shape)), kind)
+    return Sprites(data, kind, columns, width, height, (wide, high))

@@ -17,6 +17,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.modes import preview
 from tcl_jax.modes.experiment import build_experiment
 from tcl_jax.modes.workdir import Workdir
+from tcl_jax.report.samples import first_of_classes
 from tcl_jax.train.state import VIEWS_STREAM, stream_key
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -139,4 +140,4 @@ def test_workdir_that_cannot_be_written(config, tmp_path):
 )
 def test_rows_are_of_distinct_classes_as_long_as_there_are_any(order, count, expected):
     labels = np.array([0, 0, 1, 1, 1, 2])
-    np.testing.assert_array_equal(preview.first_of_classes(labels, np.array(order), count), expected)
+    np.testing.assert_array_equal(first_of_classes(labels, np.array(order), count), expected)

@@ -1,0 +1,103 @@
+"""The page of a run, made and written: what modes that evaluate have in common with --mode=report."""
+
+import importlib
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+from tcl_jax.modes.experiment import Experiment
+from tcl_jax.modes.fields import flat_items
+from tcl_jax.modes.shown_views import shown_views
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.processes import on_first
+from tcl_jax.report.files import write_whole_bytes, writing
+from tcl_jax.report.metrics_log import read_metrics
+
+if TYPE_CHECKING:
+    from tcl_jax.modes.evaluate import Evaluation
+
+_ROWS = 8  # images whose views are shown
+_EPOCHS = 3
+
+
+def write_report(
+    experiment: Experiment,
+    evaluation: "Evaluation",
+    results: dict[str, Any],
+    workdir: Workdir,
+    config_name: str,
+) -> None:
+    """Write report/index.html and the pictures beside it, by the first process, and say where they are.
+
+    Args:
+      evaluation, results: of the latest checkpoint.
+
+    Raises:
+      WriteFailed: a file cannot be written; those before it are.
+    """
+    on_first(lambda: _write(experiment, evaluation, results, workdir, config_name))
+
+
+def _write(
+    experiment: Experiment,
+    evaluation: "Evaluation",
+    results: dict[str, Any],
+    workdir: Workdir,
+    config_name: str,
+) -> None:
+    # Imported here: matplotlib and scikit-learn take a second or two, which nobody else needs to wait for.
+    from tcl_jax.report.page import Run, page
+    from tcl_jax.report.page_predictions import Examples
+    from tcl_jax.report.page_settings import command
+
+    dataset = experiment.dataset
+    _, stored = workdir.read_config()
+    config, defaults = fields_of(stored), fields_of(common.get_config())
+    views, view_names = shown_views(experiment, images=_ROWS, epochs=_EPOCHS)
+    files = page(
+        Run(
+            results=results,
+            records=[r for r in read_metrics(workdir.metrics) if r["step"] <= results["step"]],
+            config=config,
+            defaults=defaults,
+            command=command(*config_file(config_name), config, str(workdir.path)),
+            class_names=dataset.class_names,
+            train=Examples(dataset.train.images, dataset.train.labels, evaluation.train_features),
+            test=Examples(dataset.test.images, evaluation.labels, evaluation.test_features),
+            predictions=evaluation.predictions,
+            views=views,
+            view_names=view_names,
+        )
+    )
+    with writing(str(workdir.report)):
+        workdir.report.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        write_whole_bytes(workdir.report / name, data)
+    print(f"The report is in {workdir.report / 'index.html'}")
+
+
+def fields_of(config: ConfigDict) -> dict[str, Any]:
+    """All fields by their full names; lists, which JSON makes of tuples, are tuples again."""
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in flat_items(config)}
+
+
+def config_file(config_name: str) -> tuple[str, dict[str, Any]]:
+    """What --config named to start a run of this name, and the fields that it gives.
+
+    A config from another folder is not found again: configs/common.py stands for it, which gives the defaults.
+    """
+    folder = pathlib.Path(common.__file__).parent
+    words = config_name.split("_")
+    for count in range(len(words), 0, -1):  # "smoke_cifar10_tcl" is smoke.py:cifar10_tcl
+        stem, argument = "_".join(words[:count]), "_".join(words[count:])
+        if not stem.isidentifier() or not (folder / f"{stem}.py").is_file():
+            continue
+        get_config = getattr(importlib.import_module(f"configs.{stem}"), "get_config", None)
+        try:
+            config = get_config(argument) if argument else get_config()  # type: ignore[misc]
+        except Exception:  # a name that only looks like that of a file with an argument
+            continue
+        return f"configs/{stem}.py" + (f":{argument}" if argument else ""), fields_of(config)
+    return "configs/common.py", fields_of(common.get_config())
