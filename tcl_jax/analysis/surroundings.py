@@ -75,8 +75,8 @@ def _spread(count: int, span: tuple[float, float]) -> np.ndarray:
 def rows_of(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Rows with these similarities to row 0, and their classes.
 
-    Row j is s_j z_0 + sqrt(1 - s_j^2) u_j, with a unit vector u_j at right angles to the anchor z_0, drawn at random and
-    alike for all leading axes.
+    Row j is s_j z_0 + sqrt(1 - s_j^2) u_j, with a unit vector u_j at right angles to the anchor z_0, drawn at random
+    and alike for all leading axes.
 
     Returns:
       rows: float64 [..., 1 + p + m, d] of unit length: the anchor, its positives, its negatives.
