@@ -25,6 +25,10 @@ class RunFailed(RuntimeError):
     """
 
 
+class NotFinite(RunFailed):
+    """A run whose loss or parameters are no longer finite."""
+
+
 class WriteFailed(RunFailed):
     """A part of a run cannot be written.
 

@@ -1,6 +1,7 @@
 """A linear classifier on top of the frozen encoder."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,8 @@ from tcl_jax.models import ContrastiveModel, LinearClassifier
 from tcl_jax.parallel import DATA_AXIS, local_rows, replicate, split_batch
 from tcl_jax.train.optimizer import descend, learning_rates, sgd
 from tcl_jax.train.state import PROBE_STREAM, stream_key
+
+_OPTIMIZER = sgd(momentum=0.9, weight_decay=1e-4)
 
 
 class _ProbeState(NamedTuple):
@@ -55,32 +58,10 @@ def linear_probe(
     """
     per_epoch = steps_per_epoch(len(split.labels), batch_size)
     rates = learning_rates(learning_rate, total_steps=epochs * per_epoch)
-    optimizer = sgd(momentum=0.9, weight_decay=1e-4)
-    classifier = LinearClassifier(num_classes)
-    key = stream_key(seed, PROBE_STREAM)
-    init_key, views_key = jax.random.split(key)
-
-    def device_step(state: _ProbeState, variables, batch: Batch, rate: jax.Array, epoch: jax.Array):
-        images = views(jax.random.fold_in(views_key, epoch), batch.images, batch.indices)
-        features = model.apply(variables, images, train=False, method="encode")
-
-        def loss_of(params):
-            logits = classifier.apply({"params": params}, features)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-            return lax.pmean(jnp.mean(losses), DATA_AXIS)
-
-        loss, gradients = jax.value_and_grad(loss_of)(state.params)
-        direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        return _ProbeState(descend(state.params, direction, rate), opt_state), loss
-
-    step = jax.jit(
-        jax.shard_map(
-            device_step, mesh=mesh, in_specs=(P(), P(), P(DATA_AXIS), P(), P()), out_specs=(P(), P())
-        ),
-        donate_argnums=0,
-    )
+    init_key, views_key = jax.random.split(stream_key(seed, PROBE_STREAM))
+    classifier, step = LinearClassifier(num_classes), _compile_step(model, views, num_classes, mesh)
     params = classifier.init(init_key, jnp.asarray(test_features[:1]))["params"]
-    state = replicate(_ProbeState(params, optimizer.init(params)), mesh)
+    state = replicate(_ProbeState(params, _OPTIMIZER.init(params)), mesh)
     with tqdm(
         total=epochs * per_epoch * batch_size,
         unit=" images",
@@ -94,8 +75,37 @@ def linear_probe(
             )
             for number, batch in enumerate(batches):
                 rate = rates[epoch * per_epoch + number]
-                state, loss = step(state, variables, split_batch(batch, mesh), rate, np.int32(epoch))
+                state, loss = step(
+                    state, variables, split_batch(batch, mesh), rate, views_key, np.int32(epoch)
+                )
             bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)
             bar.update(per_epoch * batch_size)
     logits = jax.jit(lambda params, x: classifier.apply({"params": params}, x))(state.params, test_features)
     return np.asarray(jnp.argmax(logits, axis=1), np.int32)
+
+
+@functools.lru_cache(maxsize=1)  # the members of a sweep are evaluated one after the other by one program
+def _compile_step(
+    model: ContrastiveModel, views: Views, num_classes: int, mesh: Mesh
+) -> Callable[..., tuple[_ProbeState, jax.Array]]:
+    """The function (state, variables, batch, learning rate, key of the views, epoch) -> (state, loss)."""
+    classifier = LinearClassifier(num_classes)
+
+    def device_step(
+        state: _ProbeState, variables, batch: Batch, rate: jax.Array, key: jax.Array, epoch: jax.Array
+    ):
+        images = views(jax.random.fold_in(key, epoch), batch.images, batch.indices)
+        features = model.apply(variables, images, train=False, method="encode")
+
+        def loss_of(params):
+            logits = classifier.apply({"params": params}, features)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            return lax.pmean(jnp.mean(losses), DATA_AXIS)
+
+        loss, gradients = jax.value_and_grad(loss_of)(state.params)
+        direction, opt_state = _OPTIMIZER.update(gradients, state.opt_state, state.params)
+        return _ProbeState(descend(state.params, direction, rate), opt_state), loss
+
+    specs = (P(), P(), P(DATA_AXIS), P(), P(), P())
+    mapped = jax.shard_map(device_step, mesh=mesh, in_specs=specs, out_specs=(P(), P()))
+    return jax.jit(mapped, donate_argnums=0)

@@ -62,14 +62,14 @@ def evaluate_and_report(
     config_name: str,
     *,
     checkpoint: str = "latest",
-    page: bool = True,
+    tell: bool = True,
 ) -> None:
-    """Evaluate the encoder of `state`, write its results and print them; then write its report.
+    """Evaluate the encoder of `state` and write its results; then print them and write the page of the run.
 
     Args:
       best: which checkpoint is the best, for the results.
-      checkpoint: "latest" writes results.json, predictions.npz and the report, "best" only results_best.json.
-      page: whether the report is written.
+      checkpoint: "latest" writes results.json, predictions.npz and the page, "best" only results_best.json.
+      tell: whether results are printed, and the page written.
     """
     course, dataset = experiment.training.course, experiment.dataset
     written = read_metrics(workdir.metrics) if is_first() else []
@@ -99,8 +99,10 @@ def evaluate_and_report(
     on_first(lambda: workdir.write_results(results, checkpoint))
     if checkpoint == "latest":
         on_first(lambda: _write_predictions(evaluation, results, workdir))
+    if not tell:
+        return
     print(format_table(results, str(workdir.path)), flush=True)
-    if page and checkpoint == "latest":
+    if checkpoint == "latest":
         write_report(experiment, evaluation, results, workdir, config_name)
 
 

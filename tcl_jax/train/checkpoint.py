@@ -76,7 +76,7 @@ class Checkpoints:
         except OSError as error:
             raise WriteFailed(f"The folder {directory}", error) from error
         self._directory = directory
-        self._damaged: list[int] = []
+        self._superseded: list[int] = []
         self._step: int | None = None  # of the checkpoint that is being written, or was last
 
     def save(self, state: TrainState, position: Position, validation_knn: float | None = None) -> None:
@@ -107,8 +107,8 @@ class Checkpoints:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if first:  # what processes left that were killed: the names of steps that may never come again
             self._remove_unfinished("*")
-        while self._damaged:  # Orbax saves no step below its newest, and the run has come by here again
-            self._manager.delete(self._damaged.pop())
+        while self._superseded:  # Orbax saves no step below its newest, and the run has come by here again
+            self._manager.delete(self._superseded.pop())
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
@@ -165,7 +165,7 @@ class Checkpoints:
                     f"The checkpoint of step {number} is damaged ({in_short(cause)}): "
                     f"continuing from that of step {step}."
                 )
-                self._damaged.append(number)
+                self._superseded.append(number)
             return restored
         if damaged:
             step, cause = next(iter(damaged.items()))
@@ -174,6 +174,27 @@ class Checkpoints:
                 f"(step {step}: {in_short(cause)}): start again with another --workdir."
             )
         return None
+
+    def restore(self, step: int, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position]:
+        """The checkpoint of a step, as `restore_latest` gives the newest; later ones are removed when one is saved.
+
+        Raises:
+          RunFailed: it cannot be read.
+        """
+        try:
+            restored = self._restore(step, template, mesh)
+        except Exception as error:  # as in restore_latest
+            raise RunFailed(
+                f"The checkpoint of step {step} in {self._manager.directory} is damaged ({in_short(error)}): "
+                "delete its folder and repeat the command."
+            ) from error
+        later = {number for number in self._manager.all_steps() if number > step}
+        self._superseded = sorted(later | set(self._superseded))
+        return restored
+
+    def has(self, step: int) -> bool:
+        """Whether there is a whole checkpoint of a step."""
+        return step in self._manager.all_steps()
 
     def restore_best(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
         """The best checkpoint, as `restore_latest` gives the newest; None where none has a kNN accuracy.
@@ -203,7 +224,7 @@ class Checkpoints:
         known = [
             Best(step, _validation_knn(found))
             for step, found in metrics.items()
-            if found is not None and step not in self._damaged
+            if found is not None and step not in self._superseded
         ]
         return max(known, key=lambda best: (best.validation_knn, best.step), default=None)
 

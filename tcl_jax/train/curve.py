@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from tcl_jax.errors import RunFailed
+from tcl_jax.errors import NotFinite
 from tcl_jax.report import MetricsLog, NoLog
 from tcl_jax.train.checkpoint import Checkpoints
 
@@ -63,7 +63,7 @@ class Curve:
         """The steps since the last call become one record, which is written at the next call.
 
         Raises:
-          RunFailed: a loss of the interval before is not finite, or too many of its steps were skipped.
+          NotFinite: a loss of the interval before is not finite, or too many of its steps were skipped.
         """
         if self._open:
             self._closed.append(self._open)
@@ -74,7 +74,7 @@ class Curve:
         """Wait for the device, and write all records.
 
         Raises:
-          RunFailed: a loss among them is not finite, or too many of the steps were skipped.
+          NotFinite: a loss among them is not finite, or too many of the steps were skipped.
         """
         self.close_interval()
         self._write(len(self._closed))
@@ -153,7 +153,7 @@ class Curve:
         self._bar.set_postfix_str(f"epoch {epoch + 1}{''.join(self._told.values())}", refresh=refresh)
 
 
-def not_finite(what: str, step: int, checkpoints: Checkpoints) -> RunFailed:
+def not_finite(what: str, step: int, checkpoints: Checkpoints) -> NotFinite:
     """The error for numbers that are not finite: `what` is not, at `step`."""
     saved = checkpoints.latest_step()
     rest = (
@@ -161,7 +161,7 @@ def not_finite(what: str, step: int, checkpoints: Checkpoints) -> RunFailed:
         if saved is None
         else f"the last good checkpoint is that of step {saved}"
     )
-    return RunFailed(
+    return NotFinite(
         f"{what} finite at step {step}; {rest}: try a smaller train.learning_rate, more train.warmup_epochs or a "
         "larger loss.temperature, with a new --workdir."
     )

@@ -21,7 +21,7 @@ from tcl_jax.train.profile import Profile
 from tcl_jax.train.state import Hyper, TrainState, all_finite
 from tcl_jax.train.step import TrainStep
 
-_OF_EVERY_STEP = ("loss", "skipped")  # the metrics that count in a record for each of its steps
+OF_EVERY_STEP = ("loss", "skipped")  # the metrics that count in a record for each of its steps
 
 
 class Course(NamedTuple):
@@ -156,7 +156,7 @@ def train(
                 hyper = constants._replace(learning_rate=rate, diagnose=np.bool_(closes))
                 state, metrics = step(state, batch, hyper)
                 told = (
-                    metrics if closes else {name: metrics[name] for name in _OF_EVERY_STEP if name in metrics}
+                    metrics if closes else {name: metrics[name] for name in OF_EVERY_STEP if name in metrics}
                 )
                 curve.add(number + 1, epoch, rate, told, data_seconds)
                 if compiled_at is None:

@@ -1,0 +1,96 @@
+"""Compare runs that were evaluated: a page, a table and the figures, for people and for programs."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tcl_jax.errors import UserError
+from tcl_jax.modes.fields import flat_items
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.report.comparison import Run, group_runs, to_markdown
+from tcl_jax.report.comparison_page import comparison_files
+from tcl_jax.report.files import write_whole_bytes
+from tcl_jax.report.metrics_log import read_metrics
+
+
+def run(paths: Sequence[str], workdir: Workdir) -> None:
+    """Write comparison.csv, comparison.md and report/index.html with its pictures into `workdir`, and print the table.
+
+    Args:
+      paths: folders of runs, or of several runs each.
+
+    Raises:
+      UserError: no folder is given, or one holds no run that was evaluated.
+    """
+    if not paths:
+        raise UserError(
+            "No runs are given to compare: name their folders, as in --workdirs=runs/tcl,runs/supcon."
+        )
+    folders = [folder for path in paths for folder in _runs_in(path)]
+    runs, missing = [], {}
+    for folder in dict.fromkeys(folders):
+        found = read_run(Workdir(folder))
+        if found is None:
+            missing[folder] = "it was not evaluated yet"
+        else:
+            runs.append(found)
+    if not runs:
+        raise UserError(
+            f"None of the runs in {', '.join(paths)} was evaluated yet: train them to their end first."
+        )
+    command = f"python main.py --mode=compare --workdirs={','.join(map(shlex.quote, paths))}"
+    write_comparison(workdir, "Comparison of runs", runs, failures=missing, command=command)
+
+
+def write_comparison(
+    workdir: Workdir, title: str, runs: Sequence[Run], *, failures: Mapping[str, str], command: str
+) -> None:
+    """Write the comparison of some runs into `workdir`, and print its table.
+
+    Raises:
+      WriteFailed: a file cannot be written.
+    """
+    groups = group_runs(runs)
+    report = workdir.path / "report"
+    report.mkdir(parents=True, exist_ok=True)
+    for name, content in comparison_files(title, groups, failures=failures, command=command).items():
+        write_whole_bytes(report / name, content)
+    if groups:
+        print(to_markdown(groups), end="")
+    for name, reason in failures.items():
+        print(f"{name}: {reason}")
+    print(f"The comparison is in {report / 'index.html'}")
+
+
+def read_run(workdir: Workdir) -> Run | None:
+    """What the run in a folder left; None where it was not evaluated yet.
+
+    Raises:
+      UserError: there is no run in it.
+    """
+    _, config = workdir.read_config()
+    results = workdir.read_results()
+    if results is None:
+        return None
+    flat: dict[str, Any] = dict(flat_items(json.loads(config.to_json())))
+    return Run(str(workdir.path), flat, results, read_metrics(workdir.metrics))
+
+
+def _runs_in(path: str) -> list[str]:
+    """The folder itself if it is a run, else the runs in it, by name.
+
+    Raises:
+      UserError: neither is there.
+    """
+    workdir = Workdir(path)
+    if workdir.config.exists():
+        return [str(workdir.path)]
+    inside = [] if not workdir.path.is_dir() else sorted(workdir.path.iterdir())
+    found = [str(folder) for folder in inside if Workdir(str(folder)).config.exists()]
+    if not found:
+        raise UserError(
+            f"There is no run in {workdir.path}, nor in a folder of it: "
+            "name the folders of runs, as in --workdirs=runs/tcl,runs/supcon."
+        )
+    return found
