@@ -1,12 +1,11 @@
 """The page of a run, made and written: what modes that evaluate have in common with --mode=report."""
 
 import importlib
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from configs import common
+from tcl_jax.errors import UserError
 from tcl_jax.modes.experiment import Experiment
 from tcl_jax.modes.fields import flat_items
 from tcl_jax.modes.shown_views import shown_views
@@ -54,7 +53,7 @@ def _write(
 
     dataset = experiment.dataset
     _, stored = workdir.read_config()
-    config, defaults = fields_of(stored), fields_of(common.get_config())
+    config, defaults = fields_of(stored), _fields_given("common")
     views, view_names = shown_views(experiment, images=_ROWS, epochs=_EPOCHS)
     files = page(
         Run(
@@ -87,17 +86,23 @@ def config_file(config_name: str) -> tuple[str, dict[str, Any]]:
     """What --config named to start a run of this name, and the fields that it gives.
 
     A config from another folder is not found again: configs/common.py stands for it, which gives the defaults.
+
+    >>> config_file("smoke_cifar10_tcl")[0]
+    'configs/smoke.py:cifar10_tcl'
     """
-    folder = pathlib.Path(common.__file__).parent
     words = config_name.split("_")
-    for count in range(len(words), 0, -1):  # "smoke_cifar10_tcl" is smoke.py:cifar10_tcl
+    for count in range(len(words), 0, -1):
         stem, argument = "_".join(words[:count]), "_".join(words[count:])
-        if not stem.isidentifier() or not (folder / f"{stem}.py").is_file():
-            continue
-        get_config = getattr(importlib.import_module(f"configs.{stem}"), "get_config", None)
-        try:
-            config = get_config(argument) if argument else get_config()  # type: ignore[misc]
-        except Exception:  # a name that only looks like that of a file with an argument
-            continue
-        return f"configs/{stem}.py" + (f":{argument}" if argument else ""), fields_of(config)
-    return "configs/common.py", fields_of(common.get_config())
+        fields = _fields_given(stem, argument) if stem.isidentifier() else {}
+        if fields:
+            return f"configs/{stem}.py" + (f":{argument}" if argument else ""), fields
+    return "configs/common.py", _fields_given("common")
+
+
+def _fields_given(stem: str, argument: str = "") -> dict[str, Any]:
+    """The fields of configs/<stem>.py; none where there is no such file, or it does not take the argument."""
+    try:
+        get_config = importlib.import_module(f"configs.{stem}").get_config
+        return fields_of(get_config(argument) if argument else get_config())
+    except (ImportError, AttributeError, TypeError, UserError):
+        return {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tcl_jax.report.figures import PALETTE
+from tcl_jax.report.figures import MOST_NAMED, PALETTE
 from tcl_jax.report.html import Html, data_block, element, image, join
 from tcl_jax.report.map_script import MAP_SCRIPT, MAP_STYLE
 from tcl_jax.report.thumbnails import sprites
@@ -13,7 +13,6 @@ __all__ = ["MAP_SCRIPT", "MAP_STYLE", "embedding_map"]
 
 # About (0, 0), in units of a map that is 1,000 wide: circle, square, diamond, triangle.
 _SHAPES = ("M-9 0a9 9 0 1 0 18 0a9 9 0 1 0-18 0", "M-8-8H8V8H-8Z", "M0-11L11 0 0 11-11 0Z", "M0-11L10 8H-10Z")
-_MOST_NAMED = 20  # classes whose names have room in the map
 
 
 def embedding_map(
@@ -42,17 +41,14 @@ def embedding_map(
     places = {name: _units(np.asarray(points)[order]) for name, points in maps.items()}
     sheet = sprites(thumbnails[order])
     present = np.unique(labels)
-    middles = {
-        name: {int(c): np.median(points[labels == c], axis=0).astype(int).tolist() for c in present}
-        for name, points in places.items()
-    }
+    heads = {name: {int(c): _head(points[labels == c]) for c in present} for name, points in places.items()}
     first = next(iter(places))
     wrong = next(iter(told.values())) != labels if told else np.zeros(len(labels), bool)
     data = data_block(
         "map-data",
         {
             "maps": {name: points.tolist() for name, points in places.items()},
-            "middles": middles,
+            "heads": heads,
             "labels": labels.tolist(),
             "positions": positions.tolist(),
             "predictions": {name: found.tolist() for name, found in told.items()},
@@ -65,7 +61,7 @@ def embedding_map(
         _choice(list(places)),
         element(
             "div",
-            _points(places[first], labels, wrong, middles[first], class_names),
+            _points(places[first], labels, wrong, heads[first], class_names),
             element("div", _card(), _legend(labels, class_names)),
             class_="map-columns",
         ),
@@ -80,11 +76,17 @@ def _units(points: np.ndarray) -> np.ndarray:
     return np.rint((points * (1, -1) + 1) * 500).astype(int)
 
 
+def _head(points: np.ndarray) -> list[int]:
+    """Where the name of a class stands: above most of its points, and inside the map."""
+    x, y = np.median(points[:, 0]), np.quantile(points[:, 1], 0.1) - 32
+    return [int(np.clip(x, 10, 990)), int(np.clip(y, 0, 1000))]
+
+
 def _points(
     points: np.ndarray,
     labels: np.ndarray,
     wrong: np.ndarray,
-    middles: Mapping[int, Sequence[int]],
+    heads: Mapping[int, Sequence[int]],
     class_names: Sequence[str],
 ) -> Html:
     shapes = [element("path", id=f"map-shape-{number}", d=shape) for number, shape in enumerate(_SHAPES)]
@@ -97,12 +99,12 @@ def _points(
                 points[labels == label].tolist(), wrong[labels == label].tolist(), strict=True
             )
         ]
-        groups.append(element("g", *drawn, fill=PALETTE[label % len(PALETTE)], data_class=label))
+        groups.append(element("g", *drawn, style=_fill(label), data_class=label))
     names = []
-    if len(class_names) <= _MOST_NAMED:
+    if len(class_names) <= MOST_NAMED:
         names = [
             element("text", class_names[label], x=x, y=y, dy="0.35em", data_class=label)
-            for label, (x, y) in middles.items()
+            for label, (x, y) in heads.items()
         ]
     return element(
         "svg",
@@ -116,6 +118,10 @@ def _points(
         role="application",
         aria_label=f"Map of {len(labels)} images. The arrow keys move from image to image.",
     )
+
+
+def _fill(label: int) -> str:
+    return f"fill: var(--series-{label % len(PALETTE)})"  # of the page's style sheet, for light and dark
 
 
 def _choice(names: Sequence[str]) -> Html:
@@ -145,7 +151,7 @@ def _legend(labels: np.ndarray, class_names: Sequence[str]) -> Html:
             "svg",
             element("use", href=f"#map-shape-{label // len(PALETTE) % len(_SHAPES)}"),
             viewBox="-12 -12 24 24",
-            fill=PALETTE[label % len(PALETTE)],
+            style=_fill(label),
             aria_hidden="true",
         )
         name = element("span", class_names[label])

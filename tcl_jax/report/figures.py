@@ -19,8 +19,10 @@ _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 _INK = "#010203"  # of text and axes: nearly black in a PNG, the page's own colour in an SVG
 _FONT_SIZE = 10.5  # points; 14 pixels where an SVG has its full size
 _WIDTH = 4.8  # inches; 460 pixels
+_SHADED = (0.16, 0.53, 0.80)  # red, green, blue of a cell, which lets the page shine through
+_LEAST_SHADE, _MOST_SHADE = 0.16, 0.75
 _LONGEST_NAME = 40  # letters
-_MOST_NAMED = 20  # classes whose names and counts a confusion matrix has room for
+MOST_NAMED = 20  # classes whose names there is room for in a picture
 
 _SETTINGS: dict[str, Any] = {
     "axes.edgecolor": _INK,
@@ -114,11 +116,11 @@ def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt:
       alt: what it shows, for those who do not see it.
     """
     number = len(counts)
-    named = number <= _MOST_NAMED
+    named = number <= MOST_NAMED
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    # By the square root, so that a single mistake among many images can still be seen.
-    color = [int(PALETTE[0][place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    cells = np.dstack([*(np.full(share.shape, c) for c in color), 0.72 * np.sqrt(share)])
+    # From a visible least shade by the square root, so that a single error among many images can be seen.
+    shade = np.where(counts > 0, _LEAST_SHADE + (_MOST_SHADE - _LEAST_SHADE) * np.sqrt(share), 0)
+    cells = np.dstack([*(np.full(share.shape, c) for c in _SHADED), shade])
     labels = [_cut(text, 14) for text in class_names]
     longest = max(map(len, labels), default=0)
 
@@ -169,7 +171,7 @@ def scatter(
                 x, y = places[labels == label].T
                 marker = "osD^"[label // len(PALETTE) % 4]
                 axes.scatter(x, y, s=9, color=PALETTE[label % len(PALETTE)], marker=marker, linewidths=0)
-                if len(class_names) <= _MOST_NAMED:
+                if len(class_names) <= MOST_NAMED:
                     axes.text(
                         np.median(x), np.median(y), _cut(class_names[label], 14), ha="center", weight="bold"
                     )
@@ -213,6 +215,8 @@ def _tag(tag: str, name: str) -> str:
         return "<g>"  # nothing refers to it
     tag = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", tag).replace("xlink:href=", "href=")
     tag = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", tag)
+    for number, color in enumerate(PALETTE):
+        tag = tag.replace(color, f"var(--series-{number})")  # of the page's style sheet, for light and dark
     return tag.replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui, sans-serif")
 
 

@@ -8,7 +8,7 @@ MAP_STYLE = """
 #map-points use { fill-opacity: .8; }
 #map-points .miss { stroke: var(--ink); stroke-width: 4; fill-opacity: 1; }
 #map-points .dim, #map-names .dim { opacity: .12; }
-#map-names text { font-size: 34px; font-weight: 700; text-anchor: middle; fill: var(--ink); stroke: var(--tile);
+#map-names text { font-size: 30px; font-weight: 700; text-anchor: middle; fill: var(--ink); stroke: var(--tile);
   stroke-width: 8; paint-order: stroke; stroke-linejoin: round; pointer-events: none; }
 #map-here { fill: none; stroke: var(--ink); stroke-width: 5; }
 .map-choice, .map-legend { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0; padding: 0; list-style: none; }
@@ -116,7 +116,7 @@ MAP_SCRIPT = """
     press(choices, button);
     points = data.maps[button.dataset.map];
     marks.forEach((mark, i) => place(mark, points[i]));
-    names.forEach((name) => place(name, data.middles[button.dataset.map][name.dataset.class]));
+    names.forEach((name) => place(name, data.heads[button.dataset.map][name.dataset.class]));
     show(shown);
   }));
 

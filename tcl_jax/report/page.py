@@ -70,7 +70,7 @@ def page(run: Run) -> dict[str, bytes]:
         results["config_name"],
         [part.section for part in shown],
         lead=lead,
-        footer=f"Made by tcl_jax {results['versions'].get('tcl_jax', '')} from {results['checkpoint']} checkpoint, "
+        footer=f"Made by tcl_jax {results['versions'].get('tcl_jax', '')} from the {results['checkpoint']} checkpoint, "
         f"step {results['step']:,}.",
         styles=[PICTURES_STYLE, MAP_STYLE],
         scripts=[MAP_SCRIPT],

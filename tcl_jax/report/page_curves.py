@@ -38,7 +38,10 @@ _TRAINING = (
         "Share of the held-out training images that their nearest neighbours tell right.",
     ),
     _Panel(
-        "learning_rate", "learning rate", (("learning_rate", "learning rate"),), "Learning rate of each step."
+        "learning_rate",
+        "learning rate",
+        (("learning_rate", "learning rate"),),
+        "Learning rate of the last step of each record.",
     ),
 )
 _DIAGNOSTICS = (

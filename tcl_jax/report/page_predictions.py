@@ -7,8 +7,8 @@ import numpy as np
 
 from tcl_jax.report.contact_sheet import Column, contact_sheet
 from tcl_jax.report.embedding_map import embedding_map
-from tcl_jax.report.figures import confusion, scatter
-from tcl_jax.report.html import Html, Section, columns, element, figure, join, paragraph, table
+from tcl_jax.report.figures import MOST_NAMED, confusion, scatter
+from tcl_jax.report.html import Html, Section, columns, element, folded, join, paragraph, table
 from tcl_jax.report.page_curves import Part
 from tcl_jax.report.picture_table import picture_table
 from tcl_jax.report.projection import projections
@@ -78,7 +78,7 @@ def confusions(labels: np.ndarray, predictions: Mapping[str, np.ndarray], class_
             element(
                 "div",
                 element("h3", title),
-                figure(picture.svg, caption=""),
+                element("figure", picture.svg),
                 _pairs(counts, class_names, spoken),
             )
         )
@@ -86,7 +86,11 @@ def confusions(labels: np.ndarray, predictions: Mapping[str, np.ndarray], class_
         "Counts of test images; a row is a true class, a column the class that was told. The colour is by the share "
         "of the row, stretched so that single errors can be seen."
     )
-    return Part(Section("confusion", "Confusion", join(lead, columns(*parts))), files)
+    by_number: Html | str = ""
+    if len(class_names) > MOST_NAMED:
+        numbers = table(["number", "class"], list(enumerate(class_names)), caption="Classes by their numbers")
+        by_number = folded(f"The {len(class_names):,} classes by their numbers", numbers)
+    return Part(Section("confusion", "Confusion", join(lead, columns(*parts), by_number)), files)
 
 
 def count_confusions(labels: np.ndarray, found: np.ndarray, num_classes: int) -> np.ndarray:

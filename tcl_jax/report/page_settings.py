@@ -7,7 +7,7 @@ from typing import Any
 from tcl_jax.report.html import Html, Section, element, folded, join, paragraph, table
 from tcl_jax.report.page_curves import Part
 
-_LINE = 100  # letters of a line of the command
+_LINE = 72  # letters of a command that is one line
 
 
 def command(file: str, base: Mapping[str, Any], config: Mapping[str, Any], workdir: str) -> str:
@@ -19,19 +19,15 @@ def command(file: str, base: Mapping[str, Any], config: Mapping[str, Any], workd
       config: those of the run.
       workdir: its folder.
 
-    >>> print(command("configs/a.py", {"seed": 0, "data.name": "b"}, {"seed": 1, "data.name": "b"}, "my runs/a"))
-    python main.py --config=configs/a.py --config.seed=1 --workdir='my runs/a'
+    >>> print(command("configs/a.py", {"seed": 0, "model.width": 8}, {"seed": 1, "model.width": 8}, "a b"))
+    python main.py --config=configs/a.py --config.seed=1 --workdir='a b'
     """
     changed = {name: value for name, value in config.items() if name not in base or base[name] != value}
     flags = {"config": file} | {f"config.{name}": value for name, value in changed.items()}
     words = ["python", "main.py", *(f"--{flag}={_quoted(value)}" for flag, value in flags.items())]
-    lines, line = [], ""
-    for word in [*words, f"--workdir={_quoted(workdir)}"]:
-        if line and len(line) + len(word) > _LINE:
-            lines.append(line)
-            line = "   "
-        line = f"{line} {word}" if line else word
-    return " \\\n".join([*lines, line])
+    words.append(f"--workdir={_quoted(workdir)}")
+    line = " ".join(words)
+    return line if len(line) <= _LINE else " \\\n    ".join([" ".join(words[:3]), *words[3:]])
 
 
 def settings(
@@ -54,7 +50,7 @@ def settings(
     ]
     body = join(
         element("h3", "Command"),
-        element("pre", again),
+        element("pre", again, tabindex="0", role="region", aria_label="Command"),
         element("h3", "Config"),
         table(["field", "value", "default"], rows, caption="Fields that differ from their defaults")
         if rows

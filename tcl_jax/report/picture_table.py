@@ -16,8 +16,9 @@ PICTURES_STYLE = """
 .pictures tbody th { max-width: 9rem; min-width: 3rem; padding-right: .8rem; }
 .pictures img { display: block; width: 3.5rem; height: auto; image-rendering: pixelated; }
 .pictures img.fine { image-rendering: auto; }
-.pictures span { display: block; font-size: .85rem; line-height: 1.3; max-width: 3.6rem; overflow: hidden;
-  text-overflow: ellipsis; white-space: nowrap; }
+.pictures td { vertical-align: top; }
+.pictures span { font-size: .8rem; line-height: 1.25; max-width: 3.5rem; overflow: hidden; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; line-clamp: 3; }
 """
 
 _LARGEST = 64  # pixels of a picture

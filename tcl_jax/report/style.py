@@ -4,12 +4,12 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --paper: #ffffff; --ink: #1b2026; --pale: #56606b; --line: #d5dae0; --tile: #f4f6f8; --accent: #0a5cab;
-  --right: #1a6e3c; --wrong: #b3261e; --heat: 10, 92, 171; --hot-ink: #ffffff;
+  --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #cc79a7; --series-4: #8a6d00;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #14171b; --ink: #e5e8ec; --pale: #a4adb8; --line: #3a424c; --tile: #1e2329; --accent: #79b8f8;
-    --right: #6fd397; --wrong: #ff9189; --heat: 121, 184, 248; --hot-ink: #0d1013;
+    --series-0: #56b4e9; --series-1: #f58549; --series-2: #35c495; --series-3: #e29bc2; --series-4: #cbab3c;
   }
 }
 * { box-sizing: border-box; }
@@ -35,7 +35,7 @@ footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line
 .tiles dt { color: var(--pale); font-size: .9rem; }
 .tiles dd { margin: 0; font-size: 1.35rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tiles dd + dd { font-size: .9rem; font-weight: 400; color: var(--pale); }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: .5rem 2rem; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: .5rem 2rem; }
 figure { margin: 1rem 0; min-width: 0; }
 figcaption { font-size: .9rem; margin-top: .25rem; max-width: 48rem; }
 figure svg, figure img { max-width: 100%; height: auto; display: block; }
@@ -47,8 +47,9 @@ th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; 
 th { font-weight: 600; }
 tbody th { font-weight: 400; }
 .r { text-align: right; }
-code, pre { font: .9rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
-pre { background: var(--tile); border-radius: .5rem; padding: .6rem .8rem; white-space: pre-wrap; margin: .5rem 0; }
+code, pre { font: .9rem/1.5 ui-monospace, monospace; }
+code { overflow-wrap: anywhere; }
+pre { background: var(--tile); border-radius: .5rem; padding: .6rem .8rem; overflow-x: auto; margin: .5rem 0; }
 details { margin: .75rem 0; }
 summary { cursor: pointer; color: var(--accent); padding: .15rem 0; }
 @media print { body { max-width: none; } nav { display: none; } }
