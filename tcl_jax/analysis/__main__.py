@@ -117,8 +117,8 @@ def _check(options: argparse.Namespace) -> None:
                 f"{picture.MOST_LINES} that differ: a panel has room for no more lines."
             )
     for name in ("positives", "negatives"):
-        if not 1 <= getattr(options, name) <= 500:
-            raise UserError(f"--{name} is {getattr(options, name)}, expected a number from 1 to 500.")
+        if not 1 <= getattr(options, name) <= 200:
+            raise UserError(f"--{name} is {getattr(options, name)}, expected a number from 1 to 200.")
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ def draw(
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
         "Response of the loss to one pair of an anchor, which is moved while its other pairs stay\n"
-        f"{surroundings.num_positives} positives at {POSITIVES[0]:g} to {POSITIVES[1]:g}, "
-        f"{surroundings.num_negatives} negatives at {NEGATIVES[0]:g} to {NEGATIVES[1]:g}, "
+        f"positives: {surroundings.num_positives} at {POSITIVES[0]:g} to {POSITIVES[1]:g}; "
+        f"negatives: {surroundings.num_negatives} at {NEGATIVES[0]:g} to {NEGATIVES[1]:g}; "
         f"temperature {by_k1[0].temperature:g}; shaded: the pair is hard; "
         "lines: formula, marks: autodiff of the losses",
-        fontsize=10.5,
+        fontsize=10,
     )
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
@@ -73,6 +73,7 @@ def _hard_positives(
     pulls = [-np.interp(np.linspace(low, high, 50), curve.similarity, curve.closed_form) for curve in drawn]
     bottom, top = float(np.min(pulls)), float(np.max(pulls))
     room = max(top - bottom, 1e-3 * abs(top))
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set(xlim=(low, high), ylim=(bottom - 0.1 * room, top + 0.45 * room))
     axes.set_ylabel("pull on the positive,  $-\\partial L_i / \\partial s_{ip}$")
     axes.set_title(f"Hard positives: k1 adds to SupCon's pull (k2 = {settings[0].k2:g})")
@@ -92,15 +93,22 @@ def _all_positives(
     bottom, top = float(np.min(pulls)), float(np.max(pulls))
     room = top - bottom
     axes.set(xlim=(-1.02, 1.02), ylim=(bottom - 0.32 * room, top + 0.1 * room))
-    axes.text(-0.97, -0.015 * room, "below 0: pushed apart", va="top", fontsize=8.5, color=_PALE)
-    ends = []
+    if bottom < 0.0:
+        axes.text(-0.97, -0.015 * room, "below 0: pushed apart", va="top", fontsize=8.5, color=_PALE)
+    longest = []
     for number, setting in enumerate(settings):
         height = bottom - (0.13 + 0.035 * number) * room
         ranges = stronger_where("positive", surroundings, setting)
         for span in ranges:
             axes.plot(span, (height, height), color=_COLORS[number], linestyle=_DASHES[number], linewidth=2.5)
-        ends.append(" and ".join(f"{high:.2f}" for _, high in ranges) or "nowhere")
-    text = f"larger in size than SupCon's up to s = {', '.join(ends)}:"
+        longest.append(ranges[-1][1] if ranges else -1.0)
+    if max(longest) == -1.0:
+        where = " nowhere"
+    elif min(longest) == 1.0:
+        where = " everywhere"
+    else:
+        where = f" up to s = {', '.join(f'{end:.2f}' for end in longest)}"
+    text = f"larger in size than SupCon's{where}"
     axes.text(-0.97, bottom - 0.11 * room, text, va="bottom", fontsize=8.5)
     axes.set_ylabel("pull on the positive,  $-\\partial L_i / \\partial s_{ip}$")
     axes.set_title("All positives: k1 weakens SupCon's push on easy ones")

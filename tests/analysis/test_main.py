@@ -61,7 +61,7 @@ def test_a_formula_that_differs_from_autodiff_is_refused(tmp_path, monkeypatch):
         (["--k2", "nan"], "--k2 has nan, expected numbers from 0 to 1e9."),
         (["--k1", "5", "5"], "expected at most 5 that differ"),
         (["--k2", "1", "2", "3", "4", "5", "6"], "--k2 has 6 values"),
-        (["--positives", "0"], "--positives is 0, expected a number from 1 to 500."),
+        (["--positives", "0"], "--positives is 0, expected a number from 1 to 200."),
         (["--negatives", "9999"], "--negatives is 9999"),
         (["--colour", "red"], "--help lists the options."),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tcl_jax import losses
+from tcl_jax.analysis import responses
 from tcl_jax.analysis.responses import (
     Setting,
     autodiff_curve,
@@ -38,10 +39,21 @@ def test_formula_equals_autodiff_of_the_public_losses(kind, setting):
     assert disagreement(curve(kind, SIMILARITY, SURROUNDINGS, setting)) < 1e-6
 
 
+def test_supcon_goes_through_supcon_loss(monkeypatch):
+    surroundings = Surroundings(2, 3)  # of a size that no other test has compiled
+
+    def doubled(*arguments, **options):
+        return 2.0 * losses.supcon_loss(*arguments, **options)
+
+    monkeypatch.setattr(responses, "supcon_loss", doubled)
+    both = curve("positive", SIMILARITY, surroundings, SETTINGS[0])
+    np.testing.assert_allclose(both.autodiff, 2.0 * both.closed_form, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("setting", SETTINGS[:3], ids=str)
 def test_formula_equals_finite_differences(setting):
     pairs = SURROUNDINGS.pairs("positive", np.array(-0.3))
-    responses, step = closed_form(pairs, setting), 1e-6
+    formula, step = closed_form(pairs, setting), 1e-6
     for kind, number in (("positives", 0), ("positives", -1), ("negatives", 0), ("negatives", -1)):
         sides = []
         for side in (step, -step):
@@ -49,7 +61,7 @@ def test_formula_equals_finite_differences(setting):
             moved[kind][number] += side
             sides.append(loss_by_definition(**moved, setting=setting))
         expected = (sides[0] - sides[1]) / (2 * step)
-        assert getattr(responses, kind)[number] == pytest.approx(expected, rel=1e-6, abs=1e-8)
+        assert getattr(formula, kind)[number] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize(("kind", "moved"), [("positive", 4), ("negative", 13)])
@@ -87,20 +99,20 @@ def test_without_k1_and_with_k2_of_1_it_is_supcon():
 
 
 def test_two_pairs_by_hand():
-    # exp(0) = 1 for both: D = 1 + k1 + k2 with k1 = 2 and k2 = 5.
-    responses = closed_form(Pairs(np.zeros(1), np.zeros(1)), Setting("tcl", 0.5, 2.0, 5.0))
-    assert responses.positives == pytest.approx([(2.0 - 2.0) / 8.0 - 2.0])
-    assert responses.negatives == pytest.approx([2.0 * 5.0 / 8.0])
+    # exp(0) = 1 for both: D = 1 + k1 + k2 with k1 = 4 and k2 = 5.
+    by_hand = closed_form(Pairs(np.zeros(1), np.zeros(1)), Setting("tcl", 0.5, 4.0, 5.0))
+    assert by_hand.positives == pytest.approx([(2.0 - 4.0) / 10.0 - 2.0])
+    assert by_hand.negatives == pytest.approx([2.0 * 5.0 / 10.0])
 
 
 def test_pull_rises_and_push_falls_with_k1_while_push_rises_with_k2():
-    def responses(kind, **changed):
+    def moved(kind, **changed):
         return closed_form_curve(kind, SIMILARITY, SURROUNDINGS, SETTINGS[1]._replace(**changed))
 
     for low, high in ((0.0, 10.0), (10.0, 5000.0), (5000.0, 1e6)):
-        assert np.all(-responses("positive", k1=high) > -responses("positive", k1=low))
-        assert np.all(responses("negative", k1=high) < responses("negative", k1=low))
-    assert np.all(responses("negative", k2=5.0) > responses("negative", k2=1.0))
+        assert np.all(-moved("positive", k1=high) > -moved("positive", k1=low))
+        assert np.all(moved("negative", k1=high) < moved("negative", k1=low))
+    assert np.all(moved("negative", k2=5.0) > moved("negative", k2=1.0))
 
 
 def test_limits_of_large_coefficients():
