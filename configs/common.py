@@ -35,6 +35,9 @@ def get_config() -> ConfigDict:
         "cifar"  # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
     )
     config.model.width = 64  # channels of the first stage
+    # File of encoder weights to begin with: encoder.safetensors of --mode=export, or torchvision's weights saved by
+    # safetensors.torch.save_file; "": they are drawn.
+    config.model.init_from = ""
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
     config.model.remat = (

@@ -4,14 +4,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["losses"]
+__all__ = ["load_encoder", "losses"]
 
 if TYPE_CHECKING:
     from tcl_jax import losses
+    from tcl_jax.encoder import load_encoder
 
 
 def __getattr__(name: str) -> Any:
-    """Import a room when it is first used, so that `from tcl_jax import losses` asks for nothing but JAX."""
-    if name in __all__:
-        return importlib.import_module(f"tcl_jax.{name}")
+    """Import what is asked for when it is first used, so that `from tcl_jax import losses` asks for nothing but JAX."""
+    if name == "losses":
+        return importlib.import_module("tcl_jax.losses")
+    if name == "load_encoder":
+        return importlib.import_module("tcl_jax.encoder").load_encoder
     raise AttributeError(f"module 'tcl_jax' has no attribute {name!r}")

@@ -1,11 +1,11 @@
 """From a config to the parts of an experiment: the only place where config fields are read."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,11 +23,12 @@ from tcl_jax.evaluate.validation import Validate
 from tcl_jax.losses.contrastive import best_block_size
 from tcl_jax.models import ContrastiveModel, check_image_size, make_model
 from tcl_jax.modes.fields import flat_items
+from tcl_jax.modes.initial_encoder import read_initial_encoder
 from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh
 from tcl_jax.train.loop import Course
 from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import learning_rates, make_optimizer, scaled_learning_rate
-from tcl_jax.train.state import Hyper, TrainState, create_state
+from tcl_jax.train.state import Hyper, TrainState, begin_with, create_state
 from tcl_jax.train.step import DeviceStep, TrainStep, compile_step, make_device_step
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -42,6 +43,7 @@ class Facts(NamedTuple):
       num_classes: labels are 0 to num_classes - 1.
       num_images: in the training split.
       mean, std: [c], of the training pixels divided by 255.
+      class_names: by label, for people; empty where they do not matter.
     """
 
     image_shape: tuple[int, int, int]
@@ -49,6 +51,7 @@ class Facts(NamedTuple):
     num_images: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Training:
       model: encoder and head.
       device_step: what each device does in a step, before it is compiled.
       step, hyper, course: for `tcl_jax.train.loop.train`.
-      initial_state: makes the state before the first step.
+      initial_state: makes the state before the first step, from the file of model.init_from where it is given. Under
+        `jax.eval_shape`, which asks for shapes alone, the file need not be there.
       views: one augmented view per image by each policy of augment.views, as training sees them.
       probe_views: one augmented view per image, by the first policy of augment.views.
       division: which images of the training split contrastive training sees, and which are held out.
@@ -124,7 +128,13 @@ def build_experiment(config: ConfigDict) -> Experiment:
     )
     images, num_classes = dataset.train.images, len(dataset.class_names)
     height, width, channels = images.shape[1:]
-    facts = Facts((height, width, channels), num_classes, len(images), *dataset.channel_statistics)
+    facts = Facts(
+        (height, width, channels),
+        num_classes,
+        len(images),
+        *dataset.channel_statistics,
+        class_names=dataset.class_names,
+    )
     training = build_training(config, facts, mesh)
     # The probe comes after hours of training: its settings are tried now.
     probe_steps = config.probe.epochs * steps_per_epoch(len(images), config.probe.batch_size)
@@ -171,7 +181,7 @@ def check_config(config: ConfigDict, mesh: Mesh) -> None:
         raise UserError(
             f"train.not_finite is {config.train.not_finite!r}, expected one of {', '.join(NOT_FINITE)}."
         )
-    _compute_dtype(config.train.precision, mesh)
+    compute_dtype(config.train.precision, mesh)
     _micro_batches(config, mesh)
     _objective(config, mesh)
     _optimizer(config)
@@ -190,7 +200,7 @@ def build_training(config: ConfigDict, facts: Facts, mesh: Mesh) -> Training:
         projection_dim=config.model.projection_dim,
         num_classes=facts.num_classes if config.loss.name == "cross_entropy" else None,
         axis_name=DATA_AXIS if config.model.sync_batch_norm else None,
-        dtype=_compute_dtype(config.train.precision, mesh),
+        dtype=compute_dtype(config.train.precision, mesh),
         remat=config.model.remat,
     )
     height, width, _ = facts.image_shape
@@ -200,6 +210,21 @@ def build_training(config: ConfigDict, facts: Facts, mesh: Mesh) -> Training:
     optimizer, policies = _optimizer(config), _policies(config)
     views = make_views(policies, mean=facts.mean, std=facts.std)
     micro_batches = _micro_batches(config, mesh)
+
+    def initial_state() -> TrainState:
+        state = create_state(
+            model,
+            optimizer,
+            image_shape=facts.image_shape,
+            seed=config.seed,
+            mesh=mesh,
+            keep_average=config.train.ema_decay > 0,
+        )
+        # A run that goes on asks for shapes alone: the file of its first start may be gone.
+        if not config.model.init_from or isinstance(state.step, jax.core.Tracer):
+            return state
+        return begin_with(state, _initial_encoder(config, facts.image_shape[-1]), mesh=mesh)
+
     device_step = make_device_step(
         model,
         optimizer,
@@ -239,18 +264,33 @@ def build_training(config: ConfigDict, facts: Facts, mesh: Mesh) -> Training:
             log_every_steps=config.log.every_steps,
             checkpoint_every_epochs=config.checkpoint.every_epochs,
         ),
-        initial_state=functools.partial(
-            create_state,
-            model,
-            optimizer,
-            image_shape=facts.image_shape,
-            seed=config.seed,
-            mesh=mesh,
-            keep_average=config.train.ema_decay > 0,
-        ),
+        initial_state=initial_state,
         views=views,
         probe_views=make_views(policies[:1], mean=facts.mean, std=facts.std),
         division=division,
+    )
+
+
+def check_init_from(config: ConfigDict, *, channels: int | None = None) -> None:
+    """Refuse a file of model.init_from that does not fit the model.
+
+    Args:
+      channels: of the images; None, before they are loaded, takes those of the file.
+
+    Raises:
+      UserError: the file cannot be read, or does not fit.
+    """
+    if config.model.init_from:
+        _initial_encoder(config, channels)
+
+
+def _initial_encoder(config: ConfigDict, channels: int | None) -> dict[str, Any]:
+    return read_initial_encoder(
+        config.model.init_from,
+        name=config.model.name,
+        stem=config.model.stem,
+        width=config.model.width,
+        channels=channels,
     )
 
 
@@ -298,7 +338,7 @@ def _micro_batches(config: ConfigDict, mesh: Mesh) -> int:
     return batch_size // micro_batch_size
 
 
-def _compute_dtype(precision: str, mesh: Mesh) -> jnp.dtype | None:
+def compute_dtype(precision: str, mesh: Mesh) -> jnp.dtype | None:
     """What the encoder computes in on the devices of `mesh`; None follows the parameters."""
     if precision not in PRECISIONS:
         raise UserError(

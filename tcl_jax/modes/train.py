@@ -5,11 +5,11 @@ from ml_collections import ConfigDict
 
 from tcl_jax.modes import evaluate
 from tcl_jax.modes.evaluate import evaluate_and_report
-from tcl_jax.modes.experiment import Experiment, build_experiment
+from tcl_jax.modes.experiment import Experiment, build_experiment, check_init_from
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.processes import is_first, on_first, together
 from tcl_jax.report import MetricsLog, NoLog, format_table
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.train.checkpoint import Checkpoints, Position, last_whole_step
 from tcl_jax.train.loop import train
 from tcl_jax.train.profile import Profile
 
@@ -46,7 +46,13 @@ def run(
         return
 
     on_first(workdir.refuse_if_locked)  # rather now than when the data are loaded
+    # A run that goes on has no use for model.init_from. Of all that it must fit, only the channels need the images.
+    begins = on_first(lambda: last_whole_step(workdir.checkpoints) is None)
+    if begins:
+        together(lambda: check_init_from(config))
     experiment = together(lambda: build_experiment(config))
+    if begins:
+        together(lambda: check_init_from(config, channels=experiment.facts.image_shape[-1]))
     with workdir.locked(), workdir.failures_told():
         _train_and_report(experiment, workdir, config, config_name, profile_steps, began)
 
@@ -59,7 +65,7 @@ def _train_and_report(
     profile_steps: int,
     began: float | None,
 ) -> None:
-    on_first(lambda: workdir.claim(config_name, config))
+    on_first(lambda: workdir.claim(config_name, config, facts=experiment.facts._asdict()))
     print(
         f"Training {config_name} ({experiment.loss_name} on {experiment.dataset.name}) "
         f"on {experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind} in {workdir.path}",

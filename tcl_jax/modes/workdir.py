@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -38,6 +38,7 @@ class Workdir:
         self.checkpoints = self.path / "checkpoints"
         self.results = self.path / "results.json"
         self.results_best = self.path / "results_best.json"
+        self.encoder = self.path / "encoder.safetensors"
         self.predictions = self.path / "predictions.npz"
         self.report = self.path / "report"
 
@@ -50,8 +51,16 @@ class Workdir:
         stored = self._read_start()
         return stored["name"], ConfigDict(stored["config"])
 
+    def read_facts(self) -> dict[str, Any] | None:
+        """What `claim` was told of the run's data, as JSON keeps it; None where a run has not got so far.
+
+        Raises:
+          UserError: there is no run in this folder.
+        """
+        return self._read_start()["facts"]
+
     def _read_start(self) -> dict[str, Any]:
-        """What config.json holds: name and config of the run, and the machine that it was last started on."""
+        """What config.json holds: name, config and facts of the run, and the machine that it was last started on."""
         if not self.config.exists():
             raise UserError(
                 f"There is no run in {self.path} (no config.json): "
@@ -60,7 +69,8 @@ class Workdir:
         try:
             stored = json.loads(self.config.read_text())
             parts = {part: dict(stored[part]) for part in ("config", "machine")}
-            return {"name": str(stored["name"]), **parts}
+            facts = stored.get("facts")  # not there in runs of older versions
+            return {"name": str(stored["name"]), **parts, "facts": facts and dict(facts)}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.config} is damaged: delete it and start the run again with its own config, "
@@ -170,10 +180,13 @@ class Workdir:
                 f"{error.what} cannot be written ({error.cause}); {left}: {error.remedy}."
             ) from error
 
-    def claim(self, name: str, config: ConfigDict) -> None:
+    def claim(self, name: str, config: ConfigDict, *, facts: Mapping[str, Any] | None = None) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
 
         Says so where versions, devices or cores are not those of the last start: the bits of the figures may change.
+
+        Args:
+          facts: of the data, without which the encoder cannot be used elsewhere; None keeps those told before.
 
         Raises:
           UserError: the folder holds a run with another config, or cannot be written.
@@ -181,6 +194,7 @@ class Workdir:
         machine = describe()
         if self.config.exists():
             start = self._read_start()
+            facts = start["facts"] if facts is None else facts
             # By way of JSON, which makes a list of a tuple.
             before, now = (dict(flat_items(c)) for c in (start["config"], json.loads(config.to_json())))
             changed = [
@@ -201,7 +215,7 @@ class Workdir:
             ]
             if moved:
                 print(f"Changed since the last start, so that the last bits may differ: {', '.join(moved)}.")
-        stored = {"name": name, "config": json.loads(config.to_json()), "machine": machine}
+        stored = {"name": name, "config": json.loads(config.to_json()), "facts": facts, "machine": machine}
         with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(self.config, json.dumps(stored, indent=2) + "\n")

@@ -93,6 +93,26 @@ def create_state(
     return jax.jit(initial, out_shardings=NamedSharding(mesh, P()))(np.uint32(seed))
 
 
+def begin_with(state: TrainState, encoder: Any, *, mesh: Mesh) -> TrainState:
+    """A state before the first step, with the given weights of the encoder; its moving average begins there as well.
+
+    Args:
+      encoder: {"params": ..., "batch_stats": ...} of the encoder, in numpy; each process hands over the same.
+    """
+
+    def replace(state: TrainState, encoder: Any) -> TrainState:
+        params, batch_stats = (
+            {**tree, "encoder": encoder[kind]}
+            for kind, tree in (("params", state.params), ("batch_stats", state.batch_stats))
+        )
+        average = None if state.average is None else {"params": params, "batch_stats": batch_stats}
+        # Arrays of their own, as the first step donates each of them.
+        copied = jax.tree.map(jnp.copy, (params, batch_stats, average))
+        return state._replace(params=copied[0], batch_stats=copied[1], average=copied[2])
+
+    return jax.jit(replace, out_shardings=NamedSharding(mesh, P()))(state, encoder)
+
+
 @jax.jit
 def all_finite(tree: Any) -> jax.Array:
     """Whether every floating number of the tree is finite: a bool scalar."""

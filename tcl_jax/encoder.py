@@ -1,0 +1,161 @@
+"""A trained encoder in somebody else's program: images in, features out; no data set, no config."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tcl_jax.data import Split
+from tcl_jax.errors import UserError
+from tcl_jax.evaluate import extract_features, make_encode
+from tcl_jax.models import ContrastiveModel
+from tcl_jax.modes.exported import PROJECTION, read_exported
+from tcl_jax.modes.tensor_file import SUFFIX
+from tcl_jax.modes.trained import About, Trained, read_trained
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.parallel import DATA_AXIS, make_mesh
+
+
+class Encoder:
+    """A trained encoder: uint8 images [n, h, w, c] -> features float32 [n, f], on all devices.
+
+    Images go in as they are, without augmentation; the features are those that evaluation computes. Made by
+    `load_encoder`.
+
+    Attributes:
+      image_shape: (h, w, c), pixels, of the images that it takes.
+      feature_dim: f.
+      projection_dim: d, length of a projection; None where there is no projection head.
+      mean, std: [c], of the training pixels divided by 255; images are normalised by them within.
+      class_names: of the data it was trained on, by label.
+      config_name, step: of the run, and its updates until this checkpoint.
+      about: all that is known of it, model and loss among it.
+    """
+
+    def __init__(self, trained: Trained, mesh: Mesh):
+        about = trained.about
+        self.about: About = about
+        self.image_shape = about.image_shape
+        self.mean, self.std = about.mean, about.std
+        self.class_names = about.class_names
+        self.config_name, self.step = about.config_name, about.step
+        self._variables, self._mesh = trained.variables, mesh
+        self._encode = make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh)
+        self._apply_head = _make_apply_head(trained.model, mesh)
+        image = jax.ShapeDtypeStruct((mesh.size, *about.image_shape), np.uint8)
+        features = jax.eval_shape(self._encode, self._variables, image)
+        self.feature_dim: int = features.shape[1]
+        self.projection_dim: int | None = (
+            trained.model.head.projection_dim if trained.has_projection else None
+        )
+
+    def __call__(self, images: Any, *, batch_size: int = 128) -> np.ndarray:
+        """Features of images: float32 [n, f], not normalised.
+
+        Args:
+          images: uint8 [n, h, w, c], 0 to 255, of the size of `image_shape`; any number, 0 among them.
+          batch_size: images at a time over all devices, rounded up to a multiple of their number; fewer images are
+            padded to the next power of two. Each size is compiled once.
+
+        Raises:
+          UserError: other images, or a batch_size below 1.
+        """
+        return self._batched(self._encode, images, batch_size, self.feature_dim)
+
+    def project(self, images: Any, *, batch_size: int = 128) -> np.ndarray:
+        """Projections of images, which the contrastive loss compares: float32 [n, d], rows of unit length.
+
+        Arguments and errors are those of a call.
+
+        Raises:
+          UserError: there is no projection head: after training with cross-entropy, or in an exported encoder without
+            projection.safetensors of the same export beside it.
+        """
+        if self.projection_dim is None:
+            raise UserError(
+                f"This encoder has no projection head: it was trained with {self.about.loss}, or exported, and "
+                f"{PROJECTION} of the same export does not lie beside it: use its features, or put the file there."
+            )
+
+        def project(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+            return self._apply_head(variables, self._encode(variables, images))
+
+        return self._batched(project, images, batch_size, self.projection_dim)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        return (
+            f"<Encoder {self.config_name}, step {self.step}: {self.about.model}, "
+            f"images {height}x{width}x{channels} -> {self.feature_dim} features>"
+        )
+
+    def _batched(self, function: Any, images: Any, batch_size: int, columns: int) -> np.ndarray:
+        images = self._checked(images)
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}, expected 1 or more: give a larger one.")
+        if not len(images):
+            return np.zeros((0, columns), np.float32)
+        size = min(batch_size, 1 << (len(images) - 1).bit_length())
+        size = -(-size // self._mesh.size) * self._mesh.size
+        split = Split(images, np.zeros(len(images), np.int32))
+        return extract_features(function, self._variables, split, batch_size=size, mesh=self._mesh)
+
+    def _checked(self, images: Any) -> np.ndarray:
+        images = np.asarray(images)
+        if images.dtype != np.uint8:
+            raise UserError(
+                f"The images are of {images.dtype}, expected uint8 with values 0 to 255: give the pixels as they are, "
+                "neither scaled nor normalised."
+            )
+        if images.ndim != 4 or images.shape[1:] != self.image_shape:
+            expected = ", ".join(str(side) for side in self.image_shape)
+            raise UserError(
+                f"The images have the shape {list(images.shape)}, expected [n, {expected}]: make them of the size that "
+                "the encoder was trained with, in colour where it is 3 channels and with a first axis of images."
+            )
+        return images
+
+
+def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") -> Encoder:
+    """The trained encoder of a run, or one that was exported; no data are needed.
+
+    Where a moving average of the weights is kept (train.ema_decay), that is the encoder. The run may be in training: it
+    is read, and not touched. The number of devices may be another than in training.
+
+    Args:
+      path: workdir of a run, or an encoder.safetensors of --mode=export.
+      checkpoint: of a run, "latest" or "best", the one with the highest kNN accuracy of the held-out images.
+
+    Raises:
+      UserError: there is no encoder at `path`, or no such checkpoint.
+      RunFailed: the checkpoints of the run cannot be read.
+    """
+    mesh = make_mesh()
+    workdir = Workdir(os.fspath(path))
+    if workdir.path.suffix == SUFFIX or workdir.path.is_file():
+        if checkpoint != "latest":
+            raise UserError(
+                f"checkpoint is {checkpoint!r}, but {workdir.path} is an exported encoder, which holds one alone: "
+                "leave it out, or give the workdir of the run."
+            )
+        return Encoder(read_exported(workdir.path, mesh), mesh)
+    if not workdir.config.exists():
+        raise UserError(
+            f"There is no encoder at {workdir.path}: give the workdir of a run, which has a config.json, or an "
+            f"encoder{SUFFIX} of --mode=export."
+        )
+    return Encoder(read_trained(workdir, checkpoint=checkpoint, mesh=mesh), mesh)
+
+
+def _make_apply_head(model: ContrastiveModel, mesh: Mesh) -> Any:
+    """(variables, features [b, f] on every device) -> projections [b, d] on every device, compiled."""
+
+    def apply_head(variables: Mapping[str, Any], features: jax.Array) -> Any:
+        return model.apply(variables, features, method="apply_head")
+
+    mapped = jax.shard_map(apply_head, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=P(DATA_AXIS))
+    return jax.jit(mapped, out_shardings=NamedSharding(mesh, P()))

@@ -1,0 +1,57 @@
+"""Write the encoder of a run as a file that PyTorch and others read."""
+
+from typing import Any
+
+from tcl_jax.modes.exported import write_exported
+from tcl_jax.modes.trained import About, read_trained
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.parallel import make_mesh
+
+
+def run(config: Any, workdir: Workdir, config_name: str, *, checkpoint: str = "latest") -> None:
+    """Write encoder.safetensors and, if there is a projection head, projection.safetensors into `workdir`.
+
+    The names, layout and values are those of torchvision's ResNet. The run may be in training meanwhile: its newest
+    checkpoint is read, and nothing of it is touched. What was exported before is replaced.
+
+    Args:
+      config, config_name: not looked at: those that the run was started with count.
+      checkpoint: "latest", or "best" by kNN on the held-out images.
+
+    Raises:
+      UserError: there is no run, or it has no such checkpoint yet.
+      RunFailed: its checkpoints cannot be read, or a file cannot be written.
+    """
+    trained = read_trained(workdir, checkpoint=checkpoint, mesh=make_mesh(1))
+    about = trained.about
+    with workdir.failures_told():
+        projection = write_exported(trained, workdir.encoder)
+    print(f"The encoder of step {about.step}, a {about.model}, is in {workdir.encoder}")
+    if projection is not None:
+        print(f"Its projection head is in {projection}")
+    print(how_to_load(about, str(workdir.encoder)))
+
+
+def how_to_load(about: About, path: str) -> str:
+    """Lines for a person who goes on in PyTorch."""
+    if about.width != 64:
+        return (
+            f"Its width is {about.width}, and torchvision's networks have 64: in PyTorch its names and layout fit a "
+            "network of that width. In Python: tcl_jax.load_encoder(path)."
+        )
+    channels = about.image_shape[-1]
+    lines = [f"model = torchvision.models.{about.model}()"]
+    if about.stem == "cifar":
+        lines += [
+            f"model.conv1 = torch.nn.Conv2d({channels}, 64, 3, padding=1, bias=False)",
+            "model.maxpool = torch.nn.Identity()",
+        ]
+    elif channels != 3:
+        lines += [
+            f"model.conv1 = torch.nn.Conv2d({channels}, 64, 7, stride=2, padding=3, bias=False)",
+        ]
+    lines += [
+        "model.fc = torch.nn.Identity()",
+        f'model.load_state_dict(safetensors.torch.load_file("{path}"))',
+    ]
+    return "\n".join(["In PyTorch:", *(f"    {line}" for line in lines)])
