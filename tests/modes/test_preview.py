@@ -17,7 +17,6 @@ from tcl_jax.errors import UserError
 from tcl_jax.modes import preview
 from tcl_jax.modes.experiment import build_experiment
 from tcl_jax.modes.workdir import Workdir
-from tcl_jax.report.samples import first_of_classes
 from tcl_jax.train.state import VIEWS_STREAM, stream_key
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -127,17 +126,3 @@ def test_workdir_that_cannot_be_written(config, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"The picture .*file/run/preview\.png cannot be written \(Not a dir"):
         preview.run(config, Workdir(str(tmp_path / "file/run")), "digits_tcl")
-
-
-@pytest.mark.parametrize(
-    ("order", "count", "expected"),
-    [
-        ([0, 1, 2, 3, 4, 5], 3, [0, 2, 5]),  # of labels 0, 1, 2
-        ([5, 4, 3, 2, 1, 0], 3, [5, 4, 1]),
-        ([0, 1, 2, 3, 4, 5], 5, [0, 2, 5, 1, 3]),  # then the second of each
-        ([1, 4], 10, [1, 4]),  # no more than there are
-    ],
-)
-def test_rows_are_of_distinct_classes_as_long_as_there_are_any(order, count, expected):
-    labels = np.array([0, 0, 1, 1, 1, 2])
-    np.testing.assert_array_equal(first_of_classes(labels, np.array(order), count), expected)

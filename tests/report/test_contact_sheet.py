@@ -94,3 +94,23 @@ def test_names_beyond_the_font_are_no_error():
 def test_as_many_names_as_images():
     with pytest.raises(ValueError, match=r"1 row names are given for columns of \[2\] images"):
         contact_sheet("", [Column("", "", images(2, 8, 8, 1))], ["a"])
+
+
+def test_notes_stand_below_their_pictures():
+    """White pictures, so that all ink is text; the first column has notes, the second none."""
+    white = np.full((2, 50, 50, 3), 255, np.uint8)
+    sheet = np.asarray(
+        contact_sheet("", [Column("", "", white, ["", "note"]), Column("", "", white)], ["", ""])
+    )
+    plain = np.asarray(contact_sheet("", [Column("", "", white)] * 2, ["", ""]))
+    rows, cols = (np.flatnonzero((sheet < 128).any((1 - axis, 2))) for axis in (0, 1))
+    assert len(sheet) > len(plain)
+    assert rows.min() > len(sheet) - 50  # of the second row alone
+    assert cols.max() < 40 + 50
+
+
+def test_long_notes_are_cut_to_their_pictures():
+    pictures = images(1, 96, 96, 3)
+    sheet = contact_sheet("", [Column("", "", pictures, ["x" * 200])], [""])
+    assert sheet.width == contact_sheet("", [Column("", "", pictures, ["x"])], [""]).width
+    assert (np.asarray(sheet)[:, -20:] == 255).all()
