@@ -65,11 +65,14 @@ def encoder_variables(tensors: Mapping[str, np.ndarray], template: Mapping[str, 
 def mismatches(tensors: Mapping[str, np.ndarray], template: Mapping[str, Any]) -> list[str]:
     """What keeps tensors from being the variables of `template`, each in a few words: shapes, then names.
 
+    Convolutions come first, as their shapes tell most of what is another network.
+
     >>> template = {"params": {"conv1": {"kernel": np.zeros((3, 3, 1, 8))}}}
     >>> mismatches({"conv1.weight": np.zeros((8, 1, 7, 7)), "fc.bias": np.zeros(10)}, template)
     ['conv1.weight is [8, 1, 7, 7], expected [8, 1, 3, 3]']
     """
-    expected = {torchvision_name(path): _torch_shape(leaf.shape) for path, leaf in _leaves(template)}
+    shapes_of = {torchvision_name(path): _torch_shape(leaf.shape) for path, leaf in _leaves(template)}
+    expected = dict(sorted(shapes_of.items(), key=lambda item: (len(item[1]) != 4, item[0])))
     both = expected.keys() & tensors.keys()
     order = [name for name in expected if name in both]
     shapes = [

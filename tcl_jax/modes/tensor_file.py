@@ -58,7 +58,7 @@ def read_tensors(path: epath.Path) -> TensorFile:
     except Exception as error:  # the library's own types, and a KeyError for dtypes that numpy does not have
         if path.suffix in _PICKLE_SUFFIXES or data.startswith(_PICKLE_BEGINS):
             raise UserError(
-                f"{path} is a file of PyTorch's pickles, which are never loaded here, as they can run any code: "
+                f"{path} seems to hold PyTorch's pickles, which are never loaded here, as they can run any code: "
                 "convert it in PyTorch with safetensors.torch.save_file(torch.load(path, weights_only=True), new_path)."
             ) from error
         raise UserError(

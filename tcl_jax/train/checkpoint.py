@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import zlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
@@ -233,22 +234,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def _restore(self, step: int, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position]:
-        replicated = NamedSharding(mesh, P())
-
-        def describe(x: jax.Array) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
-
-        items: Any = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(jax.tree.map(describe, template)),
-                position=ocp.args.JsonRestore(),
-            ),
-        )
-        written = items.position.pop(_CHECKSUM, None)  # None: by an older version
-        if written not in (None, _checksum(items.state)):
-            raise ValueError("the arrays are not those that were saved")
-        return items.state, Position(**items.position)
+        return read_state(lambda args: self._manager.restore(step, args=args), template, mesh)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -264,6 +250,35 @@ class Checkpoints:
             print(failed, file=sys.stderr)  # beside the error that came first, which ends the run
         finally:
             self._manager.close()
+
+
+def read_state(
+    restore: Callable[[Any], Any], template: TrainState, mesh: Mesh
+) -> tuple[TrainState, Position]:
+    """A checkpoint on the devices of `mesh`, of which every byte is that which was written.
+
+    Args:
+      restore: Orbax's, of one checkpoint: its arguments -> its items.
+      template: structure, shapes and dtypes.
+
+    Raises:
+      Exception: it is damaged; the kind depends on where the damage is.
+    """
+    replicated = NamedSharding(mesh, P())
+
+    def describe(x: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
+
+    items = restore(
+        ocp.args.Composite(
+            state=ocp.args.StandardRestore(jax.tree.map(describe, template)),
+            position=ocp.args.JsonRestore(),
+        )
+    )
+    written = items.position.pop(_CHECKSUM, None)  # None: by an older version
+    if written not in (None, _checksum(items.state)):
+        raise ValueError("the arrays are not those that were saved")
+    return items.state, Position(**items.position)
 
 
 def _checksum(state: TrainState) -> int:

@@ -1,16 +1,13 @@
 """A checkpoint of a run that may be in training elsewhere: it is read, and nothing of the run is touched."""
 
 import json
-from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from tcl_jax.errors import RunFailed, UserError, in_short
-from tcl_jax.train.checkpoint import _CHECKSUM, _checksum
+from tcl_jax.train.checkpoint import read_state
 from tcl_jax.train.state import TrainState
 
 
@@ -88,15 +85,8 @@ def _knn(directory: epath.Path, step: int) -> float | None:
 
 
 def _read(directory: epath.Path, step: int, template: TrainState, mesh: Mesh) -> TrainState:
-    replicated = NamedSharding(mesh, P())
-    described = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template)
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        items: Any = checkpointer.restore(
-            directory / str(step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(described), position=ocp.args.JsonRestore()
-            ),
+        state, _ = read_state(
+            lambda args: checkpointer.restore(directory / str(step), args=args), template, mesh
         )
-    if items.position.get(_CHECKSUM) not in (None, _checksum(items.state)):
-        raise ValueError("the arrays are not those that were saved")
-    return items.state
+    return state

@@ -1,0 +1,54 @@
+"""A run of a narrow network that was never trained: its checkpoints hold drawn numbers, so that it costs no time."""
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import digits_tcl
+from tcl_jax.modes.experiment import Facts, Training, build_training
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.parallel import make_mesh, replicate
+from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.train.state import TrainState
+
+FACTS = Facts((12, 10, 3), 4, 100, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), ("ant", "bee", "cat", "dog"))
+
+
+def small_config() -> ConfigDict:
+    config = digits_tcl.get_config()
+    config.model.update(width=2, projection_dim=6)
+    config.train.update(batch_size=4, ema_decay=0.9, warmup_epochs=0)  # a batch that 8 devices do not divide
+    config.validation.images = 20
+    return config
+
+
+def training_of(config: ConfigDict) -> Training:
+    return build_training(config, FACTS, make_mesh(1))
+
+
+def drawn_state(config: ConfigDict, *, step: int) -> TrainState:
+    """A state whose numbers, running statistics and moving average among them, are those of no other step."""
+    rng = np.random.default_rng(step)
+
+    def draw(leaf):
+        if np.issubdtype(leaf.dtype, np.floating):  # positive for the sake of variances
+            return rng.uniform(0.1, 1, leaf.shape).astype(leaf.dtype)
+        return np.full(leaf.shape, step, leaf.dtype)
+
+    template = jax.eval_shape(training_of(config).initial_state)
+    return replicate(jax.tree.map(draw, template), make_mesh())
+
+
+def write_run(path, config: ConfigDict | None = None, *, validation_knn=(0.9, 0.5)) -> Workdir:
+    """A run with a checkpoint of step 1, 2, ... for each accuracy."""
+    config = small_config() if config is None else config
+    workdir = Workdir(str(path))
+    workdir.claim("small", config, facts=FACTS._asdict())
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        for step, accuracy in enumerate(validation_knn, start=1):
+            checkpoints.save(drawn_state(config, step=step), Position(), accuracy)
+    return workdir
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, *FACTS.image_shape)).astype(np.uint8)
