@@ -18,6 +18,7 @@ import time
 import traceback
 import types
 import warnings
+from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -25,6 +26,9 @@ from ml_collections import ConfigDict, config_flags
 from configs import common
 from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.modes.fields import flat_items
+
+if TYPE_CHECKING:
+    from tcl_jax.modes.workdir import Workdir
 
 _BEGAN = time.monotonic()
 
@@ -37,15 +41,17 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "preview", "plan"],
+    ["train", "evaluate", "preview", "plan", "report", "compare", "sweep", "export"],
     "train: train, then evaluate. evaluate: evaluate a checkpoint. preview: a picture of what the network will see. "
-    "plan: what a run would need, without training; written as plan.json where --workdir is given.",
+    "plan: what a run would need, without training; written as plan.json where --workdir is given. report: the page of "
+    "a run anew. compare: a page and tables of several runs. sweep: train a grid of runs in one program. export: the "
+    "encoder as files that JAX and PyTorch load.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "latest",
     ["latest", "best"],
-    "With --mode=evaluate: which checkpoint. best: that with the highest kNN accuracy of the held-out images.",
+    "With --mode=evaluate and export: which checkpoint. best: that with the highest kNN accuracy of held-out images.",
 )
 _PROFILE_STEPS = flags.DEFINE_integer(
     "profile_steps",
@@ -60,6 +66,18 @@ _PLAN_TOPOLOGY = flags.DEFINE_string(
 _PLAN_PEAK_SHARE = flags.DEFINE_float(
     "plan_peak_share", 0.4, "With --mode=plan: share of the devices' peak FLOP/s that a step reaches."
 )
+_WORKDIRS = flags.DEFINE_list(
+    "workdirs",
+    [],
+    "With --mode=compare: folders of runs, or of several runs each. The comparison goes to --workdir, runs/comparison "
+    "where none is given.",
+)
+_SWEEP = flags.DEFINE_multi_string(
+    "sweep",
+    [],
+    "With --mode=sweep: a field and its values, as loss.k1=10,100,1000; given several times, every combination is "
+    "trained. Fields: loss.k1, loss.k2, loss.temperature, train.learning_rate, seed.",
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -70,27 +88,32 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: the number of this one, from 0.")
 
+# Flags that mean something in some modes only.
+_ONLY_WITH = {
+    "checkpoint": ["evaluate", "export"],
+    "profile_steps": ["train"],
+    "plan_topology": ["plan"],
+    "workdirs": ["compare"],
+    "sweep": ["sweep"],
+}
+
+# Modes in which several processes work together.
+_OF_ALL_PROCESSES = ("train", "evaluate", "report", "sweep")
+
 
 def main(argv: list[str]) -> None:
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is no flag: a config field is set as in --config.train.epochs=3.")
-    if _MODE.value != "evaluate" and _CHECKPOINT.value != "latest":
-        evaluated = "the latest" if _MODE.value == "train" else "none"
-        raise UserError(
-            f"--checkpoint={_CHECKPOINT.value} is given with --mode={_MODE.value}, which evaluates {evaluated}: "
-            "use it with --mode=evaluate."
-        )
+    for flag, modes in _ONLY_WITH.items():
+        given = flags.FLAGS[flag]
+        if given.value != given.default and _MODE.value not in modes:
+            value = ",".join(given.value) if isinstance(given.value, list) else given.value
+            raise UserError(
+                f"--{flag}={value} is given with --mode={_MODE.value}, which has no use for it: "
+                f"use it with --mode={' or '.join(modes)}."
+            )
     if _PROFILE_STEPS.value < 0:
         raise UserError(f"--profile_steps is {_PROFILE_STEPS.value}, expected a number of steps, 0 or more.")
-    if _MODE.value != "train" and _PROFILE_STEPS.value:
-        raise UserError(
-            f"--profile_steps={_PROFILE_STEPS.value} is given with --mode={_MODE.value}, which trains nothing: "
-            "use it with --mode=train."
-        )
-    if _MODE.value != "plan" and _PLAN_TOPOLOGY.value:
-        raise UserError(
-            f"--plan_topology={_PLAN_TOPOLOGY.value} is given with --mode={_MODE.value}: use it with --mode=plan."
-        )
     # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
     logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = _tell_unraisable
@@ -102,39 +125,50 @@ def main(argv: list[str]) -> None:
         topology.prepare_environment()
     _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
-    from tcl_jax.modes import evaluate, plan, preview, train
+    from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train
     from tcl_jax.modes.workdir import Workdir
 
-    if flags.FLAGS["config"].present:
-        config = _CONFIG.value
-        file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-        name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
-        workdir = Workdir(_WORKDIR.value or f"runs/{name}")
-    elif _MODE.value != "train" and _WORKDIR.value:
-        workdir = Workdir(_WORKDIR.value)
-        name, config = workdir.read_config()
-        missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
-        if missing:
-            raise UserError(
-                f"The run in {workdir.path} was made by an older version, which did not know {sorted(missing)[0]}: "
-                f"{_MODE.value} it with that version, or train it again with another --workdir."
-            )
-    else:
-        raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
+    if _MODE.value == "compare":
+        compare.run(_WORKDIRS.value, Workdir(_WORKDIR.value or "runs/comparison"))
+        return
+    config, workdir, name = _find_experiment()
     if _MODE.value == "train":
         train.run(config, workdir, name, profile_steps=_PROFILE_STEPS.value, began=_BEGAN)
+    elif _MODE.value == "evaluate":
+        evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
     elif _MODE.value == "preview":
         preview.run(config, workdir, name)
     elif _MODE.value == "plan":
-        plan.run(
-            config,
-            workdir if _WORKDIR.value else None,
-            name,
-            topology=_PLAN_TOPOLOGY.value,
-            peak_share=_PLAN_PEAK_SHARE.value,
-        )
+        written = workdir if _WORKDIR.value else None
+        plan.run(config, written, name, topology=_PLAN_TOPOLOGY.value, peak_share=_PLAN_PEAK_SHARE.value)
+    elif _MODE.value == "report":
+        report.run(config, workdir, name)
+    elif _MODE.value == "sweep":
+        sweep.run(config, workdir, name, _SWEEP.value)
     else:
-        evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
+        export.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
+
+
+def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
+    """Config, folder and name of the run: of --config, or those with which the run in --workdir was started."""
+    from tcl_jax.modes.workdir import Workdir
+
+    if flags.FLAGS["config"].present:
+        file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+        name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
+        ending = "_sweep" if _MODE.value == "sweep" else ""
+        return _CONFIG.value, Workdir(_WORKDIR.value or f"runs/{name}{ending}"), name
+    if _MODE.value in ("train", "sweep") or not _WORKDIR.value:
+        raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
+    workdir = Workdir(_WORKDIR.value)
+    name, config = workdir.read_config()
+    missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
+    if missing:
+        raise UserError(
+            f"The run in {workdir.path} was made by an older version, which did not know {sorted(missing)[0]}: "
+            f"{_MODE.value} it with that version, or train it again with another --workdir."
+        )
+    return config, workdir, name
 
 
 def _tell_unraisable(failure: "sys.UnraisableHookArgs") -> None:
@@ -155,7 +189,7 @@ def _start_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache / "tcl_jax"))
     if _MODE.value == "plan":  # it writes nothing, and reads what only a fresh compilation tells
         jax.config.update("jax_enable_compilation_cache", False)
-    if _MODE.value in ("train", "evaluate"):
+    if _MODE.value in _OF_ALL_PROCESSES:
         processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if not processes.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)

@@ -36,11 +36,11 @@ MISTAKES = {
     ),
     "profile without training": (
         ["--config=configs/digits_tcl.py", "--mode=evaluate", "--profile_steps=3"],
-        "--profile_steps=3 is given with --mode=evaluate, which trains nothing: use it with --mode=train.",
+        "--profile_steps=3 is given with --mode=evaluate, which has no use for it: use it with --mode=train.",
     ),
     "best checkpoint of a run that is trained": (
         ["--config=configs/digits_tcl.py", "--checkpoint=best"],
-        "--checkpoint=best is given with --mode=train, which evaluates the latest: use it with --mode=evaluate.",
+        "--checkpoint=best is given with --mode=train, which has no use for it: use it with --mode=evaluate or export.",
     ),
     "batch that eight devices do not divide": (
         ["--config=configs/digits_tcl.py", "--config.train.batch_size=100"],

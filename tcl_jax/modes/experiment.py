@@ -62,8 +62,8 @@ class Training:
       model: encoder and head.
       device_step: what each device does in a step, before it is compiled.
       step, hyper, course: for `tcl_jax.train.loop.train`.
-      initial_state: makes the state before the first step, from the file of model.init_from where it is given. Under
-        `jax.eval_shape`, which asks for shapes alone, the file need not be there.
+      initial_state: makes the state before the first step, by the config's seed or another, from the file of
+        model.init_from where it is given, which under `jax.eval_shape`, asked for shapes alone, need not be there.
       views: one augmented view per image by each policy of augment.views, as training sees them.
       probe_views: one augmented view per image, by the first policy of augment.views.
       division: which images of the training split contrastive training sees, and which are held out.
@@ -74,7 +74,7 @@ class Training:
     step: TrainStep
     hyper: Hyper
     course: Course
-    initial_state: Callable[[], TrainState]
+    initial_state: Callable[..., TrainState]
     views: Views
     probe_views: Views
     division: Division
@@ -211,12 +211,12 @@ def build_training(config: ConfigDict, facts: Facts, mesh: Mesh) -> Training:
     views = make_views(policies, mean=facts.mean, std=facts.std)
     micro_batches = _micro_batches(config, mesh)
 
-    def initial_state() -> TrainState:
+    def initial_state(seed: int = config.seed) -> TrainState:
         state = create_state(
             model,
             optimizer,
             image_shape=facts.image_shape,
-            seed=config.seed,
+            seed=seed,
             mesh=mesh,
             keep_average=config.train.ema_decay > 0,
         )

@@ -132,7 +132,7 @@ def _member_experiments(experiment: Experiment, points: Sequence[GridPoint]) -> 
             hyper=own.hyper,
             course=own.course,
             division=own.division,
-            initial_state=own.initial_state,
+            initial_state=functools.partial(experiment.training.initial_state, point.config.seed),
         )
         validate = experiment.validate
         if validate is not None and point.config.seed != experiment.seed:

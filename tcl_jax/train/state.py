@@ -1,6 +1,8 @@
 """Everything that training changes, as one tree of arrays; and what steers it from outside."""
 
+import functools
 import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -77,7 +79,17 @@ def create_state(
     keep_average: bool = False,
 ) -> TrainState:
     """The state before the first step, for images [h, w, c], replicated over `mesh`; a pure function of the seed."""
+    return _compile_initial(model, optimizer, image_shape, mesh, keep_average)(np.uint32(seed))
 
+
+@functools.lru_cache(maxsize=1)  # the members of a sweep differ in their seeds alone
+def _compile_initial(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    mesh: Mesh,
+    keep_average: bool,
+) -> Callable[[np.uint32], TrainState]:
     def initial(seed: jax.Array) -> TrainState:
         variables = model.init(stream_key(seed, INIT_STREAM), jnp.zeros((1, *image_shape)), train=False)
         params, batch_stats = variables["params"], variables["batch_stats"]
@@ -90,7 +102,7 @@ def create_state(
             skipped=jnp.int32(0),
         )
 
-    return jax.jit(initial, out_shardings=NamedSharding(mesh, P()))(np.uint32(seed))
+    return jax.jit(initial, out_shardings=NamedSharding(mesh, P()))
 
 
 def begin_with(state: TrainState, encoder: Any, *, mesh: Mesh) -> TrainState:

@@ -72,14 +72,12 @@ class AtOnce:
         self._replicated = NamedSharding(mesh, P())
 
         def sweep_step(states: TrainState, batches: Batch | list[Batch], hyper: Hyper):
-            shared = isinstance(batches, Batch)
-            own = None if shared else jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
+            common = batches if isinstance(batches, Batch) else None
+            own = None if common else jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
 
             def one(state: Any, settings: Any, batch: Any):
                 hyper_of_one = Hyper(*settings)._replace(diagnose=hyper.diagnose)
-                after, metrics = device_step(
-                    TrainState(states.step, *state), batches if shared else batch, hyper_of_one
-                )
+                after, metrics = device_step(TrainState(states.step, *state), common or batch, hyper_of_one)
                 return after[1:], metrics
 
             after, metrics = jax.vmap(one)(states[1:], hyper[:-1], own)
