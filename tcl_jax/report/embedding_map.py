@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tcl_jax.report.figures import MOST_NAMED, PALETTE
+from tcl_jax.report.figures import MOST_NAMED, PALETTE, cut
 from tcl_jax.report.html import Html, data_block, element, image, join
 from tcl_jax.report.map_script import MAP_SCRIPT, MAP_STYLE
+from tcl_jax.report.name_places import name_places
 from tcl_jax.report.thumbnails import sprites
 
 __all__ = ["MAP_SCRIPT", "MAP_STYLE", "embedding_map"]
@@ -40,8 +41,11 @@ def embedding_map(
     told = {name: np.asarray(found)[order] for name, found in predictions.items()}
     places = {name: _units(np.asarray(points)[order]) for name, points in maps.items()}
     sheet = sprites(thumbnails[order])
-    present = np.unique(labels)
-    heads = {name: {int(c): _head(points[labels == c]) for c in present} for name, points in places.items()}
+    heads: dict[str, dict[int, list[int]]] = {name: {} for name in maps}
+    if len(class_names) <= MOST_NAMED:
+        for name, points in maps.items():
+            found = name_places(np.asarray(points)[order], labels, [cut(text, 20) for text in class_names])
+            heads[name] = {label: _units(np.array(place)).tolist() for label, place in found.items()}
     first = next(iter(places))
     wrong = next(iter(told.values())) != labels if told else np.zeros(len(labels), bool)
     data = data_block(
@@ -76,12 +80,6 @@ def _units(points: np.ndarray) -> np.ndarray:
     return np.rint((points * (1, -1) + 1) * 500).astype(int)
 
 
-def _head(points: np.ndarray) -> list[int]:
-    """Where the name of a class stands: above most of its points, and inside the map."""
-    x, y = np.median(points[:, 0]), np.quantile(points[:, 1], 0.1) - 32
-    return [int(np.clip(x, 10, 990)), int(np.clip(y, 0, 1000))]
-
-
 def _points(
     points: np.ndarray,
     labels: np.ndarray,
@@ -100,12 +98,10 @@ def _points(
             )
         ]
         groups.append(element("g", *drawn, style=_fill(label), data_class=label))
-    names = []
-    if len(class_names) <= MOST_NAMED:
-        names = [
-            element("text", class_names[label], x=x, y=y, dy="0.35em", data_class=label)
-            for label, (x, y) in heads.items()
-        ]
+    names = [
+        element("text", cut(class_names[label], 20), x=x, y=y, dy="0.35em", data_class=label)
+        for label, (x, y) in heads.items()
+    ]
     return element(
         "svg",
         element("defs", *shapes),

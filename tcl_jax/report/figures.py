@@ -1,16 +1,19 @@
 """Pictures of a report: each is drawn once, and is a PNG for itself and an SVG that follows the colours of its page."""
 
+import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 
 from tcl_jax.report.html import Html, escape
+from tcl_jax.report.name_places import name_places
 
 # Told apart by every kind of eye, and 3 : 1 or more against white and against the dark page.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
@@ -23,6 +26,9 @@ _SHADED = (0.16, 0.53, 0.80)  # red, green, blue of a cell, which lets the page 
 _LEAST_SHADE, _MOST_SHADE = 0.16, 0.75
 _LONGEST_NAME = 40  # letters
 MOST_NAMED = 20  # classes whose names there is room for in a picture
+
+# So that a name can be read above marks.
+_HALO: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3, foreground="white")]
 
 _SETTINGS: dict[str, Any] = {
     "axes.edgecolor": _INK,
@@ -82,7 +88,7 @@ def curves(
             x, y = np.asarray(one.x, float), np.asarray(one.y, float)
             shown = np.isfinite(y)
             marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if shown.sum() <= 12 else {}
-            axes.plot(x[shown], y[shown], color=color, linestyle=dash, label=_cut(one.name), **marker)
+            axes.plot(x[shown], y[shown], color=color, linestyle=dash, label=cut(one.name), **marker)
             if one.y_low is not None and one.y_high is not None:
                 low, high = np.asarray(one.y_low, float), np.asarray(one.y_high, float)
                 axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
@@ -121,7 +127,7 @@ def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt:
     # From a visible least shade by the square root, so that a single error among many images can be seen.
     shade = np.where(counts > 0, _LEAST_SHADE + (_MOST_SHADE - _LEAST_SHADE) * np.sqrt(share), 0)
     cells = np.dstack([*(np.full(share.shape, c) for c in _SHADED), shade])
-    labels = [_cut(text, 14) for text in class_names]
+    labels = [cut(text, 14) for text in class_names]
     longest = max(map(len, labels), default=0)
 
     def draw(figure: Figure) -> None:
@@ -153,15 +159,12 @@ def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt:
     return picture(draw, name, alt, height=_WIDTH)
 
 
-def scatter(
-    maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, class_names: Sequence[str], *, name: str
-) -> Picture:
-    """Maps of the same points side by side, coloured by class; up to 20 classes are named where they lie.
+def scatter(maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, class_names: Sequence[str]) -> bytes:
+    """Maps of the same points side by side, coloured by class; up to 20 classes are named where they lie. A PNG.
 
     Args:
-      maps: (title, coordinates [m, 2]) of each.
+      maps: (title, coordinates [m, 2], -1 to 1) of each.
       labels: [m], 0 to the number of classes - 1.
-      name: of the picture.
     """
 
     def draw(figure: Figure) -> None:
@@ -171,32 +174,44 @@ def scatter(
                 x, y = places[labels == label].T
                 marker = "osD^"[label // len(PALETTE) % 4]
                 axes.scatter(x, y, s=9, color=PALETTE[label % len(PALETTE)], marker=marker, linewidths=0)
-                if len(class_names) <= MOST_NAMED:
-                    axes.text(
-                        np.median(x), np.median(y), _cut(class_names[label], 14), ha="center", weight="bold"
-                    )
+            if len(class_names) <= MOST_NAMED:
+                short = [cut(text, 14) for text in class_names]
+                for label, (left, up) in name_places(places, labels, short).items():
+                    text = axes.text(left, up, short[label], ha="center", va="center", weight="bold")
+                    text.set_path_effects(_HALO)
+            axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
+            axes.spines[:].set_visible(False)
             axes.set_title(title, fontsize=_FONT_SIZE)
             axes.set_xticks([])
             axes.set_yticks([])
 
-    title = " and ".join(title for title, _ in maps)
-    return picture(draw, name, f"{title} of the test images", width=5.0 * len(maps), height=5.0)
+    with _drawn(draw, "map", 5.0 * len(maps), 5.0) as figure:
+        return _png(figure)
 
 
-def picture(
-    draw: Callable[[Figure], None], name: str, alt: str, *, height: float, width: float = _WIDTH
-) -> Picture:
-    """What `draw` puts into a figure, as PNG and SVG; `alt` tells those who do not see it. Sizes are in inches."""
-    png, svg = io.BytesIO(), io.StringIO()
+def picture(draw: Callable[[Figure], None], name: str, alt: str, *, height: float) -> Picture:
+    """What `draw` puts into a figure, as PNG and SVG; `alt` tells those who do not see it. height: in inches."""
+    with _drawn(draw, name, _WIDTH, height) as figure:
+        png, svg = _png(figure), io.StringIO()
+        figure.set_layout_engine("none")  # it is laid out
+        figure.savefig(svg, format="svg", dpi=72, transparent=True, metadata={"Date": None})
+    return Picture(png, _inline(svg.getvalue(), name, alt))
+
+
+@contextlib.contextmanager
+def _drawn(draw: Callable[[Figure], None], name: str, width: float, height: float) -> Iterator[Figure]:
     # The same ids in every run of the program, and no date: the same run makes the same bytes.
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # names in scripts that the font does not have
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
-        figure.savefig(png, format="png", dpi=120, facecolor="white", metadata={"Software": None})
-        figure.set_layout_engine("none")  # it is laid out
-        figure.savefig(svg, format="svg", dpi=72, transparent=True, metadata={"Date": None})
-    return Picture(png.getvalue(), _inline(svg.getvalue(), name, alt))
+        yield figure
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120, facecolor="white", metadata={"Software": None})
+    return file.getvalue()
 
 
 def _inline(svg: str, name: str, alt: str) -> Html:
@@ -220,7 +235,8 @@ def _tag(tag: str, name: str) -> str:
     return tag.replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui, sans-serif")
 
 
-def _cut(text: str, longest: int = _LONGEST_NAME) -> str:
+def cut(text: str, longest: int = _LONGEST_NAME) -> str:
+    """A name of at most `longest` letters, each of which can be shown."""
     # A control character has no place in a picture, nor in SVG.
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -18,6 +18,7 @@ from tcl_jax.report.thumbnails import encoded, thumbnails
 _MOST_POINTS = 2_000  # images in the map
 _MOST_PAIRS = 10  # of classes that are confused
 _NEIGHBOURS = 8
+_RIGHT, _WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 _SAMPLES = 6  # test images whose neighbours are shown
 _MISTAKES = 4  # and of those that kNN tells wrong
 
@@ -55,8 +56,8 @@ def map_of(test: Examples, predictions: Mapping[str, np.ndarray], class_names: S
         ),
         embedding_map(maps, labels, class_names, told, thumbnails(test.images, chosen), chosen),
     )
-    picture = scatter(list(maps.items()), labels, class_names, name="map")
-    return Part(Section("map", "Map of the test images", body), {"map.png": picture.png})
+    picture = scatter(list(maps.items()), labels, class_names)
+    return Part(Section("map", "Map of the test images", body), {"map.png": picture})
 
 
 def confusions(labels: np.ndarray, predictions: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Part:
@@ -135,10 +136,10 @@ def neighbours(
             continue
         sheet, names = _neighbour_columns(train, test, positions, class_names)
         parts.append(picture_table(sheet, names, caption=caption))
-        files[f"{name}.png"] = encoded(contact_sheet(caption, sheet, names), "png")
+        files[f"{name}.png"] = encoded(contact_sheet(caption, [_in_words(c) for c in sheet], names), "png")
     lead = paragraph(
-        "The training images with the most similar encoder features, nearest first, by cosine. \N{CHECK MARK} marks "
-        "those of the test image's class, \N{BALLOT X} those of another, which is named."
+        f"The training images with the most similar encoder features, nearest first, by cosine. {_RIGHT} marks those "
+        f"of the test image's class, {_WRONG} those of another, which is named."
     )
     return Part(Section("neighbours", "Nearest neighbours", join(lead, *parts)), files)
 
@@ -152,9 +153,17 @@ def _neighbour_columns(
     for rank in range(where.shape[1]):
         found = train.labels[where[:, rank]]
         notes = [
-            "\N{CHECK MARK}" if one == label else f"\N{BALLOT X} {class_names[one]}"
+            _RIGHT if one == label else f"{_WRONG} {class_names[one]}"
             for one, label in zip(found, labels, strict=True)
         ]
         images = np.asarray(train.images[where[:, rank]])
         sheet.append(Column("nearest training images", f"{rank + 1}", images, notes))
     return sheet, [class_names[label] for label in labels]
+
+
+def _in_words(column: Column) -> Column:
+    """For a picture, whose font does not have the marks."""
+    marks = {_RIGHT: "right", _WRONG: "x"}
+    return column._replace(
+        notes=[" ".join(marks.get(word, word) for word in note.split()) for note in column.notes]
+    )

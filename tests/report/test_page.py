@@ -1,0 +1,251 @@
+"""The page of a run: whole, harmless whatever its texts are, and made of any run."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tcl_jax.report.contact_sheet import Column
+from tcl_jax.report.page import Run, page
+from tcl_jax.report.page_predictions import Examples, count_confusions
+from tests.report.pages import Page
+from tests.report.test_html import EVIL
+from tests.report.test_page_curves import FIGURES
+
+
+class Lazy:
+    """Images that are made when they are asked for, and which tells how many were."""
+
+    def __init__(self, images):
+        self.images, self.asked = images, 0
+
+    def __getitem__(self, positions):
+        self.asked += len(positions)
+        return self.images[positions]
+
+
+def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names=None, cross_entropy=False):
+    random = np.random.RandomState(1)
+    centers = random.randn(classes, 6)
+
+    def split(count):
+        labels = (np.arange(count) % classes).astype(np.int32)
+        images = random.randint(0, 256, (count, side, side, channels), np.uint8)
+        return Examples(Lazy(images), labels, centers[labels] + 0.2 * random.randn(count, 6))
+
+    parts = split(train), split(test)
+    labels = parts[1].labels
+    told = {"linear_probe": labels.copy(), "knn": np.roll(labels, 1) if test > 3 else labels.copy()}
+    told["linear_probe"][:1] = (labels[:1] + 1) % classes
+    results = {
+        "config_name": "a run",
+        "dataset": "some data",
+        "loss": "tcl",
+        "checkpoint": "latest",
+        "step": 10 * records,
+        "best": {"step": 20, "validation_knn": 0.75} if records else None,
+        "linear_probe": {"top1": 0.875},
+        "knn": {"top1": 0.5},
+        "final_train_loss": 2.25 if records else None,
+        "skipped_steps": 0,
+        "params_sha256": "ab" * 32,
+        "epochs": records,
+        "train_seconds": 61.0,
+        "compile_seconds": 2.0,
+        "views_per_second": 1234.0 if records else None,
+        "devices": {"platform": "cpu", "kind": "cpu", "count": 8},
+        "versions": {"tcl_jax": "0.1.0", "jax": "0.10.2"},
+    }
+    if cross_entropy:
+        told["classifier"] = labels.copy()
+        results["test_top1"] = 1.0
+    curve = [{"step": 10 * (i + 1), "epoch": i, "loss": 2.0, "learning_rate": 0.1} for i in range(records)]
+    curve = [r | ({} if cross_entropy else FIGURES) for r in curve]
+    views = random.randint(0, 256, (2, 3, side, side, channels), np.uint8)
+    return Run(
+        results=results,
+        records=curve,
+        config={"seed": 3, "data.data_dir": ""},
+        defaults={"seed": 0, "data.data_dir": ""},
+        command="python main.py",
+        class_names=names or [f"class {i}" for i in range(classes)],
+        train=parts[0],
+        test=parts[1],
+        predictions=told,
+        views=[Column("original", "", views[0]), Column("view 1: none", "epoch 1", views[1])],
+        view_names=["a", "b", "c"],
+    )
+
+
+@pytest.fixture(scope="module")
+def made():
+    run = run_of()
+    return run, page(run)
+
+
+def read(files):
+    return Page(files["index.html"].decode())
+
+
+def test_the_page_tells_everything_once(made):
+    _, files = made
+    found = read(files)
+    titles = re.findall(r"<h2 id=\"([\w-]+)\"", files["index.html"].decode())
+    assert titles == ["curves", "map", "confusion", "neighbours", "views", "diagnostics", "settings"]
+    for text in (
+        "0.8750",
+        "29 of 30 test images right",
+        "2.2500",
+        "1 min 1 s",
+        "1,234",
+        "8 x cpu",
+        "step 20",
+        "0.7500",
+    ):
+        assert text in found.text
+    assert all(picture["alt"] or picture.get("id") == "map-sprites" for picture in found.all("img"))
+
+
+def test_pictures_lie_beside_the_page(made):
+    _, files = made
+    pictures = {name for name in files if name != "index.html"}
+    assert pictures == {
+        "loss.png", "learning_rate.png", "map.png", "confusion_linear_probe.png", "confusion_knn.png",
+        "neighbours.png", "neighbours_of_mistakes.png", "views.png",
+        "hard_mass.png", "similarities.png", "alignment.png", "uniformity.png",
+    }  # fmt: skip
+    for name in pictures:
+        with Image.open(io.BytesIO(files[name])) as picture:
+            assert picture.format == "PNG"
+            assert picture.width >= 100
+
+
+def test_the_same_run_makes_the_same_bytes(made):
+    run, files = made
+    assert page(run) == files
+
+
+def test_no_text_of_a_user_is_more_than_text(made):
+    evil = run_of(names=[EVIL, "<!--<script>", "' onmouseover='alert(1)"])
+    evil.results.update({"config_name": EVIL, "dataset": EVIL, "loss": EVIL})
+    evil = evil._replace(config={"data.data_dir": EVIL, EVIL: EVIL}, command=f"python main.py {EVIL}")
+    evil = evil._replace(views=[Column(EVIL, EVIL, evil.views[0].images)], view_names=[EVIL] * 3)
+    found, harmless = read(page(evil)), read(made[1])
+    assert found.scripts == harmless.scripts
+    assert {tag for tag, _ in found.tags} == {tag for tag, _ in harmless.tags}
+    assert found.blocks["map-data"]["classes"][0] == EVIL
+    assert EVIL in found.text
+
+
+def test_the_map_shows_every_image_with_its_own_class_and_prediction(made):
+    run, files = made
+    found = read(files)
+    data = found.blocks["map-data"]
+    positions = np.array(data["positions"])
+    assert sorted(positions) == list(range(30))
+    np.testing.assert_array_equal(data["labels"], run.test.labels[positions])
+    assert list(data["predictions"]) == ["linear probe", "kNN"]
+    for name, stored in (("linear probe", "linear_probe"), ("kNN", "knn")):
+        np.testing.assert_array_equal(data["predictions"][name], run.predictions[stored][positions])
+    drawn = [a for a in found.all("use") if a["href"].startswith("#map-shape-") and "x" in a]
+    assert [[int(a["x"]), int(a["y"])] for a in drawn] == data["maps"]["t-SNE"]
+    wrong = [i for i, a in enumerate(drawn) if a.get("class") == "miss"]
+    assert positions[wrong].tolist() == [0]
+
+
+def test_the_sprites_of_the_map_are_its_images(made):
+    run, files = made
+    found = read(files)
+    data = found.blocks["map-data"]
+    (sheet,) = found.all("img", id="map-sprites")
+    with Image.open(io.BytesIO(base64.b64decode(sheet["src"].split(",")[1]))) as opened:
+        pixels = np.asarray(opened)
+    columns, (width, height), pitch = (data["sprites"][k] for k in ("columns", "size", "pitch"))
+    for place, position in enumerate(data["positions"]):
+        left, top = place % columns * pitch[0], place // columns * pitch[1]
+        np.testing.assert_array_equal(
+            pixels[top : top + height, left : left + width], run.test.images.images[position, :, :, 0]
+        )
+
+
+def test_of_many_images_a_part_is_drawn_and_no_other_is_read(monkeypatch):
+    monkeypatch.setattr("tcl_jax.report.page_predictions._MOST_POINTS", 50)
+    run = run_of(train=300, test=200)
+    found = read(page(run))
+    assert len(found.blocks["map-data"]["positions"]) == 50
+    assert "50 of the 200 test images" in found.text
+    assert run.test.images.asked <= 50 + 10
+    assert run.train.images.asked <= 8 * 10
+
+
+def test_a_page_of_ten_thousand_colour_images_stays_small(monkeypatch):
+    """Sprites and marks are what grows: of noise, which compresses worst, and with cheap maps in place of t-SNE's."""
+    monkeypatch.setattr(
+        "tcl_jax.report.page_predictions.projections", lambda x: {"PCA": x[:, :2] / 9, "t-SNE": x[:, 2:4] / 9}
+    )
+    files = page(run_of(classes=100, train=200, test=10_000, side=32, channels=3))
+    assert len(files["index.html"]) < 5_000_000
+    assert len(read(files).blocks["map-data"]["positions"]) == 2000
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(classes=1, train=2, test=1, records=0, cross_entropy=True),
+        dict(classes=2, train=3, test=2, records=1),
+        dict(classes=25, train=30, test=4, channels=3, side=100, cross_entropy=True),
+    ],
+)
+def test_any_run_has_a_page(options):
+    files = page(run_of(**options))
+    found = read(files)
+    count = 2 + ("cross_entropy" in options)
+    assert len([name for name in files if name.startswith("confusion")]) == 1 + count - 1
+    assert ("trained classifier" in found.text) == ("cross_entropy" in options)
+    assert ("diagnostics" in found.ids()) == ("cross_entropy" not in options)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_features_that_are_all_equal_have_a_page(value):
+    run = run_of()
+    same = run._replace(
+        test=run.test._replace(features=np.full((30, 6), value)),
+        train=run.train._replace(features=np.full((40, 6), value)),
+    )
+    assert list(read(page(same)).blocks["map-data"]["maps"]) == ["PCA"]
+
+
+def test_neighbours_are_the_nearest_and_marked_by_more_than_colour(made):
+    run, files = made
+    text = files["index.html"].decode().split('id="neighbours"')[1]
+    rows = re.findall(r"<tr><th scope=\"row\">class (\d)</th>(.*?)</tr>", text, re.DOTALL)[:10]
+    assert len(rows) == 10
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (run.test.features, run.train.features)]
+    order = np.argsort(-(unit[0] @ unit[1].T), axis=1)
+    for label, row in rows:
+        position, *notes = re.findall(r"<span title=\"([^\"]*)\"", row)
+        assert run.test.labels[int(position)] == int(label)
+        nearest = run.train.labels[order[int(position), :8]]
+        expected = ["✓" if n == int(label) else f"✗ class {n}" for n in nearest]
+        assert notes == expected
+
+
+def test_confusions_are_counted_by_hand():
+    labels, told = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 0, 2])
+    assert count_confusions(labels, told, 4).tolist() == [
+        [1, 1, 0, 0],
+        [0, 1, 0, 0],
+        [2, 0, 1, 0],
+        [0, 0, 0, 0],
+    ]
+
+
+def test_the_most_confused_classes_are_named(made):
+    run, files = made
+    found = read(files)
+    assert "Most confused classes: 1 of the 1 errors" in found.text  # by the linear probe
+    wrong = int((run.predictions["knn"] != run.test.labels).sum())
+    assert f"of the {wrong} errors" in found.text

@@ -1,0 +1,69 @@
+"""The command that makes a run again is read by the shell and by main.py as it is meant."""
+
+import shlex
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from configs import common, digits_tcl
+from tcl_jax.modes.run_page import config_file, fields_of
+from tcl_jax.report.page_settings import command, settings
+from tests.report.pages import Page
+from tests.report.test_html import EVIL, page_of
+
+RESULTS = {
+    "devices": {"platform": "cpu", "kind": EVIL, "count": 8},
+    "versions": {"jax": "0.10.2"},
+    "params_sha256": "ab" * 32,
+}
+
+
+def parsed(words, monkeypatch):
+    """What main.py's flags make of the words of a command."""
+    monkeypatch.setattr("sys.argv", words)  # where ml_collections looks for the fields
+    holder = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, flag_values=holder, lock_config=True)
+    flags.DEFINE_string("workdir", None, "", flag_values=holder)
+    holder(words)
+    return holder
+
+
+@pytest.mark.parametrize("name", ["digits_tcl", "smoke_cifar100_tcl", "of_mine"])
+def test_the_command_gives_the_config_and_the_folder_of_the_run(name, monkeypatch):
+    config = digits_tcl.get_config()
+    config.seed = 7
+    config.data.data_dir = '/my data/it\'s "quoted" $HOME `x`'
+    config.augment.views = ("simaug", "none", "randaug(2,9)")
+    config.augment.flip = True
+    config.train.learning_rate = 1.0
+    config.train.ema_decay = 0.5
+    file, base = config_file(name)
+    text = command(file, base, fields_of(config), "runs/a 'b'")
+    words = shlex.split(text.replace("\\\n", " "))
+    assert words[:2] == ["python", "main.py"]
+    found = parsed(words[1:], monkeypatch)
+    assert found.workdir == "runs/a 'b'"
+    assert fields_of(found.config) == fields_of(config)
+
+
+def test_the_command_names_no_more_than_what_differs():
+    file, base = config_file("digits_tcl")
+    assert command(file, base, base, "runs/digits_tcl") == (
+        "python main.py --config=configs/digits_tcl.py --workdir=runs/digits_tcl"
+    )
+    assert config_file("digits_tcl")[1] == fields_of(digits_tcl.get_config())
+
+
+def test_fields_that_differ_from_their_defaults_come_first_and_all_are_there():
+    config, defaults = fields_of(digits_tcl.get_config()), fields_of(common.get_config())
+    config["data.data_dir"] = EVIL
+    page = Page(page_of(settings(config, defaults, RESULTS, "the command").section.body))
+    first, whole = page.text.split(f"All {len(config)} fields")
+    for name, value in config.items():
+        assert (name in first) == (value != defaults[name]), name
+        assert name in whole
+    assert repr(EVIL) in first
+    assert "the command" in first
+    assert EVIL in whole  # the kind of the devices
+    assert not page.scripts
