@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -31,12 +31,17 @@ class TensorFile(NamedTuple):
 
 
 def write_tensors(path: epath.Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write or replace a file at one stroke. The arrays are C-contiguous.
+    """Write or replace a file at one stroke; the same content makes the same bytes. The arrays are C-contiguous.
 
     Raises:
       WriteFailed: it cannot be written; the old content is still there.
     """
-    write_whole_bytes(path, safetensors.save(dict(tensors), dict(metadata)))
+    header, body = _parts(safetensors.save(dict(tensors)))
+    # The library writes metadata in an order that changes from call to call.
+    described = {"__metadata__": dict(sorted(metadata.items())), **header} if metadata else header
+    text = json.dumps(described, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
+    write_whole_bytes(path, len(text).to_bytes(8, "little") + text + body)
 
 
 def read_tensors(path: epath.Path) -> TensorFile:
@@ -53,8 +58,7 @@ def read_tensors(path: epath.Path) -> TensorFile:
         ) from error
     try:
         tensors = safetensors.load(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        metadata = _parts(data)[0].get("__metadata__", {})
     except Exception as error:  # the library's own types, and a KeyError for dtypes that numpy does not have
         if path.suffix in _PICKLE_SUFFIXES or data.startswith(_PICKLE_BEGINS):
             raise UserError(
@@ -66,3 +70,9 @@ def read_tensors(path: epath.Path) -> TensorFile:
             "write it again."
         ) from error
     return TensorFile(tensors, metadata)
+
+
+def _parts(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and numbers: 8 bytes hold the length of the former, which is JSON."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]

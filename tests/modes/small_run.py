@@ -30,13 +30,15 @@ def drawn_state(config: ConfigDict, *, step: int) -> TrainState:
     """A state whose numbers, running statistics and moving average among them, are those of no other step."""
     rng = np.random.default_rng(step)
 
-    def draw(leaf):
-        if np.issubdtype(leaf.dtype, np.floating):  # positive for the sake of variances
-            return rng.uniform(0.1, 1, leaf.shape).astype(leaf.dtype)
-        return np.full(leaf.shape, step, leaf.dtype)
+    def draw(path, leaf):
+        if not np.issubdtype(leaf.dtype, np.floating):
+            return np.full(leaf.shape, step, leaf.dtype)
+        if getattr(path[-1], "key", "") in ("scale", "var"):
+            return rng.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
+        return (rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]) + 1)).astype(leaf.dtype)
 
     template = jax.eval_shape(training_of(config).initial_state)
-    return replicate(jax.tree.map(draw, template), make_mesh())
+    return replicate(jax.tree_util.tree_map_with_path(draw, template), make_mesh())
 
 
 def write_run(path, config: ConfigDict | None = None, *, validation_knn=(0.9, 0.5)) -> Workdir:
