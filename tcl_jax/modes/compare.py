@@ -1,21 +1,18 @@
 """Compare runs that were evaluated: a page, a table and the figures, for people and for programs."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tcl_jax.errors import UserError
 from tcl_jax.modes.fields import flat_items
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.report.comparison import Run, group_runs, to_markdown
-from tcl_jax.report.comparison_page import comparison_files
 from tcl_jax.report.files import write_whole_bytes
 from tcl_jax.report.metrics_log import read_metrics
 
 
 def run(paths: Sequence[str], workdir: Workdir) -> None:
-    """Write comparison.csv, comparison.md and report/index.html with its pictures into `workdir`, and print the table.
+    """Write report/ with index.html, comparison.csv, comparison.md and pictures into `workdir`, and print the table.
 
     Args:
       paths: folders of runs, or of several runs each.
@@ -39,23 +36,33 @@ def run(paths: Sequence[str], workdir: Workdir) -> None:
         raise UserError(
             f"None of the runs in {', '.join(paths)} was evaluated yet: train them to their end first."
         )
-    command = f"python main.py --mode=compare --workdirs={','.join(map(shlex.quote, paths))}"
-    write_comparison(workdir, "Comparison of runs", runs, failures=missing, command=command)
+    again = shlex.join(["python", "main.py", "--mode=compare", f"--workdirs={','.join(paths)}"])
+    write_comparison(workdir, "Comparison of runs", runs, failures=missing, again=again)
 
 
 def write_comparison(
-    workdir: Workdir, title: str, runs: Sequence[Run], *, failures: Mapping[str, str], command: str
+    workdir: Workdir, title: str, runs: Sequence[Run], *, failures: Mapping[str, str], again: str
 ) -> None:
     """Write the comparison of some runs into `workdir`, and print its table.
 
+    Args:
+      failures: why further runs have no figures, by name.
+      again: the command that makes the comparison again.
+
     Raises:
-      WriteFailed: a file cannot be written.
+      UserError: the folder cannot be written.
+      WriteFailed: the disk is full.
     """
+    # Imported here: matplotlib takes a second, which nobody else needs to wait for.
+    from tcl_jax.report.comparison_page import comparison_files
+
     groups = group_runs(runs)
     report = workdir.path / "report"
-    report.mkdir(parents=True, exist_ok=True)
-    for name, content in comparison_files(title, groups, failures=failures, command=command).items():
-        write_whole_bytes(report / name, content)
+    files = comparison_files(title, groups, failures=failures, again=again)
+    with workdir.writable():
+        report.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_whole_bytes(report / name, content)
     if groups:
         print(to_markdown(groups), end="")
     for name, reason in failures.items():
@@ -73,8 +80,7 @@ def read_run(workdir: Workdir) -> Run | None:
     results = workdir.read_results()
     if results is None:
         return None
-    flat: dict[str, Any] = dict(flat_items(json.loads(config.to_json())))
-    return Run(str(workdir.path), flat, results, read_metrics(workdir.metrics))
+    return Run(str(workdir.path), dict(flat_items(config)), results, read_metrics(workdir.metrics))
 
 
 def _runs_in(path: str) -> list[str]:

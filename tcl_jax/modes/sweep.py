@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from tcl_jax.modes.compare import read_run, write_comparison
 from tcl_jax.modes.evaluate import evaluate_and_report
 from tcl_jax.modes.experiment import Experiment, build_experiment, build_training, check_config
 from tcl_jax.modes.grid import GridPoint, grid, parse_axes
+from tcl_jax.modes.run_page import config_file, fields_of
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh
 from tcl_jax.processes import is_first, on_first, together
@@ -54,14 +56,14 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, axes_given: Sequ
     folders = {point.name: Workdir(str(workdir.path / point.name)) for point in points}
     complete = on_first(lambda: [_complete(folders[point.name], config) for point in points])
     pending = [point for point, done in zip(points, complete, strict=True) if not done]
+    experiment = together(lambda: build_experiment(config)) if pending else None
     failures: dict[str, str] = {}
-    if pending:
-        experiment = together(lambda: build_experiment(config))
-        with workdir.locked(), workdir.failures_told(), contextlib.ExitStack() as stack:
-            for point in pending:
-                folder = folders[point.name]
-                stack.enter_context(folder.locked())
-                on_first(functools.partial(folder.claim, f"{config_name} {point.name}", point.config))
+    with workdir.locked(), workdir.failures_told(), contextlib.ExitStack() as stack:
+        for point in points:
+            folder = folders[point.name]
+            stack.enter_context(folder.locked())
+            on_first(functools.partial(folder.claim, config_name, point.config))
+        if experiment is not None:
             print(
                 f"Training {len(pending)} of the {len(points)} members of a sweep of {config_name} "
                 f"({experiment.loss_name} on {experiment.dataset.name}) "
@@ -69,7 +71,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, axes_given: Sequ
                 flush=True,
             )
             failures = _train(experiment, config_name, pending, folders, stack)
-    on_first(lambda: _tell(workdir, config_name, axes_given, folders, failures))
+        on_first(lambda: _tell(workdir, config_name, config, axes_given, folders, failures))
 
 
 def _complete(workdir: Workdir, config: ConfigDict) -> bool:
@@ -154,7 +156,10 @@ def _train_group(experiment: Experiment, config_name: str, group: Sequence[_Run]
     """Train and evaluate members that are at the same step; why members failed, by name."""
     first_step = int(group[0].state.step)
     if first_step:
-        print(f"Continuing with {len(group)} members after step {first_step}.", flush=True)
+        print(
+            f"Continuing with {', '.join(run.point.name for run in group)} after step {first_step}.",
+            flush=True,
+        )
     with contextlib.ExitStack() as logs:
         members = [
             Member(
@@ -182,8 +187,7 @@ def _train_group(experiment: Experiment, config_name: str, group: Sequence[_Run]
             failures[run.point.name] = str(failure)
             continue
         best = run.checkpoints.best()
-        name = f"{config_name} {run.point.name}"
-        evaluate_and_report(run.experiment, state, position, best, run.workdir, name, tell=False)
+        evaluate_and_report(run.experiment, state, position, best, run.workdir, config_name, tell=False)
     return failures
 
 
@@ -205,11 +209,15 @@ def _open_log(workdir: Workdir, after_step: int, stack: contextlib.ExitStack) ->
 def _tell(
     workdir: Workdir,
     config_name: str,
-    words: Sequence[str],
+    config: ConfigDict,
+    axes_given: Sequence[str],
     folders: dict[str, Workdir],
     failures: dict[str, str],
 ) -> None:
     """Compare the members that are complete, and name those that failed."""
-    runs = [found for name, folder in folders.items() if (found := read_run(folder)) is not None]
-    command = f"python main.py --config=configs/{config_name}.py --mode=sweep {' '.join(words)}"
-    write_comparison(workdir, f"Sweep of {config_name}", runs, failures=failures, command=command)
+    from tcl_jax.report.page_settings import command  # it draws, which takes a second to import
+
+    runs = [found for folder in folders.values() if (found := read_run(folder)) is not None]
+    sweep = shlex.join(["--mode=sweep", *(f"--sweep={word}" for word in axes_given)])
+    again = f"{command(*config_file(config_name), fields_of(config), str(workdir.path))} {sweep}"
+    write_comparison(workdir, f"Sweep of {config_name}", runs, failures=failures, again=again)

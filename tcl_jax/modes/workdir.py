@@ -117,7 +117,7 @@ class Workdir:
         """The descriptor of the lock file, which holds the lock until it is closed; none where there are no locks."""
         if is_remote(self.path):
             return []
-        with self._writable():
+        with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -137,7 +137,7 @@ class Workdir:
         return [descriptor]
 
     @contextlib.contextmanager
-    def _writable(self) -> Iterator[None]:
+    def writable(self) -> Iterator[None]:
         """Around a start's first writes: a folder that cannot be written is the user's mistake, a full disk is not."""
         try:
             with writing(f"The workdir {self.path}"):
@@ -216,6 +216,6 @@ class Workdir:
             if moved:
                 print(f"Changed since the last start, so that the last bits may differ: {', '.join(moved)}.")
         stored = {"name": name, "config": json.loads(config.to_json()), "facts": facts, "machine": machine}
-        with self._writable():
+        with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(self.config, json.dumps(stored, indent=2) + "\n")

@@ -15,13 +15,13 @@ _MOST_CURVES = 12  # more over each other tell nothing
 
 
 def comparison_files(
-    title: str, groups: Sequence[Group], *, failures: Mapping[str, str], command: str
+    title: str, groups: Sequence[Group], *, failures: Mapping[str, str], again: str
 ) -> dict[str, bytes]:
     """The files of a comparison by name: index.html, which needs none of the others; CSV, Markdown and pictures.
 
     Args:
       failures: why runs have no figures, by name.
-      command: which makes the comparison again.
+      again: the command that makes the comparison again.
     """
     pictures: dict[str, Picture] = {}
     sections = [Section("figures", "Figures", _figures(groups, failures))]
@@ -42,7 +42,7 @@ def comparison_files(
             drawn = curves(series, name=name.replace("_", "-"), x_label="epoch", y_label=y_label)
             pictures[name] = drawn
             sections.append(Section(name.replace("_", "-"), heading, _curve_text(name, groups, drawn)))
-    sections.append(Section("again", "Made by", element("pre", element("code", command))))
+    sections.append(Section("again", "Made by", element("pre", element("code", again))))
     files = {"index.html": document(title, sections, lead=_lead(groups)).encode()}
     if groups:
         files |= {"comparison.csv": to_csv(groups).encode(), "comparison.md": to_markdown(groups).encode()}

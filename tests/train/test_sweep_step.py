@@ -1,0 +1,70 @@
+"""The steps of the members of a sweep: each is the step of a single run, whichever way they share the devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tcl_jax.parallel import make_mesh, split_batch
+from tcl_jax.train.objective import make_objective
+from tcl_jax.train.step import make_device_step
+from tcl_jax.train.sweep_step import AtOnce, OneByOne
+from tests.train.test_step import HYPER, STEPS_PER_EPOCH, Parts, batch, largest_difference
+
+HYPERS = [
+    HYPER._replace(k1=np.float32(k1), learning_rate=np.float32(rate), seed=np.uint32(seed))
+    for k1, rate, seed in ((0.0, 0.05, 7), (50.0, 0.02, 7), (5.0, 0.1, 3))
+]
+
+
+def at_once(parts):
+    device_step = make_device_step(
+        parts.model,
+        parts.optimizer,
+        make_objective(parts.objective, labels=parts.labels, num_views=2),
+        parts.views,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        sync_batch_norm=parts.sync_batch_norm,
+    )
+    return AtOnce(device_step, parts.mesh)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one batch for all", "batches of their own"])
+@pytest.mark.parametrize("way", ["one by one", "at once"])
+@pytest.mark.parametrize("devices", [1, 4])
+def test_each_member_makes_the_steps_of_a_single_run(way, shared, devices):
+    with jax.enable_x64(True):
+        parts = Parts(devices, param_dtype=jnp.float64)
+        step = OneByOne(parts.step) if way == "one by one" else at_once(parts)
+        start = parts.state()
+        states = step.start([start] * len(HYPERS))
+        seen = []
+        for number in range(3):
+            common = split_batch(batch(number), parts.mesh)
+            own = [split_batch(batch(10 * member + number), parts.mesh) for member in range(len(HYPERS))]
+            states, metrics = step(states, [common] * len(HYPERS) if shared else own, HYPERS)
+            seen.append(metrics)
+        assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
+        found = [jax.tree.map(np.asarray, step.member(states, member)) for member in range(len(HYPERS))]
+
+        for member, hyper in enumerate(HYPERS):
+            state = parts.state()
+            for number in range(3):
+                images = batch(number if shared else 10 * member + number)
+                state, alone = parts.step(state, split_batch(images, parts.mesh), hyper)
+                for name, value in alone.items():
+                    np.testing.assert_allclose(seen[number][member][name], value, rtol=1e-9, atol=1e-12)
+            assert largest_difference(found[member], state) <= (0 if way == "one by one" else 1e-10)
+            assert found[member].step == 3
+    assert largest_difference(found[0].params, found[1].params) > 1e-4
+
+
+def test_members_together_compile_once_and_take_the_memory_of_the_old_states():
+    parts = Parts(1)
+    step = at_once(parts)
+    states = step.start([parts.state()] * 3)
+    for number in range(2):
+        before = states
+        states, _ = step(states, [split_batch(batch(number), make_mesh(1))] * 3, HYPERS)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
+    assert step._step._cache_size() == 1
