@@ -9,6 +9,7 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.data import divide, steps_per_epoch
+from tcl_jax.errors import UserError
 from tcl_jax.modes import evaluate, experiment
 from tcl_jax.train.optimizer import learning_rates
 
@@ -49,6 +50,7 @@ def test_each_field_reaches_its_part(config, monkeypatch):
     )
     config.train.update(micro_batch_size=8, learning_rate_scaling="linear")
     config.model.remat = True
+    config.model.init_from = "weights.safetensors"
     config.validation.images = 200
     config.probe.update(epochs=9, learning_rate=0.4, batch_size=16)
     config.checkpoint.every_epochs = 4
@@ -57,6 +59,13 @@ def test_each_field_reaches_its_part(config, monkeypatch):
         name: spy(monkeypatch, name)
         for name in ("make_policy", "make_views", "make_objective", "make_optimizer", "make_device_step")
     }
+    asked = []
+
+    def read_initial_encoder(*arguments, **options):
+        asked.append((arguments, options))
+        raise UserError("read")
+
+    monkeypatch.setattr(experiment, "read_initial_encoder", read_initial_encoder)
     parts = experiment.build_experiment(config)
 
     assert len(parts.dataset.train.labels) == 1000
@@ -100,7 +109,14 @@ def test_each_field_reaches_its_part(config, monkeypatch):
         "ema_decay": 0.99,
         "skip_not_finite": True,
     }
-    assert parts.training.initial_state().average is not None
+    assert jax.eval_shape(parts.training.initial_state).average is not None
+    assert not asked  # but for the first state itself
+    with pytest.raises(UserError):
+        parts.training.initial_state()
+    network = {"name": "resnet34", "stem": "cifar", "width": 6, "channels": 1}
+    assert asked == [(("weights.safetensors",), network)]
+    assert parts.facts[:3] == ((8, 8, 1), 10, 1000)
+    assert parts.facts[3:] == (*statistics, parts.dataset.class_names)
 
 
 def test_batch_norm_is_synchronised_and_precision_is_float32_on_a_cpu(config):

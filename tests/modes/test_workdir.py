@@ -19,6 +19,27 @@ def test_config_is_written_and_the_same_config_may_come_again(tmp_path):
     assert json.loads(read.to_json()) == json.loads(config.to_json())
 
 
+def test_facts_are_kept_until_others_are_told(tmp_path):
+    workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    assert workdir.read_facts() is None
+    workdir.claim("digits_tcl", config, facts={"mean": (0.1, 1 / 3)})
+    workdir.claim("digits_tcl", config)
+    assert workdir.read_facts() == {"mean": [0.1, 1 / 3]}
+    workdir.claim("digits_tcl", config, facts={"mean": (0.2,)})
+    assert workdir.read_facts() == {"mean": [0.2]}
+
+
+def test_a_run_of_an_older_version_has_no_facts(tmp_path):
+    workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    stored = json.loads(workdir.config.read_text())
+    del stored["facts"]
+    workdir.config.write_text(json.dumps(stored))
+    assert workdir.read_facts() is None
+    workdir.claim("digits_tcl", config)
+
+
 @pytest.mark.parametrize("field", ["loss.k1", "train.epochs", "seed"])
 def test_another_config_is_refused_naming_the_field(tmp_path, field):
     workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
