@@ -25,7 +25,8 @@ def run(config: Any, workdir: Workdir, config_name: str) -> None:
       UserError: there is no run, or it has no checkpoint yet.
       RunFailed: its checkpoints cannot be read, or the report cannot be written.
     """
-    same_probe = on_first(lambda: workdir.read_config()[1].probe == config.probe)
+    # As dictionaries: a ConfigDict that is locked never equals one that is not.
+    same_probe = on_first(lambda: workdir.read_config()[1].probe.to_dict() == config.probe.to_dict())
     experiment = together(lambda: build_experiment(config))
     with workdir.locked(), workdir.failures_told():
         on_first(lambda: workdir.claim(config_name, config))

@@ -1,0 +1,232 @@
+"""The report of a run is made after its evaluation, and again from what is left of it, without training anything."""
+
+import functools
+import json
+import shutil
+
+import fsspec
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from configs import digits_tcl
+from tcl_jax.data import Split
+from tcl_jax.data.lazy import LazyImages
+from tcl_jax.errors import RunFailed, UserError
+from tcl_jax.modes import evaluate, experiment, report, run_page
+from tcl_jax.modes.evaluate import Evaluation
+from tcl_jax.modes.shown_views import shown_views
+from tcl_jax.modes.workdir import Workdir
+from tcl_jax.parallel import replicate
+from tcl_jax.report import MetricsLog
+from tcl_jax.train.checkpoint import Checkpoints, Position
+from tests.report.pages import Page
+from tests.report.test_page_curves import FIGURES
+from tests.report.test_remote import Bucket
+
+pytestmark = pytest.mark.xdist_group("report")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """8 steps of a narrow network."""
+    config = digits_tcl.get_config()
+    config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
+    config.data.train_split = "train[:120]"
+    config.data.test_split = "test[:60]"
+    config.model.width = 2
+    config.train.update(batch_size=32, epochs=4, warmup_epochs=0)
+    config.validation.images = 40
+    config.probe.update(epochs=1, batch_size=32)
+    return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parts(config):
+    """All starts of this file share the parts of one experiment: its compiled step is most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        built = functools.cache(lambda: experiment.build_experiment(config))
+        for mode in (evaluate, report):
+            patch.setattr(mode, "build_experiment", lambda _: built())
+        yield built
+
+
+@pytest.fixture(scope="module")
+def finished(config, parts, tmp_path_factory):
+    """A run that was evaluated after its last checkpoint; its steps, which cost the most time, were not made."""
+    workdir = Workdir(str(tmp_path_factory.mktemp("finished")))
+    workdir.claim("digits_tcl", config)
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        for epoch, knn in ((2, 0.75), (4, 0.5)):
+            step = replicate(np.int32(2 * epoch), parts().mesh)
+            checkpoints.save(parts().training.initial_state()._replace(step=step), Position(epoch, 9.0), knn)
+    with MetricsLog(workdir.metrics, workdir.tensorboard, after_step=0) as log:
+        for number in range(8):
+            log.append(
+                {"step": number + 1, "epoch": number // 2, "steps": 1, "loss": 3.0 - number / 8} | FIGURES
+            )
+    evaluate.run(config, workdir, "digits_tcl")
+    return workdir
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    shutil.copytree(finished.path, workdir.path)
+    return workdir
+
+
+@pytest.fixture
+def no_probe(monkeypatch):
+    def refused(*arguments, **options):
+        raise AssertionError("a linear probe is trained")
+
+    monkeypatch.setattr(evaluate, "linear_probe", refused)
+
+
+def files_of(workdir):
+    return {path.name: path.read_bytes() for path in workdir.report.iterdir()}
+
+
+def test_evaluation_ends_with_a_page_of_its_figures(finished, config):
+    files = files_of(finished)
+    page, results = Page(files["index.html"].decode()), finished.read_results()
+    for evaluated in ("linear_probe", "knn"):
+        assert f"{results[evaluated]['top1']:.4f}" in page.text
+    assert f"{results['final_train_loss']:.4f}" in page.text
+    assert results["params_sha256"] in page.text
+    assert "python main.py --config=configs/digits_tcl.py" in page.text
+    assert str(finished.path) in page.text
+    assert config.data.train_split in page.text
+    assert {"loss.png", "map.png", "views.png"} <= files.keys()
+    assert not [name for name in files if name.endswith(".partial")]
+    told = page.blocks["map-data"]
+    for name, evaluated in (("linear probe", "linear_probe"), ("kNN", "knn")):
+        right = np.mean(np.array(told["predictions"][name]) == told["labels"])
+        assert right == pytest.approx(results[evaluated]["top1"])
+
+
+def test_the_page_is_made_again_byte_for_byte_without_a_probe(copied, config, no_probe, capsys):
+    before, results = files_of(copied), copied.results.read_text()
+    shutil.rmtree(copied.report)
+    report.run(config, copied, "digits_tcl")
+    assert capsys.readouterr().out == f"The report is in {copied.report / 'index.html'}\n"
+    folder = Page(before["index.html"].decode()).text.split("--workdir=")[1].split()[0]  # stands in the page
+    moved = before["index.html"].replace(folder.encode(), str(copied.path).encode())
+    now = files_of(copied)
+    assert now.keys() == before.keys()
+    assert now.pop("index.html") == moved
+    assert all(now[name] == before[name] for name in now)
+    assert copied.results.read_text() == results
+
+
+@pytest.mark.parametrize("what", ["missing", "damaged", "of other parameters", "results missing"])
+def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config, what):
+    before = copied.read_results()
+    if what == "missing":
+        copied.predictions.unlink()
+    elif what == "damaged":
+        copied.predictions.write_bytes(b"PK damaged")
+    elif what == "of other parameters":
+        copied.results.write_text(json.dumps(before | {"params_sha256": "0" * 64, "knn": {"top1": 9.0}}))
+    else:
+        copied.results.unlink()
+    shutil.rmtree(copied.report)
+    report.run(config, copied, "digits_tcl")
+    assert copied.read_results() == before
+    assert copied.predictions.read_bytes()[:2] == b"PK"
+    assert f"{before['knn']['top1']:.4f}" in Page(files_of(copied)["index.html"].decode()).text
+
+
+def test_another_probe_is_trained_first(copied, config):
+    with config.unlocked():
+        changed = config.copy_and_resolve_references()
+    changed.probe.learning_rate = 0.2
+    copied.results.write_text(json.dumps(copied.read_results() | {"linear_probe": {"top1": 9.0}}))
+    report.run(changed, copied, "digits_tcl")
+    assert copied.read_results()["linear_probe"]["top1"] <= 1
+
+
+def test_evaluating_can_leave_the_page_out(copied, config, parts, capsys):
+    with Checkpoints(copied.checkpoints) as checkpoints:
+        restored = checkpoints.restore_latest(jax.eval_shape(parts().training.initial_state), parts().mesh)
+    before = copied.read_results()
+    for path in (copied.results, copied.predictions):
+        path.unlink()
+    shutil.rmtree(copied.report)
+    evaluate.evaluate_and_report(parts(), *restored, None, copied, "digits_tcl", tell=False)
+    assert not copied.report.exists()
+    assert capsys.readouterr().out == ""
+    assert copied.read_results() == before | {"best": None}
+    assert copied.predictions.exists()
+
+
+def test_the_best_checkpoint_leaves_page_and_predictions_as_they_are(copied, config):
+    before = files_of(copied), copied.predictions.read_bytes()
+    evaluate.run(config, copied, "digits_tcl", checkpoint="best")
+    assert copied.results_best.exists()
+    assert (files_of(copied), copied.predictions.read_bytes()) == before
+
+
+def test_a_page_that_cannot_be_written_loses_no_results(copied, config):
+    shutil.rmtree(copied.report)
+    copied.report.write_text("in the way")
+    before = copied.read_results()
+    copied.results.unlink()
+    with pytest.raises(
+        RunFailed, match=r"report cannot be written \(File exists\); the last good checkpoint is"
+    ):
+        evaluate.run(config, copied, "digits_tcl")
+    assert copied.read_results() == before
+
+
+def test_without_a_run_or_a_checkpoint_it_is_refused(config, tmp_path):
+    workdir = Workdir(str(tmp_path / "run"))
+    with pytest.raises(UserError, match="There is no run"):
+        report.run(config, workdir, "digits_tcl")
+    assert not workdir.path.exists()
+    workdir.claim("digits_tcl", config)
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        report.run(config, workdir, "digits_tcl")
+
+
+def test_of_images_on_disk_only_those_shown_are_read_in_remote_storage_too(config, parts, finished):
+    for scheme in ("gs", "gcs"):
+        fsspec.register_implementation(scheme, Bucket, clobber=True)
+    Bucket.store.clear()
+    workdir = Workdir("gs://bucket/runs/digits")
+    workdir.claim("digits_tcl", config)
+    built, asked = parts(), []
+    dataset = built.dataset
+
+    def lazy(split):
+        def fetch(position):
+            asked.append(position)
+            return split.images[position]
+
+        return Split(LazyImages(fetch, range(len(split.labels)), split.images.shape[1:]), split.labels)
+
+    streamed = type(dataset)(dataset.name, lazy(dataset.train), lazy(dataset.test), dataset.class_names)
+    features = np.random.RandomState(0).randn(180, 8)
+    labels = dataset.test.labels
+    evaluation = Evaluation(features[:120], features[120:], {"linear_probe": labels, "knn": labels}, labels)
+    run_page.write_report(
+        type(built)(**{**vars(built), "dataset": streamed}),
+        evaluation,
+        finished.read_results(),
+        workdir,
+        "digits_tcl",
+    )
+    assert isinstance(workdir.report, epath.Path)
+    page = Page((workdir.report / "index.html").read_text())
+    assert "gs://bucket/runs/digits" in page.text
+    assert len(asked) <= 60 + 8 + 6 * 9  # the map, the views, the neighbours
+
+
+def test_views_are_those_of_the_training_images(parts):
+    columns, names = shown_views(parts(), images=4, epochs=2)
+    assert [column.name for column in columns] == ["", "epoch 1", "epoch 2", "epoch 1", "epoch 2"]
+    assert len(names) == 4
+    assert len(set(names)) == 4
+    assert all(column.images.shape == (4, 8, 8, 1) for column in columns)
