@@ -10,11 +10,14 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from tcl_jax import losses
+from tcl_jax import load_encoder, losses
+from tcl_jax.modes import export
+from tcl_jax.modes.exported import PROJECTION
 from tests.losses import reference
+from tests.modes.small_run import FACTS, about_64, images, write_run
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = ("README.md", "docs/losses.md")
+PAGES = ("README.md", "docs/losses.md", "docs/encoders.md")
 
 
 class Block(NamedTuple):
@@ -26,7 +29,7 @@ class Block(NamedTuple):
     source: str
 
 
-def python_blocks(page):
+def fenced_blocks(page, wanted="python"):
     blocks, heading, number, opened = [], "", 0, None
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     for line, text in enumerate(lines, start=1):
@@ -35,7 +38,7 @@ def python_blocks(page):
         elif opened is None and text.startswith("```"):
             opened, language = line, text.removeprefix("```").strip()
         elif text.startswith("```"):
-            if language == "python":
+            if language == wanted:
                 number += 1
                 source = "\n".join(lines[opened : line - 1])
                 blocks.append(Block(page, f"{heading} ({number})", opened + 1, source))
@@ -44,7 +47,7 @@ def python_blocks(page):
     return blocks
 
 
-BLOCKS = [block for page in PAGES for block in python_blocks(page)]
+BLOCKS = [block for page in PAGES for block in fenced_blocks(page)]
 
 
 def run(block, given):
@@ -65,9 +68,26 @@ def encode(params, images):
     return z / jnp.linalg.norm(z, axis=1, keepdims=True)
 
 
+def a_run(path):
+    """The run and the images that docs/encoders.md speaks of."""
+    write_run(path / "runs" / "cifar100_tcl")
+    return dict(images=images(9), queries=images(9)[5:8])
+
+
+def an_export(path):
+    workdir = write_run(path / "run", validation_knn=(0.5,))
+    export.run(None, workdir, "")
+    for name in ("encoder.safetensors", PROJECTION):
+        (path / name).write_bytes((workdir.path / name).read_bytes())
+    return {}
+
+
 GIVEN = {
     ("README.md", "The losses in your own code (1)"): dict(embeddings=jnp.asarray(ROWS), labels=LABELS),
     ("README.md", "The losses in your own code (2)"): dict(jax=jax, losses=losses, encode=encode),
+    ("docs/encoders.md", "1. In Python (1)"): a_run,
+    ("docs/encoders.md", "1. In Python (2)"): a_run,
+    ("docs/encoders.md", "2. Export (1)"): an_export,
 }
 
 
@@ -138,6 +158,26 @@ def check_diagnostics(names):
     assert float(tcl.uniformity) == pytest.approx(-3.9, abs=0.1)  # as the table says
 
 
+def check_encoder(names):
+    encoder, features, projections = names["encoder"], names["features"], names["projections"]
+    assert features.shape == (9, encoder.feature_dim)
+    assert projections.shape == (9, encoder.projection_dim)
+    np.testing.assert_allclose(np.linalg.norm(projections, axis=1), 1, rtol=1e-5)
+
+
+def check_nearest(names):
+    assert names["encoder"].step == 1  # the best of its two checkpoints
+    np.testing.assert_array_equal(names["nearest"], [5, 6, 7])
+
+
+def check_export(names):
+    """What the page says that the files tell, and nothing else."""
+    assert (tuple(names["mean"]), tuple(names["std"])) == (FACTS.mean, FACTS.std)
+    text = (ROOT / "docs/encoders.md").read_text()
+    assert all(f"`{name}`" in text for name in names["about"])
+    assert load_encoder("encoder.safetensors").about.dataset == names["about"]["dataset"]
+
+
 CHECKS = {
     ("README.md", "The losses in your own code (1)"): check_readme_losses,
     ("README.md", "The losses in your own code (2)"): check_readme_step,
@@ -150,6 +190,9 @@ CHECKS = {
     ("docs/losses.md", "7. Sweeps and learned coefficients (1)"): check_sweeps,
     ("docs/losses.md", "9. Common mistakes (1)"): check_order_of_views,
     ("docs/losses.md", "10. Diagnostics (1)"): check_diagnostics,
+    ("docs/encoders.md", "1. In Python (1)"): check_encoder,
+    ("docs/encoders.md", "1. In Python (2)"): check_nearest,
+    ("docs/encoders.md", "2. Export (1)"): check_export,
 }
 
 
@@ -158,6 +201,16 @@ def test_every_block_has_its_check():
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.heading}")
-def test_block(block):
-    names = run(block, GIVEN.get((block.page, block.heading), {}))
+def test_block(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = GIVEN.get((block.page, block.heading), {})
+    names = run(block, given(tmp_path) if callable(given) else given)
     CHECKS[block.page, block.heading](names)
+
+
+@pytest.mark.parametrize(("stem", "model", "number"), [("imagenet", "resnet50", 0), ("cifar", "resnet18", 1)])
+def test_lines_for_pytorch_are_those_that_the_export_prints(stem, model, number):
+    block = fenced_blocks("docs/encoders.md", "py")[number]
+    printed = export.how_to_load(about_64(model=model, stem=stem), "encoder.safetensors").splitlines()[1:]
+    lines = [line for line in block.source.splitlines() if line.startswith("model")]
+    assert lines == [*(line.strip() for line in printed), "model.eval()"]

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from configs import digits_tcl
 from tcl_jax.modes.experiment import Facts, Training, build_training
+from tcl_jax.modes.trained import About
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh, replicate
 from tcl_jax.train.checkpoint import Checkpoints, Position
@@ -54,3 +55,25 @@ def write_run(path, config: ConfigDict | None = None, *, validation_knn=(0.9, 0.
 
 def images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, *FACTS.image_shape)).astype(np.uint8)
+
+
+def about_64(**fields) -> About:
+    """Of an encoder of torchvision's width for colour images; the rest as in `fields`."""
+    known = About(
+        model="resnet50",
+        stem="imagenet",
+        width=64,
+        precision="auto",
+        image_shape=(32, 32, 3),
+        mean=FACTS.mean,
+        std=FACTS.std,
+        class_names=FACTS.class_names,
+        config_name="small",
+        dataset="digits",
+        loss="tcl",
+        checkpoint="latest",
+        step=1,
+        weights="trained",
+        params_sha256="",
+    )
+    return known._replace(**fields)

@@ -11,12 +11,11 @@ from tcl_jax.errors import UserError
 from tcl_jax.models.torchvision import encoder_tensors
 from tcl_jax.modes import experiment, export, train
 from tcl_jax.modes.exported import PROJECTION
-from tcl_jax.modes.trained import About
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tcl_jax.train.state import create_state, params_sha256
-from tests.modes.small_run import FACTS, drawn_state, small_config, write_run
+from tests.modes.small_run import FACTS, about_64, drawn_state, small_config, write_run
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +73,19 @@ def test_a_folder_without_a_run_is_named_and_stays_as_it_is(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def about(**fields):
-    known = About(
-        "resnet50", "imagenet", 64, "auto", (32, 32, 3), (), (), (), "", "", "tcl", "latest", 1, "trained", ""
-    )
-    return known._replace(**fields)
-
-
 def test_how_to_load_it_fits_the_network():
-    assert export.how_to_load(about(), "e.safetensors").splitlines() == [
+    assert export.how_to_load(about_64(), "e.safetensors").splitlines() == [
         "In PyTorch:",
         "    model = torchvision.models.resnet50()",
         "    model.fc = torch.nn.Identity()",
         '    model.load_state_dict(safetensors.torch.load_file("e.safetensors"))',
     ]
-    cifar = export.how_to_load(about(stem="cifar"), "e")
+    cifar = export.how_to_load(about_64(stem="cifar"), "e")
     assert "model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)" in cifar
     assert "model.maxpool = torch.nn.Identity()" in cifar
-    grey = export.how_to_load(about(image_shape=(28, 28, 1)), "e")
+    grey = export.how_to_load(about_64(image_shape=(28, 28, 1)), "e")
     assert "model.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)" in grey
-    assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(about(width=8), "e")
+    assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(about_64(width=8), "e")
 
 
 def test_training_begins_with_the_encoder_of_the_file(run, monkeypatch):
