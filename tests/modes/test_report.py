@@ -20,6 +20,7 @@ from tcl_jax.modes.shown_views import shown_views
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import replicate
 from tcl_jax.report import MetricsLog
+from tcl_jax.report.predictions import pack
 from tcl_jax.train.checkpoint import Checkpoints, Position
 from tests.report.pages import Page
 from tests.report.test_page_curves import FIGURES
@@ -122,14 +123,20 @@ def test_the_page_is_made_again_byte_for_byte_without_a_probe(copied, config, no
 
 
 @pytest.mark.parametrize("what", ["missing", "damaged", "of other parameters", "results missing"])
-def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config, what):
+def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config, parts, what):
     before = copied.read_results()
     if what == "missing":
         copied.predictions.unlink()
     elif what == "damaged":
         copied.predictions.write_bytes(b"PK damaged")
     elif what == "of other parameters":
-        copied.results.write_text(json.dumps(before | {"params_sha256": "0" * 64, "knn": {"top1": 9.0}}))
+        other, labels = (
+            "0" * 64,
+            parts().dataset.test.labels,
+        )  # as after an evaluation before the last checkpoint
+        copied.results.write_text(json.dumps(before | {"params_sha256": other, "knn": {"top1": 9.0}}))
+        told = {"linear_probe": labels, "knn": labels}
+        copied.predictions.write_bytes(pack(told, labels, params_sha256=other))
     else:
         copied.results.unlink()
     shutil.rmtree(copied.report)
