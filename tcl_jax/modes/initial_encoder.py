@@ -34,7 +34,7 @@ def read_initial_encoder(
     if wrong := mismatches(tensors, template):
         raise UserError(
             f"model.init_from is {path}, which does not fit a {name} with the stem '{stem}' and width {width} for "
-            f"images of {channels} channels ({in_brief(wrong)}): give another file, or the model.name, model.stem and "
+            f"{channels}-channel images ({in_brief(wrong)}): give another file, or the model.name, model.stem and "
             "model.width that it was made with."
         )
     variables = encoder_variables(tensors, template)

@@ -38,7 +38,7 @@ def write_tensors(path: epath.Path, tensors: Mapping[str, np.ndarray], metadata:
     """
     header, body = _parts(safetensors.save(dict(tensors)))
     # The library writes metadata in an order that changes from call to call.
-    described = {"__metadata__": dict(sorted(metadata.items())), **header} if metadata else header
+    described = {"__metadata__": dict(metadata), **header} if metadata else header
     text = json.dumps(described, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
     write_whole_bytes(path, len(text).to_bytes(8, "little") + text + body)

@@ -18,7 +18,7 @@ FACTS = Facts((12, 10, 3), 4, 100, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), ("ant", "be
 def small_config() -> ConfigDict:
     config = digits_tcl.get_config()
     config.model.update(width=2, projection_dim=6)
-    config.train.update(batch_size=4, ema_decay=0.9, warmup_epochs=0)  # a batch that 8 devices do not divide
+    config.train.update(batch_size=4, micro_batch_size=2, ema_decay=0.9, warmup_epochs=0)  # not for 8 devices
     config.validation.images = 20
     return config
 

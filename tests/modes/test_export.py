@@ -97,7 +97,7 @@ def test_training_begins_with_the_encoder_of_the_file(run, monkeypatch):
 
     monkeypatch.setattr(experiment, "create_state", create)
     config = small_config()
-    config.train.batch_size = 8
+    config.train.update(batch_size=8, micro_batch_size=8)
     config.model.init_from = str(run.encoder)
     state = experiment.build_training(config, FACTS, make_mesh()).initial_state()
     (drawn,) = made
@@ -233,7 +233,7 @@ def test_channels_that_the_images_do_not_have_are_refused_before_anything_is_wri
     )
     config.model.init_from = str(tmp_path / "a.safetensors")
     with pytest.raises(
-        UserError, match=r"of 1 channels \(conv1.weight is \[2, 3, 3, 3\], expected \[2, 1, 3, 3\]\)"
+        UserError, match=r"1-channel images \(conv1.weight is \[2, 3, 3, 3\], expected \[2, 1, 3, 3\]\)"
     ):
         train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
     assert not (tmp_path / "run").exists()
