@@ -1,6 +1,7 @@
 """Every Python block of the pages runs, each with names of its own, and does what the text around it says."""
 
 import pathlib
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -68,9 +69,9 @@ def encode(params, images):
     return z / jnp.linalg.norm(z, axis=1, keepdims=True)
 
 
-def a_run(path):
-    """The run and the images that docs/encoders.md speaks of."""
-    write_run(path / "runs" / "cifar100_tcl")
+def a_run(path, name="cifar100_tcl"):
+    """The run and the images that the text speaks of."""
+    write_run(path / "runs" / name)
     return dict(images=images(9), queries=images(9)[5:8])
 
 
@@ -85,6 +86,7 @@ def an_export(path):
 GIVEN = {
     ("README.md", "The losses in your own code (1)"): dict(embeddings=jnp.asarray(ROWS), labels=LABELS),
     ("README.md", "The losses in your own code (2)"): dict(jax=jax, losses=losses, encode=encode),
+    ("README.md", "An encoder in your own code (1)"): partial(a_run, name="digits_tcl"),
     ("docs/encoders.md", "1. In Python (1)"): a_run,
     ("docs/encoders.md", "1. In Python (2)"): a_run,
     ("docs/encoders.md", "2. Export (1)"): an_export,
@@ -158,9 +160,14 @@ def check_diagnostics(names):
     assert float(tcl.uniformity) == pytest.approx(-3.9, abs=0.1)  # as the table says
 
 
+def check_features(names):
+    assert names["features"].shape == (9, names["encoder"].feature_dim)
+    assert names["features"].dtype == np.float32
+
+
 def check_encoder(names):
-    encoder, features, projections = names["encoder"], names["features"], names["projections"]
-    assert features.shape == (9, encoder.feature_dim)
+    check_features(names)
+    encoder, projections = names["encoder"], names["projections"]
     assert projections.shape == (9, encoder.projection_dim)
     np.testing.assert_allclose(np.linalg.norm(projections, axis=1), 1, rtol=1e-5)
 
@@ -190,6 +197,7 @@ CHECKS = {
     ("docs/losses.md", "7. Sweeps and learned coefficients (1)"): check_sweeps,
     ("docs/losses.md", "9. Common mistakes (1)"): check_order_of_views,
     ("docs/losses.md", "10. Diagnostics (1)"): check_diagnostics,
+    ("README.md", "An encoder in your own code (1)"): check_features,
     ("docs/encoders.md", "1. In Python (1)"): check_encoder,
     ("docs/encoders.md", "1. In Python (2)"): check_nearest,
     ("docs/encoders.md", "2. Export (1)"): check_export,
