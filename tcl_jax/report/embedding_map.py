@@ -108,7 +108,7 @@ def _points(
         element("g", join(*groups), id="map-points"),
         element("g", *names, id="map-names"),
         Html('<circle id="map-here" r="20" visibility="hidden"></circle>'),
-        viewBox="-30 -30 1060 1060",
+        viewBox="-30 -70 1060 1100",
         id="map-svg",
         tabindex="0",
         role="application",

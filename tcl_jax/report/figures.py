@@ -179,7 +179,7 @@ def scatter(maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, class_na
                 for label, (left, up) in name_places(places, labels, short).items():
                     text = axes.text(left, up, short[label], ha="center", va="center", weight="bold")
                     text.set_path_effects(_HALO)
-            axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
+            axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.14), aspect="equal")
             axes.spines[:].set_visible(False)
             axes.set_title(title, fontsize=_FONT_SIZE)
             axes.set_xticks([])

@@ -86,7 +86,7 @@ MAP_SCRIPT = """
 
   function pointed(event, reach) {
     const box = svg.getBoundingClientRect(), scale = 1060 / box.width;
-    show(nearest((event.clientX - box.left) * scale - 30, (event.clientY - box.top) * scale - 30, reach * scale));
+    show(nearest((event.clientX - box.left) * scale - 30, (event.clientY - box.top) * scale - 70, reach * scale));
   }
 
   svg.addEventListener("pointermove", (event) => pointed(event, 14));

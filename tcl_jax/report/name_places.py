@@ -8,6 +8,8 @@ import numpy as np
 _LETTER, _LINE = 0.036, 0.066
 _ABOVE = 0.064
 
+HIGHEST = 1.08  # there is room for a name above the highest points
+
 
 def name_places(
     points: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
@@ -20,7 +22,7 @@ def name_places(
       class_names: of all classes; those that have no points have no place.
 
     Returns:
-      (x, y) by the number of the class, -1 to 1.
+      (x, y) by the number of the class; x -1 to 1, y -1 to `HIGHEST`.
     """
     wanted = {}
     for label in np.unique(labels).tolist():
@@ -28,7 +30,7 @@ def name_places(
         half = min(len(class_names[label]) * _LETTER / 2, 0.9)
         wanted[label] = (
             float(np.clip(np.median(x), half - 1, 1 - half)),
-            float(np.clip(np.quantile(y, 0.9) + _ABOVE, -0.97, 0.97)),
+            float(np.clip(np.quantile(y, 0.9) + _ABOVE, -0.97, HIGHEST)),
         )
     placed: dict[int, tuple[float, float]] = {}
     for label in sorted(wanted, key=lambda number: -wanted[number][1]):
