@@ -224,7 +224,7 @@ def test_a_run_that_is_not_far_enough_is_refused(tmp_path):
 
     stored = json.loads(workdir.config.read_text())
     workdir.config.write_text(json.dumps(stored | {"facts": None}))
-    with pytest.raises(UserError, match="evaluate it once with --mode=evaluate"):
+    with pytest.raises(UserError, match="does not tell how images go into its encoder"):
         load_encoder(tmp_path)
     stored["config"]["model"].pop("remat")
     workdir.config.write_text(json.dumps(stored))

@@ -84,8 +84,8 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
     stored = workdir.read_facts()
     if stored is None:
         raise UserError(
-            f"The run in {workdir.path} does not say what its data are, as it was made by an older version: "
-            f"evaluate it once with --mode=evaluate --workdir={workdir.path}, which adds it."
+            f"The run in {workdir.path} does not tell how images go into its encoder, as it is of an older version: "
+            "use that version, or train it again in another folder."
         )
     training, facts = _build(config, stored, workdir)
     read = read_best if checkpoint == "best" else read_latest
