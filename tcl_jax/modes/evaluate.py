@@ -38,7 +38,7 @@ def run(config: Any, workdir: Workdir, config_name: str, *, checkpoint: str = "l
 def _evaluate_and_report(
     experiment: Experiment, workdir: Workdir, config: Any, config_name: str, checkpoint: str
 ) -> None:
-    on_first(lambda: workdir.claim(config_name, config))
+    on_first(lambda: workdir.claim(config_name, config, facts=experiment.facts._asdict()))
     with Checkpoints(workdir.checkpoints) as checkpoints:
         restore = checkpoints.restore_best if checkpoint == "best" else checkpoints.restore_latest
         restored = restore(jax.eval_shape(experiment.training.initial_state), experiment.mesh)

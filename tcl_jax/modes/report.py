@@ -29,7 +29,7 @@ def run(config: Any, workdir: Workdir, config_name: str) -> None:
     same_probe = on_first(lambda: workdir.read_config()[1].probe.to_dict() == config.probe.to_dict())
     experiment = together(lambda: build_experiment(config))
     with workdir.locked(), workdir.failures_told():
-        on_first(lambda: workdir.claim(config_name, config))
+        on_first(lambda: workdir.claim(config_name, config, facts=experiment.facts._asdict()))
         with Checkpoints(workdir.checkpoints) as checkpoints:
             restored = checkpoints.restore_latest(
                 jax.eval_shape(experiment.training.initial_state), experiment.mesh

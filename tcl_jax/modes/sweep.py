@@ -13,7 +13,13 @@ from ml_collections import ConfigDict
 from tcl_jax.evaluate import make_validate
 from tcl_jax.modes.compare import read_run, write_comparison
 from tcl_jax.modes.evaluate import evaluate_and_report
-from tcl_jax.modes.experiment import Experiment, build_experiment, build_training, check_config
+from tcl_jax.modes.experiment import (
+    Experiment,
+    build_experiment,
+    build_training,
+    check_config,
+    check_init_from,
+)
 from tcl_jax.modes.grid import GridPoint, grid, parse_axes
 from tcl_jax.modes.run_page import config_file, fields_of
 from tcl_jax.modes.workdir import Workdir
@@ -56,13 +62,15 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, axes_given: Sequ
     folders = {point.name: Workdir(str(workdir.path / point.name)) for point in points}
     complete = on_first(lambda: [_complete(folders[point.name], config) for point in points])
     pending = [point for point, done in zip(points, complete, strict=True) if not done]
-    experiment = together(lambda: build_experiment(config)) if pending else None
+    fresh = any(not folders[point.name].checkpoints.exists() for point in pending)
+    experiment = _build(config, fresh=fresh) if pending else None
+    facts = None if experiment is None else experiment.facts._asdict()
     failures: dict[str, str] = {}
     with workdir.locked(), workdir.failures_told(), contextlib.ExitStack() as stack:
         for point in points:
             folder = folders[point.name]
             stack.enter_context(folder.locked())
-            on_first(functools.partial(folder.claim, config_name, point.config))
+            on_first(functools.partial(folder.claim, config_name, point.config, facts=facts))
         if experiment is not None:
             print(
                 f"Training {len(pending)} of the {len(points)} members of a sweep of {config_name} "
@@ -72,6 +80,16 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, axes_given: Sequ
             )
             failures = _train(experiment, config_name, pending, folders, stack)
         on_first(lambda: _tell(workdir, config_name, config, axes_given, folders, failures))
+
+
+def _build(config: ConfigDict, *, fresh: bool) -> Experiment:
+    """The parts that all members share; a file of model.init_from is looked at where a member begins with it."""
+    if fresh:
+        together(lambda: check_init_from(config))  # rather now than when the data are loaded
+    experiment = together(lambda: build_experiment(config))
+    if fresh:
+        together(lambda: check_init_from(config, channels=experiment.facts.image_shape[-1]))
+    return experiment
 
 
 def _complete(workdir: Workdir, config: ConfigDict) -> bool:

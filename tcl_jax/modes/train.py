@@ -35,7 +35,7 @@ def run(
     """
     results = on_first(workdir.read_results)
     if results is not None and results["epochs"] >= config.train.epochs:
-        same_probe = on_first(lambda: workdir.read_config()[1].probe == config.probe)
+        same_probe = on_first(lambda: workdir.read_config()[1].probe.to_dict() == config.probe.to_dict())
         with workdir.locked(), workdir.failures_told():
             on_first(lambda: workdir.claim(config_name, config))
         print(f"The run in {workdir.path} is complete; nothing is left to train.")

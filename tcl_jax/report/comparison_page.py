@@ -7,10 +7,7 @@ from tcl_jax.report.figures import Picture, Series, curves
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
 from tcl_jax.report.html import Html, Section, columns, document, element, figure, join, paragraph, table
 
-_CURVES = {
-    "validation_knn": ("Accuracy of held-out images", "kNN, top-1"),
-    "loss": ("Training loss", "training loss"),
-}
+_CURVES = {"validation_knn": "kNN of held-out images, top-1", "loss": "training loss"}
 _MOST_CURVES = 12  # more over each other tell nothing
 
 
@@ -31,7 +28,8 @@ def comparison_files(
             pictures[one.name] = draw_heat_map(one)
         shown = [figure(pictures[one.name].svg, caption=one.title) for one in maps]
         sections.append(Section("heat-maps", "Over the settings", columns(*shown)))
-    for name, (heading, y_label) in _CURVES.items():
+    drawn_curves = []
+    for name, label in _CURVES.items():
         series = [
             Series(group.label, epochs, [s.mean for s in found], *_band(found))
             for group in groups[:_MOST_CURVES]
@@ -39,9 +37,10 @@ def comparison_files(
             if epochs
         ]
         if series:
-            drawn = curves(series, name=name.replace("_", "-"), x_label="epoch", y_label=y_label)
-            pictures[name] = drawn
-            sections.append(Section(name.replace("_", "-"), heading, _curve_text(name, groups, drawn)))
+            pictures[name] = curves(series, name=name.replace("_", "-"), x_label="epoch", y_label=label)
+            drawn_curves.append(figure(pictures[name].svg, caption=_curve_caption(groups)))
+    if drawn_curves:
+        sections.append(Section("curves", "Curves", columns(*drawn_curves)))
     sections.append(Section("again", "Made by", element("pre", element("code", again))))
     files = {"index.html": document(title, sections, lead=_lead(groups)).encode()}
     if groups:
@@ -59,10 +58,9 @@ def _figures(groups: Sequence[Group], failures: Mapping[str, str]) -> Html:
     parts = []
     if groups:
         heads, rows = to_rows(groups)
-        several = any(len(group.runs) > 1 for group in groups)
-        caption = "Accuracies of the test images" + (
-            ", mean ± standard deviation over the runs" if several else ""
-        )
+        caption = "Accuracies of the test images"
+        if _several(groups):
+            caption += ", mean ± standard deviation over the runs"
         parts.append(table(heads, rows, caption=caption, align="ll".ljust(len(heads), "r")))
         if len({group.settings.get("loss.name") for group in groups}) > 1:
             parts.append(
@@ -74,11 +72,11 @@ def _figures(groups: Sequence[Group], failures: Mapping[str, str]) -> Html:
     return join(*parts)
 
 
-def _curve_text(name: str, groups: Sequence[Group], drawn: Picture) -> Html:
+def _curve_caption(groups: Sequence[Group]) -> str:
     caption = "Mean over seeds; the band is one standard deviation to each side." if _several(groups) else ""
     if len(groups) > _MOST_CURVES:
         caption = f"The first {_MOST_CURVES} of {len(groups)} settings. {caption}"
-    return figure(drawn.svg, caption=caption)
+    return caption
 
 
 def _several(groups: Sequence[Group]) -> bool:

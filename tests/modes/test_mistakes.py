@@ -28,6 +28,7 @@ MISTAKES = [
     ("model.stem", "imagenet", "8x8 pixels are too small for the stem 'imagenet'"),
     ("model.width", 0, "width is 0"),
     ("model.projection_dim", 0, "projection_dim is 0"),
+    ("model.init_from", "none.safetensors", "none.safetensors cannot be read"),
     ("loss.name", "triplet", "no loss 'triplet' for loss.name, expected one of tcl"),
     ("loss.labels", "none", "loss.labels is 'none'"),
     ("loss.temperature", 0.0, "loss.temperature is 0.0, expected a number above 0"),

@@ -202,8 +202,8 @@ def test_products_of_a_program():
 def test_what_depends_on_the_platform_follows_the_mesh():
     """A plan for a TPU is made on a CPU."""
     tpu = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform="tpu")]))
-    assert experiment._compute_dtype("auto", tpu) == jnp.bfloat16
-    assert experiment._compute_dtype("auto", make_mesh(1)) is None
+    assert experiment.compute_dtype("auto", tpu) == jnp.bfloat16
+    assert experiment.compute_dtype("auto", make_mesh(1)) is None
     assert (best_block_size("cpu"), best_block_size("tpu")) == (512, 4096)
 
 
