@@ -17,6 +17,11 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-# Where main.py, which some tests start, keeps what it has compiled: not in the home of whoever runs the tests.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="tcl_jax_tests")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+# Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs them.
+# All processes of one run of the tests find it.
+if "TCL_JAX_TESTS_CACHE" not in os.environ:
+    os.environ["TCL_JAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="tcl_jax_tests")
+    atexit.register(shutil.rmtree, os.environ["TCL_JAX_TESTS_CACHE"], ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = os.environ["TCL_JAX_TESTS_CACHE"]
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TCL_JAX_TESTS_CACHE"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from configs import digits_tcl
 from tcl_jax.data import train_batches
@@ -20,6 +21,7 @@ def momentum_and_loss_of_first_step(devices, data_dir, monkeypatch):
     return jax.tree.map(np.array, state.opt_state[1].trace), float(metrics["loss"])
 
 
+@pytest.mark.slow
 def test_gradient_on_eight_devices_is_that_on_one(monkeypatch, tmp_path):
     # Deeper and wider networks go beyond this bound in float32: a ReLU whose input is nearly 0 flips.
     one, eight = (momentum_and_loss_of_first_step(devices, tmp_path, monkeypatch) for devices in (1, 8))

@@ -29,10 +29,12 @@ def at_once(parts):
     return AtOnce(device_step, parts.mesh)
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["one batch for all", "batches of their own"])
-@pytest.mark.parametrize("way", ["one by one", "at once"])
-@pytest.mark.parametrize("devices", [1, 4])
-def test_each_member_makes_the_steps_of_a_single_run(way, shared, devices):
+@pytest.mark.parametrize(
+    ("way", "devices", "shared"),
+    [("one by one", 1, False), ("at once", 1, True), ("at once", 4, False)],
+    ids=["one by one", "at once", "at once on four devices, batches of their own"],
+)
+def test_each_member_makes_the_steps_of_a_single_run(way, devices, shared):
     with jax.enable_x64(True):
         parts = Parts(devices, param_dtype=jnp.float64)
         step = OneByOne(parts.step) if way == "one by one" else at_once(parts)
