@@ -17,8 +17,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-# Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs them.
-# All processes of one run of the tests find it.
+# Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs
+# them. All processes of one run of the tests find it.
 if "TCL_JAX_TESTS_CACHE" not in os.environ:
     os.environ["TCL_JAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="tcl_jax_tests")
     atexit.register(shutil.rmtree, os.environ["TCL_JAX_TESTS_CACHE"], ignore_errors=True)
