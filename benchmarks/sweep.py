@@ -115,16 +115,18 @@ def _whole_commands(k1s: list[float]) -> dict[str, list[float]]:
 
         def run(*arguments: str) -> float:
             began = time.monotonic()
-            subprocess.run(
+            ended = subprocess.run(
                 [sys.executable, "main.py", *flags_given, *arguments],
                 env=os.environ | {"XDG_CACHE_HOME": f"{folder}/cache"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=True,
+                capture_output=True,
+                text=True,
+                check=False,
             )
+            if ended.returncode:
+                raise SystemExit(ended.stderr)
             return time.monotonic() - began
 
-        run("--workdir", f"{folder}/first", "--config.train.epochs=1")  # fills the cache
+        run("--workdir", f"{folder}/first")  # fills the cache
         single = [run("--workdir", f"{folder}/single_{k1}", f"--config.loss.k1={k1}") for k1 in k1s]
         axis = f"--sweep=loss.k1={','.join(map(brief, k1s))}"
         sweep = run("--workdir", f"{folder}/sweep", "--mode=sweep", axis)
