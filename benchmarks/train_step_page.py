@@ -71,16 +71,19 @@ def _flops(record: dict[str, Any], name: str) -> tuple[int, int]:
 
 
 def _shares(record: dict[str, Any]) -> str:
-    best = {name: taken["best"] for name, taken in record["seconds_per_step"].items()}
-    lines = [
-        "Of a whole step, as the difference of two of them (below the scatter of the rounds it is noise):",
-        "",
-    ]
+    seconds = record["seconds_per_step"]
+    best = {name: taken["best"] for name, taken in seconds.items()}
+    scatter = {name: taken["median"] - taken["best"] for name, taken in seconds.items()}
+    lines = ["Of a whole step, as the difference of two of them:", ""]
     for name, one, other in _SHARES:
-        lines.append(
-            f"- {name}: {100 * (best[one] - best[other]) / best[WHOLE]:.1f} % "
-            f"({1000 * (best[one] - best[other]):.2f} ms)"
-        )
+        difference, noise = best[one] - best[other], 2 * max(scatter[one], scatter[other])
+        told = f"{100 * difference / best[WHOLE]:.1f} % ({1000 * difference:,.2f} ms)"
+        if abs(difference) <= noise or difference < 0:
+            told = f"not to be told from the scatter of the rounds, as {told} is measured"
+        lines.append(f"- {name}: {told}")
+    load, cores = max(record["load_before"] or 0, record["load_after"] or 0), record["machine"]["cores"]
+    if record["machine"]["platform"] == "cpu" and load > cores + 1:
+        lines += ["", f"With a load of {load} on {cores} cores all of these figures are rough."]
     if TORCH in best:
         ratio = best[TORCH] / best[NO_AUGMENTATION]
         lines += ["", f"Without augmentation on either side, PyTorch takes {ratio:.2f} x the time of ours."]

@@ -1,0 +1,135 @@
+"""A training step and what is left of it without one part after the other."""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from benchmarks.train_step_page import FORWARD, NO_AUGMENTATION, NO_LOSS, PLACED, WHOLE
+from tcl_jax.data import Batch, train_batches
+from tcl_jax.modes.experiment import Experiment, Training, build_training
+from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
+from tcl_jax.train.objective import Objective
+from tcl_jax.train.optimizer import make_optimizer
+from tcl_jax.train.step import compile_step, make_device_step
+
+PRODUCT_SIDE = 2048
+
+Run = Callable[[], Any]
+
+
+def our_steps(
+    config: ConfigDict, parts: Experiment, batches: Iterator[Batch], batch: Batch
+) -> dict[str, Run]:
+    """Our variants by name: each call dispatches a step, and returns what to wait for."""
+    training, mesh = parts.training, parts.mesh
+    hyper = replicate(training.hyper, mesh)  # with learning rate 0: all keep the weights that they begin with
+    placed = split_batch(batch, mesh)
+    plain = with_settings(config, views=("none",) * training.course.num_views)
+    step_of = {
+        WHOLE: training.step,
+        NO_AUGMENTATION: build_training(plain, parts.facts, mesh).step,
+        NO_LOSS: _step_without_loss(config, training, parts),
+    }
+    state = [training.initial_state()]  # each step takes the last one's memory
+
+    def one(step: Any, real: bool) -> Any:
+        state[0], metrics = step(state[0], split_batch(next(batches), mesh) if real else placed, hyper)
+        return metrics
+
+    return {
+        WHOLE: partial(one, step_of[WHOLE], True),
+        PLACED: partial(one, step_of[WHOLE], False),
+        NO_AUGMENTATION: partial(one, step_of[NO_AUGMENTATION], False),
+        NO_LOSS: partial(one, step_of[NO_LOSS], False),
+        FORWARD: _forward(config, parts, placed),
+    }
+
+
+def _step_without_loss(config: ConfigDict, training: Training, parts: Experiment) -> Any:
+    """The step with the sum of all outputs, each times a fixed number, in the place of the loss."""
+
+    def weighted_sum(outputs: jax.Array, batch: Batch, hyper: Any) -> jax.Array:
+        factors = np.random.default_rng(0).standard_normal(outputs.shape).astype(np.float32)
+        return lax.pmean(jnp.sum(outputs * factors), DATA_AXIS)
+
+    device_step = make_device_step(
+        training.model,
+        _optimizer(config),
+        Objective(weighted_sum, lambda outputs, batch, hyper: {}),
+        training.views,
+        steps_per_epoch=len(training.course.learning_rates) // training.course.epochs,
+        sync_batch_norm=config.model.sync_batch_norm,
+        micro_batches=training.course.micro_batches,
+        ema_decay=config.train.ema_decay,
+        skip_not_finite=config.train.not_finite == "skip",
+    )
+    return compile_step(device_step, parts.mesh)
+
+
+def _optimizer(config: ConfigDict) -> Any:
+    train = config.train
+    return make_optimizer(
+        train.optimizer, momentum=train.momentum, weight_decay=train.weight_decay, decay=train.decay
+    )
+
+
+def _forward(config: ConfigDict, parts: Experiment, placed: Batch) -> Run:
+    """Encoder and head in training, on views that lie on the device; one pass begins when the last has ended."""
+    training, synchronised = parts.training, config.model.sync_batch_norm
+    views = jax.jit(training.views)(jax.random.key(0), placed.images, placed.indices)
+    pieces = [split_batch(x, parts.mesh) for x in np.split(views, training.course.micro_batches)]
+    variables = training.initial_state().variables
+
+    def on_device(params: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+        both = {"params": params, "batch_stats": batch_stats}
+        outputs, updated = training.model.apply(both, images, train=True, mutable=["batch_stats"])
+        after = updated["batch_stats"]
+        return outputs, after if synchronised else lax.pmean(after, DATA_AXIS)
+
+    split = P(DATA_AXIS)
+    apply: Any = jax.jit(
+        jax.shard_map(on_device, mesh=parts.mesh, in_specs=(P(), P(), split), out_specs=(split, P()))
+    )
+    batch_stats = [variables["batch_stats"]]
+
+    def run() -> jax.Array:
+        for piece in pieces:
+            outputs, batch_stats[0] = apply(variables["params"], batch_stats[0], piece)
+        return outputs
+
+    return run
+
+
+def matrix_product() -> Run:
+    side = jax.random.normal(jax.random.key(0), (PRODUCT_SIDE, PRODUCT_SIDE))
+    return partial(jax.jit(lambda x: jnp.matmul(x, x, precision=lax.Precision.HIGHEST)), side)
+
+
+def endless_batches(parts: Experiment) -> Iterator[Batch]:
+    """The batches of one epoch after the other, as training reads them."""
+    split, training = parts.dataset.train, parts.training
+    for epoch in itertools.count():
+        size, examples = training.course.batch_size, training.division.train
+        yield from train_batches(split, size, seed=0, epoch=epoch, examples=examples)
+
+
+def with_settings(
+    config: ConfigDict, *, views: tuple[str, ...], precision: str = "", batch_size: int = 0
+) -> ConfigDict:
+    """The config with other views, and another precision and batch where they are given."""
+    changed = copy.deepcopy(config)
+    changed.augment.views = views
+    if precision:
+        changed.train.precision = precision
+    if batch_size:
+        changed.train.batch_size = batch_size
+    return changed
