@@ -7,11 +7,9 @@ Any field of the config can be set on the command line; configs/common.py lists 
 --workdir continues the run.
 """
 
-import difflib
-import itertools
+import functools
 import os
 import pathlib
-import runpy
 import sys
 import textwrap
 import time
@@ -25,6 +23,7 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import common
 from tcl_jax.errors import Interrupted, RunFailed, UserError
+from tcl_jax.modes.command_line import parse_flags
 from tcl_jax.modes.fields import flat_items
 
 if TYPE_CHECKING:
@@ -196,64 +195,9 @@ def _start_jax() -> None:
         os.environ["TQDM_DISABLE"] = "1"
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, with one sentence for each mistake."""
-    given = {}
-    for argument, following in itertools.pairwise([*argv[1:], ""]):  # --flag=value, or --flag value
-        if argument.startswith("-"):
-            flag, equals, value = argument.lstrip("-").partition("=")
-            given[flag] = value if equals else following
-    if "config" in given:
-        config = _load_config(given["config"])
-        for flag in given:
-            if flag.startswith("config."):
-                _check_field(config, flag.removeprefix("config."))
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{error}.") from error
-
-
-def _load_config(name: str) -> ConfigDict:
-    """The config of "file.py" or "file.py:argument", to find mistakes in it before absl words them its own way."""
-    file, _, argument = name.partition(":")
-    if not pathlib.Path(file).is_file():
-        known = ", ".join(str(path) for path in sorted(pathlib.Path("configs").glob("[a-z]*_*.py")))
-        raise UserError(f"There is no config file '{file}': expected {known or 'a Python file'}.")
-    try:
-        get_config = runpy.run_path(file)["get_config"]
-        config = get_config(argument) if argument else get_config()
-        missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a mistake in the file raises
-        inside = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
-        ]
-        place = f" in line {inside[-1]}" if inside else ""
-        cause = textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")
-        raise UserError(f"The config file '{file}' cannot be loaded ({cause}{place}): correct it.") from error
-    if missing:
-        raise UserError(f"The config file '{file}' lacks {sorted(missing)[0]}: begin with configs/common.py.")
-    return config
-
-
-def _check_field(config: ConfigDict, field: str) -> None:
-    """Refuse a field that the config does not have, naming those that it has in that place."""
-    node, *path = config, *field.split(".")
-    for depth, name in enumerate(path):
-        if not isinstance(node, ConfigDict) or name not in node:
-            place = ".".join(path[:depth]) or "the config"
-            known = sorted(node) if isinstance(node, ConfigDict) else []
-            nearest = difflib.get_close_matches(name, known, n=1) or known
-            expected = f"{place} has {', '.join(nearest)}" if nearest else f"{place} has no fields"
-            raise UserError(f"There is no config field '{field}': {expected}.")
-        node = node[name]
-
-
 def _entry() -> None:
     try:
-        app.run(main, flags_parser=_parse_flags)
+        app.run(main, flags_parser=functools.partial(parse_flags, complete=common.get_config()))
     except UserError as error:
         _fail(error, 2)
     except RunFailed as error:

@@ -41,8 +41,8 @@ def linear_probe(
     batch_size: int,
     seed: int,
     mesh: Mesh,
-) -> np.ndarray:
-    """Classes of the test images by a linear classifier trained on augmented training images: int32 [m].
+) -> tuple[np.ndarray, list[float]]:
+    """Classes of the test images by a linear classifier trained on augmented training images.
 
     The classifier alone is trained, with cross-entropy, by SGD with momentum 0.9, weight decay 1e-4 and a cosine
     schedule; the encoder runs with its running statistics, and neither they nor its parameters change.
@@ -55,6 +55,9 @@ def linear_probe(
       num_classes: labels are 0 to num_classes - 1.
       epochs, learning_rate, batch_size: of the classifier; images per step over all devices.
       seed: of its initial values, the order of the images and their views.
+
+    Returns:
+      classes, int32 [m]; and the classifier's mean training loss in each epoch.
     """
     per_epoch = steps_per_epoch(len(split.labels), batch_size)
     rates = learning_rates(learning_rate, total_steps=epochs * per_epoch)
@@ -69,7 +72,9 @@ def linear_probe(
         dynamic_ncols=True,
         desc="Linear probe",
     ) as bar:
+        losses = []
         for epoch in range(epochs):
+            of_epoch = []
             batches = train_batches(
                 split, batch_size, seed=seed, epoch=epoch, rows=local_rows(batch_size, mesh)
             )
@@ -78,10 +83,12 @@ def linear_probe(
                 state, loss = step(
                     state, variables, split_batch(batch, mesh), rate, views_key, np.int32(epoch)
                 )
-            bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)
+                of_epoch.append(loss)
+            losses.append(float(np.mean(jax.device_get(of_epoch), dtype=np.float64)))
+            bar.set_postfix_str(f"loss {losses[-1]:.4f}", refresh=False)
             bar.update(per_epoch * batch_size)
     logits = jax.jit(lambda params, x: classifier.apply({"params": params}, x))(state.params, test_features)
-    return np.asarray(jnp.argmax(logits, axis=1), np.int32)
+    return np.asarray(jnp.argmax(logits, axis=1), np.int32), losses
 
 
 @functools.lru_cache(maxsize=1)  # the members of a sweep are evaluated one after the other by one program

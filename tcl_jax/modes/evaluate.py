@@ -1,5 +1,6 @@
 """Evaluate the encoder of a run, and write its results and its report."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -131,12 +132,14 @@ class Evaluation(NamedTuple):
       predictions: int32 [m], classes of the test images by "linear_probe" and by "knn"; after training with
         cross-entropy also by the "classifier" that was trained.
       labels: int32 [m], the true ones.
+      probe_losses: mean training loss of the linear probe in each epoch; none where it was not trained anew.
     """
 
     train_features: np.ndarray
     test_features: np.ndarray
     predictions: dict[str, np.ndarray]
     labels: np.ndarray
+    probe_losses: Sequence[float] = ()
 
     def top1(self) -> dict[str, float]:
         """Share of the test images whose class is told right, by the names of the predictions."""
@@ -149,24 +152,23 @@ def evaluate(experiment: Experiment, state: TrainState) -> Evaluation:
     variables = state.evaluated
     train_features, test_features = features(experiment, state)
     num_classes = len(dataset.class_names)
-    predictions = {
-        "linear_probe": linear_probe(
-            model,
-            variables,
-            dataset.train,
-            test_features,
-            views=experiment.training.probe_views,
-            num_classes=num_classes,
-            seed=experiment.seed,
-            mesh=mesh,
-            **experiment.probe,
-        ),
-        "knn": knn_predict(test_features, train_features, dataset.train.labels, num_classes=num_classes),
-    }
+    by_probe, probe_losses = linear_probe(
+        model,
+        variables,
+        dataset.train,
+        test_features,
+        views=experiment.training.probe_views,
+        num_classes=num_classes,
+        seed=experiment.seed,
+        mesh=mesh,
+        **experiment.probe,
+    )
+    by_knn = knn_predict(test_features, train_features, dataset.train.labels, num_classes=num_classes)
+    predictions = {"linear_probe": by_probe, "knn": by_knn}
     if experiment.loss_name == "cross_entropy":
         logits: Any = model.apply(variables, test_features, method="apply_head")
         predictions["classifier"] = np.asarray(np.argmax(logits, axis=1), np.int32)
-    return Evaluation(train_features, test_features, predictions, dataset.test.labels)
+    return Evaluation(train_features, test_features, predictions, dataset.test.labels, probe_losses)
 
 
 def features(experiment: Experiment, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +187,9 @@ def features(experiment: Experiment, state: TrainState) -> tuple[np.ndarray, np.
 
 
 def _accuracies(evaluation: Evaluation) -> dict[str, Any]:
-    """As results.json has them: test_top1 is that of the classifier which cross-entropy trained."""
+    """As results.json has them, with the curve of the probe; test_top1 is of the classifier of cross-entropy."""
     top1 = evaluation.top1()
     classifier = {"test_top1": top1.pop("classifier")} if "classifier" in top1 else {}
-    return {name: {"top1": value} for name, value in top1.items()} | classifier
+    found: dict[str, Any] = {name: {"top1": value} for name, value in top1.items()}
+    found["linear_probe"]["losses"] = list(evaluation.probe_losses)
+    return found | classifier

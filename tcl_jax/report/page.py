@@ -50,7 +50,7 @@ def page(run: Run) -> dict[str, bytes]:
     """
     results = run.results
     parts = [
-        training_curves(run.records),
+        training_curves(run.records, results["linear_probe"].get("losses", ())),
         map_of(run.test, run.predictions, run.class_names),
         confusions(run.test.labels, run.predictions, run.class_names),
         neighbours(run.train, run.test, run.predictions, run.class_names),

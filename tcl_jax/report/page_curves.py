@@ -81,9 +81,16 @@ _DIAGNOSTICS = (
 )
 
 
-def training_curves(records: Records) -> Part:
-    """Loss, held-out accuracy and learning rate against the step."""
+def training_curves(records: Records, probe_losses: Sequence[float] = ()) -> Part:
+    """Loss, held-out accuracy and learning rate against the step; the loss of the linear probe against its epochs."""
     pictures, files = _panels(_TRAINING, records)
+    if probe_losses:
+        epochs = range(1, len(probe_losses) + 1)
+        series = Series("linear probe", epochs, probe_losses)
+        picture = curves([series], name="probe_loss", x_label="epoch of the linear probe", y_label="loss")
+        caption = "Mean training loss of the linear classifier on the frozen encoder, in each of its epochs."
+        pictures.append(figure(picture.svg, caption=caption))
+        files["probe_loss.png"] = picture.png
     body = columns(*pictures) if pictures else paragraph("The run has no records of its steps.")
     return Part(Section("curves", "Curves", body), files)
 

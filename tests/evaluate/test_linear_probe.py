@@ -23,17 +23,21 @@ def softmax_regression(features, labels, test_features):
     with_bias = lambda x: np.hstack([x, np.ones((len(x), 1))])  # noqa: E731
     steps = len(labels) // BATCH
     rates, velocity = learning_rates(RATE, total_steps=EPOCHS * steps), np.zeros_like(weights)
+    losses = []
     for epoch in range(EPOCHS):
+        of_epoch = []
         order = epoch_order(len(labels), seed=SEED, epoch=epoch)
         for number in range(steps):
             chosen = order[number * BATCH : (number + 1) * BATCH]
             x, y = with_bias(features[chosen]), np.eye(3)[labels[chosen]]
             logits = x @ weights
             p = np.exp(logits - logits.max(1, keepdims=True))
+            of_epoch.append(-np.mean(np.log(np.sum(p * np.eye(3)[labels[chosen]], 1) / p.sum(1))))
             gradient = x.T @ (p / p.sum(1, keepdims=True) - y) / BATCH
             velocity = 0.9 * velocity + gradient + 1e-4 * weights
             weights = weights - rates[epoch * steps + number] * velocity
-    return with_bias(test_features) @ weights
+        losses.append(np.mean(of_epoch))
+    return with_bias(test_features) @ weights, losses
 
 
 @pytest.mark.parametrize("devices", [1, 8])
@@ -41,7 +45,7 @@ def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
     rng = np.random.default_rng(1)
     test_features = rng.normal(size=(400, 6)).astype(np.float32)
     before = jax.tree.map(np.array, frozen.variables)
-    predicted = linear_probe(
+    predicted, losses = linear_probe(
         frozen.model,
         frozen.variables,
         split,
@@ -54,11 +58,12 @@ def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
         seed=SEED,
         mesh=make_mesh(devices),
     )
-    logits = softmax_regression(frozen.features(split.images), split.labels, test_features)
+    logits, expected_losses = softmax_regression(frozen.features(split.images), split.labels, test_features)
     top_two = np.sort(logits, axis=1)[:, 1:]
     clear = top_two[:, 1] - top_two[:, 0] > 1e-3  # float32 may turn what is closer
     assert clear.sum() > 390
     assert predicted.dtype == np.int32
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     np.testing.assert_array_equal(predicted[clear], np.argmax(logits, axis=1)[clear])
     assert len(set(predicted)) == 3
     jax.tree.map(np.testing.assert_array_equal, frozen.variables, before)

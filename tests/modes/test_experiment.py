@@ -140,7 +140,7 @@ def test_evaluation_uses_the_moving_average_where_one_is_kept(config, monkeypatc
 
     def probe(model, variables, *_, **__):
         seen.append(variables)
-        return parts.dataset.test.labels
+        return parts.dataset.test.labels, []
 
     monkeypatch.setattr(evaluate, "extract_features", features)
     monkeypatch.setattr(evaluate, "linear_probe", probe)
@@ -173,7 +173,7 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(config,
 
     def probe(model, variables, split, test_features, **options):
         seen["probe"] = (split is train, len(test_features), options["num_classes"], options["epochs"])
-        return test.labels.copy()
+        return test.labels.copy(), [0.5]
 
     monkeypatch.setattr(evaluate, "knn_predict", knn)
     monkeypatch.setattr(evaluate, "linear_probe", probe)
@@ -182,6 +182,7 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(config,
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
     top1 = found.top1()
     assert top1["linear_probe"] == 1.0
+    assert found.probe_losses == [0.5]
     assert top1["knn"] == 0.1  # 36 of 360 are zeros
     features = evaluate.extract_features(None, None, test)
     head = jax.device_get(state.params["head"]["linear"])

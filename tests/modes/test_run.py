@@ -80,6 +80,7 @@ def test_results_hold_the_figures_of_the_run(finished, config):
         # Every one of the 100 test images counts, and none twice.
         assert top1 * 100 == pytest.approx(round(top1 * 100))
     assert results["knn"]["top1"] > 0.2  # chance is 0.1
+    assert len(results["linear_probe"]["losses"]) == config.probe.epochs
     records = curve_of(finished)
     last = [r for r in records if r["epoch"] == 2]
     assert results["final_train_loss"] == pytest.approx(sum(r["loss"] * r["steps"] for r in last) / 5)

@@ -52,6 +52,7 @@ def test_a_run_without_records_says_so():
 
 def test_what_is_not_recorded_is_not_shown():
     assert set(training_curves(records(3)).files) == {"loss.png", "learning_rate.png"}
+    assert set(training_curves([], [0.5, 0.4]).files) == {"probe_loss.png"}
     with_knn = [*records(3), {"step": 3, "epoch": 0, "validation_knn": 0.5}]
     assert set(training_curves(with_knn).files) == {"loss.png", "learning_rate.png", "accuracy.png"}
     assert diagnostic_curves(with_knn) is None  # cross-entropy has no diagnostics
