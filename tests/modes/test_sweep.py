@@ -28,13 +28,13 @@ NAMES = ["k1=10_seed=0", "k1=10_seed=1", "k1=5000_seed=0", "k1=5000_seed=1"]
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """15 steps of a narrow network."""
+    """10 steps of a narrow network."""
     config = digits_tcl.get_config()
     config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
     config.data.train_split = "train[:200]"
     config.data.test_split = "test[:100]"
     config.model.width = 2
-    config.train.update(batch_size=32, epochs=3, warmup_epochs=0)
+    config.train.update(batch_size=32, epochs=2, warmup_epochs=0)
     config.validation.images = 40
     config.probe.update(epochs=1, batch_size=32)
     config.checkpoint.every_epochs = 1
@@ -99,7 +99,7 @@ def test_members_differ_by_their_values_and_are_runs_of_their_own(swept, config)
     assert len(set(hashes)) == 4
     name, own = member(swept, "k1=5000_seed=1").read_config()
     assert name == "digits_tcl"
-    assert (own.loss.k1, own.seed, own.train.epochs) == (5000.0, 1, 3)
+    assert (own.loss.k1, own.seed, own.train.epochs) == (5000.0, 1, 2)
 
 
 def test_all_members_compile_one_step(swept, config):
@@ -127,7 +127,7 @@ def test_a_further_value_trains_its_members_alone(swept, config, tmp_path, capsy
     sweep.run(config, workdir, "digits_tcl", ["loss.k1=10,5000,100", "seed=0,1"])
     assert "Training 2 of the 6 members" in capsys.readouterr().out
     assert before == {name: member(workdir, name).results.read_text() for name in NAMES}
-    assert member(workdir, "k1=100_seed=0").read_results()["epochs"] == 3
+    assert member(workdir, "k1=100_seed=0").read_results()["epochs"] == 2
 
 
 def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(swept, config, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(swept, config, tmp_pat
 
         def __call__(self, *arguments):
             Signals.done += 1
-            if Signals.done == 8:  # of 15 steps, 5 in an epoch
+            if Signals.done == 8:  # of 10 steps, 5 in an epoch
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().__call__(*arguments)
 
@@ -146,7 +146,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(swept, config, tmp_pat
         with pytest.raises(Interrupted, match="Stopped by SIGTERM after step 8, which is saved"):
             sweep.run(config, workdir, "digits_tcl", AXES)
         sweep.run(config, workdir, "digits_tcl", AXES)
-    assert Signals.done == 15
+    assert Signals.done == 10
     for name in NAMES:
         results = [member(w, name).read_results() for w in (workdir, swept)]
         assert results[0]["params_sha256"] == results[1]["params_sha256"]
@@ -159,9 +159,9 @@ def test_members_with_a_checkpoint_more_go_back_to_train_with_the_rest(swept, co
     for name in NAMES:
         member(workdir, name).results.unlink()
     for name in NAMES[2:]:
-        shutil.rmtree(member(workdir, name).checkpoints / "15")
+        shutil.rmtree(member(workdir, name).checkpoints / "10")
     sweep.run(config, workdir, "digits_tcl", AXES)
-    assert f"Continuing with {', '.join(NAMES)} after step 10" in capsys.readouterr().out
+    assert f"Continuing with {', '.join(NAMES)} after step 5" in capsys.readouterr().out
     for name in NAMES:
         assert figures(member(workdir, name)) == figures(member(swept, name))
 
@@ -172,9 +172,9 @@ def test_members_without_a_common_checkpoint_train_in_groups(swept, config, tmp_
     shutil.rmtree(member(workdir, NAMES[0]).path)
     behind = member(workdir, NAMES[3])
     behind.results.unlink()
-    shutil.rmtree(behind.checkpoints / "15")
+    shutil.rmtree(behind.checkpoints / "10")
     sweep.run(config, workdir, "digits_tcl", AXES)
-    assert f"Continuing with {NAMES[3]} after step 10" in capsys.readouterr().out
+    assert f"Continuing with {NAMES[3]} after step 5" in capsys.readouterr().out
     for name in NAMES:
         assert figures(member(workdir, name)) == figures(member(swept, name))
 
