@@ -1,5 +1,6 @@
 """The methods in PyTorch: eager, as their authors' code runs."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,34 +10,12 @@ import torch
 from benchmarks.machine import num_cores, on_gpu
 from benchmarks.methods import Prepared
 from benchmarks.problems import K1, K2, TEMPERATURE, Problem
-
-
-def dense_tcl(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Eq. 4 of arXiv 2305.10675 the way that SupContrast writes losses: full n x n logits, masks and exponentials."""
-    similarity = rows @ rows.T
-    logits = similarity / TEMPERATURE
-    shift = logits.max(dim=1, keepdim=True).values.detach()
-    logits = logits - shift
-    same_class = torch.eq(labels[:, None], labels[None, :]).float()
-    others = torch.ones_like(same_class).fill_diagonal_(0.0)
-    positive = same_class * others
-    negative = others - positive
-    exp_logits = torch.exp(logits)
-    repulsion = torch.exp(-similarity - shift)
-    denominator = (
-        (exp_logits * positive).sum(1, keepdim=True)
-        + K1 * (repulsion * positive).sum(1, keepdim=True)
-        + K2 * (exp_logits * negative).sum(1, keepdim=True)
-    )
-    log_probability = logits - torch.log(denominator)
-    num_positives = positive.sum(1)
-    counts = num_positives > 0
-    per_anchor = -(positive * log_probability).sum(1) / torch.where(counts, num_positives, 1.0)
-    return per_anchor[counts].mean()
+from benchmarks.torch_network import dense_loss
 
 
 def tcl(problem: Problem) -> Prepared:
-    return _eager(dense_tcl, problem, problem.labels)
+    dense = functools.partial(dense_loss, temperature=TEMPERATURE, k1=K1, k2=K2)
+    return _eager(dense, problem, problem.labels)
 
 
 def supcon(problem: Problem) -> Prepared:
