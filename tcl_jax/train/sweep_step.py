@@ -40,7 +40,7 @@ class SweepStep(Protocol):
 class OneByOne:
     """The members one after the other, by the program of a single run: to the last bit what each is alone.
 
-    The fastest way on a CPU, which a single member keeps busy (`benchmarks/results/sweep_digits_tcl_cpu.md`).
+    The fastest way on a CPU, which a single member keeps busy (`python -m benchmarks.sweep` compares them).
     """
 
     def __init__(self, step: TrainStep):
