@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from tcl_jax.models.convolution import convolve
+
 STEMS = ("cifar", "imagenet")
 
 # He et al. 2015, untruncated, as PyTorch's kaiming_normal_(mode="fan_out").
@@ -32,6 +34,7 @@ class _Layers:
             strides=(stride, stride),
             padding=(padding, padding),
             use_bias=False,
+            conv_general_dilated=convolve,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             precision=_precision(self.dtype),

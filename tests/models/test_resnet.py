@@ -1,5 +1,6 @@
 """The ResNet encoder: shapes, sizes, initial values, strides, padding, dtypes and running statistics."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -196,13 +197,22 @@ def test_parameters_and_statistics_keep_their_dtype_through_a_training_step(
         assert out.dtype == features
 
 
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Those of a program and of the functions that it calls."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in equation.params.values():
+            if hasattr(inner, "jaxpr"):
+                yield from equations(inner.jaxpr)
+
+
 @pytest.mark.parametrize(
     ("dtype", "expected"), [(None, jax.lax.Precision.HIGHEST), (jnp.bfloat16, jax.lax.Precision.DEFAULT)]
 )
 def test_convolutions_state_their_precision_and_dtype(dtype, expected) -> None:
     model, images = ResNet(depth=50, width=4, dtype=dtype), image_shape(1, 8, 8, 3)
     jaxpr = jax.make_jaxpr(partial(model.apply, train=False))(shapes_of(model, images), images)
-    convolutions = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated"]
+    convolutions = [eqn for eqn in equations(jaxpr.jaxpr) if eqn.primitive.name == "conv_general_dilated"]
     assert len(convolutions) == 1 + 3 * 16 + 4
     assert {eqn.params["precision"] for eqn in convolutions} == {(expected, expected)}
     assert {eqn.outvars[0].aval.dtype for eqn in convolutions} == {jnp.dtype(dtype or jnp.float32)}
