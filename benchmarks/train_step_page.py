@@ -4,6 +4,7 @@ from typing import Any
 
 WHOLE, PLACED = "whole step, real batches", "whole step, one batch on the device"
 NO_AUGMENTATION, NO_LOSS = "without augmentation", "without the loss"
+OWN_GRADIENTS = "with XLA's own kernel gradients"
 FORWARD, TORCH, PRODUCT = "forward pass alone", "PyTorch, without augmentation", "matrix product"
 
 # What each is part of, and of which steps it is the difference.
@@ -84,6 +85,9 @@ def _shares(record: dict[str, Any]) -> str:
     load, cores = max(record["load_before"] or 0, record["load_after"] or 0), record["machine"]["cores"]
     if record["machine"]["platform"] == "cpu" and load > cores + 1:
         lines += ["", f"With a load of {load} on {cores} cores all of these figures are rough."]
+    if OWN_GRADIENTS in best:
+        ratio = best[OWN_GRADIENTS] / best[PLACED]
+        lines += ["", f"With the kernel gradients that XLA makes itself a step takes {ratio:.2f} x as long."]
     if TORCH in best:
         ratio = best[TORCH] / best[NO_AUGMENTATION]
         lines += ["", f"Without augmentation on either side, PyTorch takes {ratio:.2f} x the time of ours."]

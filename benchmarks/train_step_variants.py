@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from benchmarks.train_step_page import FORWARD, NO_AUGMENTATION, NO_LOSS, PLACED, WHOLE
+from benchmarks.train_step_page import FORWARD, NO_AUGMENTATION, NO_LOSS, OWN_GRADIENTS, PLACED, WHOLE
 from tcl_jax.data import Batch, train_batches
+from tcl_jax.models import resnet
 from tcl_jax.modes.experiment import Experiment, Training, build_training
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
 from tcl_jax.train.objective import Objective
@@ -39,19 +41,28 @@ def our_steps(
         NO_AUGMENTATION: build_training(plain, parts.facts, mesh).step,
         NO_LOSS: _step_without_loss(config, training, parts),
     }
+    if jax.default_backend() == "cpu":  # elsewhere they are what runs
+        step_of[OWN_GRADIENTS] = _step_with_own_gradients(config, parts)
     state = [training.initial_state()]  # each step takes the last one's memory
 
     def one(step: Any, real: bool) -> Any:
         state[0], metrics = step(state[0], split_batch(next(batches), mesh) if real else placed, hyper)
         return metrics
 
-    return {
-        WHOLE: partial(one, step_of[WHOLE], True),
-        PLACED: partial(one, step_of[WHOLE], False),
-        NO_AUGMENTATION: partial(one, step_of[NO_AUGMENTATION], False),
-        NO_LOSS: partial(one, step_of[NO_LOSS], False),
-        FORWARD: _forward(config, parts, placed),
-    }
+    step_of[PLACED] = step_of[WHOLE]
+    runs = {name: partial(one, step, name == WHOLE) for name, step in step_of.items()}
+    return runs | {FORWARD: _forward(config, parts, placed)}
+
+
+def _step_with_own_gradients(config: ConfigDict, parts: Experiment) -> Any:
+    """The step whose kernel gradients are those that XLA makes of the convolutions."""
+    step = build_training(config, parts.facts, parts.mesh).step
+
+    def run(*arguments: Any) -> Any:
+        with mock.patch.object(resnet, "convolve", lax.conv_general_dilated):  # when it is traced
+            return step(*arguments)
+
+    return run
 
 
 def _step_without_loss(config: ConfigDict, training: Training, parts: Experiment) -> Any:

@@ -1,0 +1,85 @@
+"""The studies of docs/reproduction.md: which runs, and by which commands."""
+
+import json
+from typing import NamedTuple
+
+METHODS = {
+    "TCL": {},
+    "SupCon": {"loss.name": "supcon"},
+    "cross-entropy": {"loss.name": "cross_entropy"},
+    "NT-Xent, no labels": {"loss.name": "ntxent", "loss.temperature": 0.5},
+    "TCL, no labels, 3 views": {"loss.labels": "image", "augment.views": ("simaug",) * 3},
+}
+"""What each method changes in a config of configs/protocol.py, and nothing else."""
+
+
+class Row(NamedTuple):
+    """Runs that differ in what is swept.
+
+    Attributes:
+      label: for people.
+      folder: of the sweep, in that of the study.
+      settings: by config field.
+    """
+
+    label: str
+    folder: str
+    settings: dict[str, object]
+
+
+class Study(NamedTuple):
+    """Attributes:
+    config: the file in configs/, with its argument.
+    rows: each is one sweep.
+    sweep: fields and values that are swept in each.
+    about: what is the same in all rows, in a sentence for the page.
+    reduced: whether this is less than the method is meant for, which every quotation says.
+    """
+
+    config: str
+    rows: list[Row]
+    sweep: tuple[str, ...]
+    about: str
+    reduced: bool
+
+    def command(self, row: Row) -> list[str]:
+        """What to type for a row, from the project's folder."""
+        settings = [f"--config.{field}={_typed(value)}" for field, value in row.settings.items()]
+        sweep = [f"--sweep={axis}" for axis in self.sweep]
+        return ["python", "main.py", f"--config=configs/{self.config}", *settings, "--mode=sweep", *sweep]
+
+
+_SAME = (
+    "All methods have the same data, network, epochs, learning rate, batch, views (but for the three of the last row) "
+    "and held-out images; rows say what else they change. Accuracies are those of the last checkpoint on all 10,000 "
+    "test images, never chosen by them."
+)
+
+
+def _protocol(name: str) -> Study:
+    rows = [Row(label, _folder(label), settings) for label, settings in METHODS.items()]
+    return Study(f"protocol.py:{name}", rows, ("seed=0,1,2",), _SAME, name.endswith("_reduced"))
+
+
+def _typed(value: object) -> str:
+    """A setting as it is typed."""
+    return f"({','.join(json.dumps(one) for one in value)})" if isinstance(value, tuple) else str(value)
+
+
+def _folder(label: str) -> str:
+    return label.lower().replace(",", "").replace(" ", "_")
+
+
+STUDIES = {
+    f"{data}_{size}": _protocol(f"{data}_{size}")
+    for data in ("fashion_mnist", "cifar10")
+    for size in ("reduced", "resnet18", "resnet50")
+} | {
+    "k1_k2_digits": Study(
+        "digits_tcl.py",
+        [Row("TCL", "tcl", {})],
+        ("loss.k1=10,100,1000,5000,20000", "loss.k2=1,2,5", "seed=0,1"),
+        "TCL at each k1 and k2, the paper's experiment on the stability of its two settings, on the embedded digits.",
+        True,
+    ),
+}

@@ -1,0 +1,127 @@
+"""The studies behind docs/reproduction.md: their commands are understood, and their pages say what the runs have."""
+
+import importlib
+import shlex
+from unittest import mock
+
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from benchmarks.accuracy_page import Result, groups_of, page, pictures
+from benchmarks.studies import METHODS, STUDIES, Row, Study
+from configs import protocol
+from tcl_jax.errors import UserError
+from tcl_jax.modes.experiment import Facts, build_training, check_config
+from tcl_jax.modes.fields import flat_items
+from tcl_jax.modes.grid import grid, parse_axes
+from tcl_jax.parallel import make_mesh
+from tcl_jax.report.comparison import Run
+
+ALL_ROWS = [
+    pytest.param(study, row, id=f"{name}-{row.folder}")
+    for name, study in STUDIES.items()
+    for row in study.rows
+]
+
+
+def config_of(command):
+    """The config of a command, as main.py reads it."""
+    values, words = (
+        flags.FlagValues(),
+        ["main.py", *(word for word in command if word.startswith("--config"))],
+    )
+    with mock.patch("sys.argv", words):  # where config_flags looks for fields
+        config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
+        values(words)
+    return values.config
+
+
+@pytest.mark.parametrize(("study", "row"), ALL_ROWS)
+def test_commands_train_what_the_rows_say(study: Study, row: Row) -> None:
+    config = config_of(shlex.split(shlex.join(study.command(row))))
+    found = dict(flat_items(config))
+    for field, value in row.settings.items():
+        assert found[field] == value
+    mesh = make_mesh(1)
+    points = grid(config, parse_axes(study.sweep, config))
+    assert len({point.config.seed for point in points}) >= 2
+    for point in points:
+        check_config(point.config, mesh)
+    build_training(config, Facts((32, 32, 3), 10, 8000, (0.5,) * 3, (0.25,) * 3), mesh)
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name.startswith(("fashion", "cifar"))])
+def test_methods_differ_in_what_they_change_and_nothing_else(name: str) -> None:
+    study = STUDIES[name]
+    base = dict(flat_items(protocol.get_config(name)))
+    for row in study.rows:
+        found = dict(flat_items(config_of(study.command(row))))
+        assert {field for field in base if found[field] != base[field]} == set(METHODS[row.label])
+
+
+def test_a_protocol_that_is_not_there_is_named() -> None:
+    for name in ("", "cifar10", "cifar10_large", "mnist_reduced"):
+        with pytest.raises(UserError, match=f"no protocol '{name}', expected one of fashion_mnist_resnet18"):
+            protocol.get_config(name)
+
+
+def result(label, knn, settings=None, **config) -> Result:
+    """Runs with these accuracies, one for each seed."""
+    base = dict(flat_items(protocol.get_config("cifar10_reduced"))) | config
+    records = [{"step": s, "epoch": s - 1, "validation_knn": 0.1 * s} for s in (1, 2)]
+    runs = [
+        Run(
+            f"seed={seed}",
+            base | {"seed": seed},
+            {
+                "linear_probe": {"top1": 0.5},
+                "knn": {"top1": value},
+                "final_train_loss": 1.0,
+                "train_seconds": 10.0 * seed,
+                "devices": {"count": 1, "platform": "cpu"},
+                "versions": {"jax": "1.2.3", "flax": "3.2.1"},
+                "dataset": "cifar10",
+                "config_name": "protocol_cifar10_reduced",
+            },
+            records,
+        )
+        for seed, value in enumerate(knn)
+    ]
+    row = Row(label, label, settings or {})
+    return Result(row, STUDIES["cifar10_reduced"].command(row), runs)
+
+
+RECORD = {
+    "study": "cifar10_reduced",
+    "command": "python -m benchmarks.accuracy --study=cifar10_reduced",
+    "date": "2026-01-01",
+    "machine": {"device": "CPU", "processor": "one", "cores": 2},
+}
+
+
+def test_page_has_mean_and_deviation_of_each_row_and_its_command() -> None:
+    accuracies = [0.41, 0.42, 0.46]
+    results = [result("TCL", accuracies), result("SupCon", [0.5], {"loss.name": "supcon"})]
+    text = page(RECORD, STUDIES["cifar10_reduced"], results, ["curves.png"])
+    mean, deviation = 100 * np.mean(accuracies), 100 * np.std(accuracies, ddof=1)
+    assert f"| TCL | 0, 1, 2 | 50.00 ± 0.00 | {mean:.2f} ± {deviation:.2f} | 10 s |" in text
+    assert "| SupCon | 0 | 50.00 | 50.00 | 0 s |" in text
+    assert "# CIFAR-10 (JPEG copy), reduced protocol: cifar10_reduced" in text
+    assert "--config.loss.name=supcon --mode=sweep --sweep=seed=0,1,2  # SupCon" in text
+    assert "![curves.png](curves.png)" in text
+
+
+def test_studies_of_methods_have_curves_and_studies_of_settings_have_heat_maps() -> None:
+    study = STUDIES["cifar10_reduced"]
+    assert list(pictures(study, [result("TCL", [0.4, 0.5]), result("SupCon", [0.4])])) == ["curves"]
+    both = [result("TCL", [0.4, 0.5], **{"loss.k1": k1}) for k1 in (1.0, 10.0)]
+    swept = Result(both[0].row, both[0].command, both[0].runs + both[1].runs)
+    assert [group.label for group in groups_of(swept)] == ["loss.k1=1", "loss.k1=10"]
+    assert list(pictures(study, [swept])) == ["heat_map_1", "heat_map_2"]
+
+
+def test_configs_of_the_studies_are_files() -> None:
+    for study in STUDIES.values():
+        importlib.import_module(f"configs.{study.config.partition('.')[0]}")
