@@ -46,7 +46,7 @@ def _reduced(config: ConfigDict) -> ConfigDict:
     config.model.width = 8
     config.train.batch_size = 64
     config.train.epochs = 8
-    config.train.learning_rate = 0.03
+    config.train.learning_rate = 0.05
     config.train.warmup_epochs = 1
     config.validation.images = 500
     config.probe.epochs = 5
