@@ -9,11 +9,17 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from tcl_jax.models import convolution
 from tcl_jax.models.convolution import convolve
 from tcl_jax.parallel import DATA_AXIS, make_mesh
 
 # images, rows, columns, kernel size, stride, padding: one batch that is divided in parts, one with no divisor but 1
 CASES = [(40, 5, 7, 3, 1, 1), (17, 6, 5, 3, 2, 1), (4, 5, 4, 1, 2, 0), (3, 9, 8, 7, 2, 3), (1, 4, 4, 3, 1, 1)]
+
+
+@pytest.fixture(autouse=True)
+def products_of_any_size(monkeypatch):
+    monkeypatch.setattr(convolution, "_LEAST_SIZE", 0)
 
 
 def plain(images, kernel, stride, padding):
@@ -79,17 +85,24 @@ def test_devices_add_up_the_gradient_of_a_kernel_that_they_share() -> None:
         np.testing.assert_allclose(jax.jit(mapped)(kernel, images, weights), expected, rtol=1e-11)
 
 
+def operations(conv, arrays, platform):
+    """How often they are in the program for a platform."""
+    gradient = jax.jit(jax.grad(partial(loss, conv), argnums=(0, 1)), static_argnums=(2, 3))
+    text = gradient.trace(*arrays, 1, 1).lower(lowering_platforms=(platform,)).as_text()
+    return {name: text.count(f"stablehlo.{name}") for name in ("convolution", "while", "dot_general")}
+
+
 def test_other_platforms_run_the_program_of_xla() -> None:
     arrays = drawn(32, 8, 8, 3, np.float32)
-
-    def operations(conv, platform):
-        gradient = jax.jit(jax.grad(partial(loss, conv), argnums=(0, 1)), static_argnums=(2, 3))
-        text = gradient.trace(*arrays, 1, 1).lower(lowering_platforms=(platform,)).as_text()
-        return {name: text.count(f"stablehlo.{name}") for name in ("convolution", "while", "dot_general")}
-
     for platform in ("cuda", "tpu"):
-        assert operations(ours, platform) == operations(plain, platform)
-    assert operations(ours, "cpu") == {"convolution": 2, "while": 1, "dot_general": 3}
+        assert operations(ours, arrays, platform) == operations(plain, arrays, platform)
+    assert operations(ours, arrays, "cpu") == {"convolution": 2, "while": 1, "dot_general": 3}
+
+
+def test_small_batches_run_the_program_of_xla(monkeypatch) -> None:
+    monkeypatch.setattr(convolution, "_LEAST_SIZE", 32 * 8 * 8 * 3 + 1)
+    arrays = drawn(32, 8, 8, 3, np.float32)
+    assert operations(ours, arrays, "cpu") == operations(plain, arrays, "cpu")
 
 
 def test_groups_and_dilation_are_refused() -> None:

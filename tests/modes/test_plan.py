@@ -95,12 +95,11 @@ def test_parameters_memory_and_steps_are_those_of_the_run(planned, variables):
 
 
 def test_flops_by_formula_are_near_those_of_the_compiled_program(planned):
-    """The program has everything else on top: the loss a second time for diagnostics, and, on a CPU, the products of
-    kernel gradients with the zeros around images, which are one pixel of nine in the last stage of digits."""
+    """The program has everything else on top, and the loss a second time for diagnostics."""
     flops = planned(8)["flops"]
     assert flops["loss_whole"] == 6 * 128**2 * 128
     assert flops["formula"] == (flops["network_whole"] + flops["loss_whole"]) / 8
-    assert 1.0 < flops["compiled"] / flops["formula"] < 1.5
+    assert 1.0 < flops["compiled"] / flops["formula"] < 1.25
 
 
 def test_collectives_of_eight_devices_are_those_of_the_formula(planned, variables):

@@ -14,7 +14,6 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from configs import digits_tcl
 from tcl_jax.data import Batch
-from tcl_jax.models import resnet
 from tcl_jax.modes import experiment, train
 from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh
@@ -75,10 +74,7 @@ def operands(training):
     }
 
 
-def test_convolutions_alone_compute_in_bfloat16(training_in, monkeypatch):
-    # As on GPU and TPU, which have XLA's own kernel gradients (tests/models/test_convolution.py). On a CPU they are
-    # products of bfloat16 with float32 sums.
-    monkeypatch.setattr(resnet, "convolve", jax.lax.conv_general_dilated)
+def test_convolutions_alone_compute_in_bfloat16(training_in):
     found = operands(training_in("bfloat16"))
     assert {dtype for name, dtype, _ in found if name == "conv_general_dilated"} == {"bfloat16"}
     # The head and the loss; the statistics of BatchNorm and every other sum; the roots of norms and variances.
