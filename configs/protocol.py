@@ -42,7 +42,7 @@ def get_config(name: str = "") -> ConfigDict:
 
 
 def _reduced(config: ConfigDict) -> ConfigDict:
-    config.data.train_split = "train[:8000]"
+    config.data.train_split = "train[:6000]"
     config.model.width = 8
     config.train.batch_size = 64
     config.train.epochs = 8

@@ -109,9 +109,7 @@ def _kernel_gradient_by_products(images, kernel, cotangent, *, settings):
         patches = jnp.concatenate(
             [images[:, :, v : v + (columns - 1) * across + 1 : across] for v in range(size)], axis=-1
         )
-        cotangent = cotangent.reshape(
-            -1, features
-        )  # rows of matrices, which XLA multiplies without transposing
+        cotangent = cotangent.reshape(-1, features)  # XLA multiplies matrices without transposing them
         products = [
             lax.dot_general(
                 patches[:, u : u + (rows - 1) * down + 1 : down].reshape(-1, size * channels),
