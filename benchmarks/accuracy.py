@@ -86,13 +86,18 @@ def _record(name: str, study: Study, results: list[Result]) -> dict:
                 "label": result.row.label,
                 "command": shlex.join(result.command),
                 "runs": [
-                    {"name": run.name, "config": dict(run.config), **run.results, "curve": _curve(run)}
+                    {"name": run.name, "config": _config(run), **run.results, "curve": _curve(run)}
                     for run in result.runs
                 ],
             }
             for result in results
         ],
     }
+
+
+def _config(run: Run) -> dict:
+    """All but where the data lie on this machine."""
+    return {field: value for field, value in run.config.items() if field != "data.data_dir"}
 
 
 def _curve(run: Run) -> list[dict]:
