@@ -4,6 +4,7 @@ from typing import Any
 
 WHOLE, PLACED = "whole step, real batches", "whole step, one batch on the device"
 NO_AUGMENTATION, NO_LOSS = "without augmentation", "without the loss"
+AUGMENTATION, LOSS = "augmentation alone", "loss and its gradient alone"
 OWN_GRADIENTS = "with XLA's own kernel gradients"
 FORWARD, TORCH, PRODUCT = "forward pass alone", "PyTorch, without augmentation", "matrix product"
 
@@ -66,8 +67,8 @@ def _table(record: dict[str, Any]) -> list[str]:
 def _flops(record: dict[str, Any], name: str) -> tuple[int, int]:
     """Of network and loss, in what has this name."""
     flops = record["flops"]
-    if name == FORWARD:
-        return flops["forward"], 0
+    if name in (FORWARD, AUGMENTATION, LOSS):
+        return flops["forward"] if name == FORWARD else 0, flops["loss"] if name == LOSS else 0
     return flops["network"], 0 if name == NO_LOSS else flops["loss"]
 
 
@@ -82,6 +83,10 @@ def _shares(record: dict[str, Any]) -> str:
         if abs(difference) <= noise or difference < 0:
             told = f"not to be told from the scatter of the rounds, as {told} is measured"
         lines.append(f"- {name}: {told}")
+    alone = ", ".join(
+        f"{name} {100 * best[name] / best[WHOLE]:.2f} %" for name in (AUGMENTATION, LOSS) if name in best
+    )
+    lines += ["", f"In programs of their own, of the time of a whole step: {alone}."] if alone else []
     load, cores = max(record["load_before"] or 0, record["load_after"] or 0), record["machine"]["cores"]
     if record["machine"]["platform"] == "cpu" and load > cores + 1:
         lines += ["", f"With a load of {load} on {cores} cores all of these figures are rough."]

@@ -14,12 +14,21 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from benchmarks.train_step_page import FORWARD, NO_AUGMENTATION, NO_LOSS, OWN_GRADIENTS, PLACED, WHOLE
+from benchmarks.train_step_page import (
+    AUGMENTATION,
+    FORWARD,
+    LOSS,
+    NO_AUGMENTATION,
+    NO_LOSS,
+    OWN_GRADIENTS,
+    PLACED,
+    WHOLE,
+)
 from tcl_jax.data import Batch, train_batches
 from tcl_jax.models import resnet
 from tcl_jax.modes.experiment import Experiment, Training, build_training
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
-from tcl_jax.train.objective import Objective
+from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.step import compile_step, make_device_step
 
@@ -51,7 +60,11 @@ def our_steps(
 
     step_of[PLACED] = step_of[WHOLE]
     runs = {name: partial(one, step, name == WHOLE) for name, step in step_of.items()}
-    return runs | {FORWARD: _forward(config, parts, placed)}
+    return runs | {
+        FORWARD: _forward(config, parts, placed),
+        AUGMENTATION: _augmentation(training, placed),
+        LOSS: _loss(config, parts, placed, hyper),
+    }
 
 
 def _step_with_own_gradients(config: ConfigDict, parts: Experiment) -> Any:
@@ -118,6 +131,35 @@ def _forward(config: ConfigDict, parts: Experiment, placed: Batch) -> Run:
         return outputs
 
     return run
+
+
+def _augmentation(training: Training, placed: Batch) -> Run:
+    return partial(jax.jit(training.views), jax.random.key(0), placed.images, placed.indices)
+
+
+def _loss(config: ConfigDict, parts: Experiment, placed: Batch, hyper: Any) -> Run:
+    """The loss and its gradient, of drawn outputs."""
+    rows, contrastive = (
+        placed.images.shape[0] * parts.training.course.num_views,
+        config.loss.name != "cross_entropy",
+    )
+    width = config.model.projection_dim if contrastive else parts.facts.num_classes
+    outputs = np.random.default_rng(0).standard_normal((rows, width)).astype(np.float32)
+    outputs = split_batch(outputs / np.linalg.norm(outputs, axis=1, keepdims=True), parts.mesh)
+    objective = make_objective(
+        config.loss.name,
+        labels=config.loss.labels,
+        num_views=parts.training.course.num_views,
+        block_size="auto",
+    )
+    split = P(DATA_AXIS)
+    both = jax.shard_map(
+        jax.value_and_grad(objective.loss),
+        mesh=parts.mesh,
+        in_specs=(split, split, P()),
+        out_specs=(P(), split),
+    )
+    return partial(jax.jit(both), outputs, placed, hyper)
 
 
 def matrix_product() -> Run:
