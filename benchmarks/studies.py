@@ -12,6 +12,10 @@ METHODS = {
 }
 """What each method changes in a config of configs/protocol.py, and nothing else."""
 
+_METHODS_ON_DIGITS = METHODS | {
+    "TCL, no labels, 3 views": {"loss.labels": "image", "augment.views": ("crop_flip",) * 3}
+}
+
 
 class Row(NamedTuple):
     """Runs that differ in what is swept.
@@ -51,14 +55,14 @@ class Study(NamedTuple):
 
 _SAME = (
     "All methods have the same data, network, epochs, learning rate, batch, views (but for the three of the last row) "
-    "and held-out images; rows say what else they change. Accuracies are those of the last checkpoint on all 10,000 "
+    "and held-out images; the commands say what else they change. Accuracies are those of the last checkpoint on all "
     "test images, never chosen by them."
 )
 
 
-def _protocol(name: str) -> Study:
-    rows = [Row(label, _folder(label), settings) for label, settings in METHODS.items()]
-    return Study(f"protocol.py:{name}", rows, ("seed=0,1,2",), _SAME, name.endswith("_reduced"))
+def _methods(config: str, methods: dict[str, dict[str, object]], *, reduced: bool) -> Study:
+    rows = [Row(label, _folder(label), settings) for label, settings in methods.items()]
+    return Study(config, rows, ("seed=0,1,2",), _SAME, reduced)
 
 
 def _typed(value: object) -> str:
@@ -71,15 +75,16 @@ def _folder(label: str) -> str:
 
 
 STUDIES = {
-    f"{data}_{size}": _protocol(f"{data}_{size}")
+    f"{data}_{size}": _methods(f"protocol.py:{data}_{size}", METHODS, reduced=size == "reduced")
     for data in ("fashion_mnist", "cifar10")
     for size in ("reduced", "resnet18", "resnet50")
 } | {
+    "digits": _methods("digits_tcl.py", _METHODS_ON_DIGITS, reduced=False),
     "k1_k2_digits": Study(
         "digits_tcl.py",
         [Row("TCL", "tcl", {})],
-        ("loss.k1=10,100,1000,5000,20000", "loss.k2=1,2,5", "seed=0,1"),
+        ("loss.k1=10,100,1000,5000", "loss.k2=1,2,5", "seed=0,1"),
         "TCL at each k1 and k2, the paper's experiment on the stability of its two settings, on the embedded digits.",
-        True,
+        False,
     ),
 }

@@ -49,7 +49,7 @@ def test_commands_train_what_the_rows_say(study: Study, row: Row) -> None:
     assert len({point.config.seed for point in points}) >= 2
     for point in points:
         check_config(point.config, mesh)
-    build_training(config, Facts((32, 32, 3), 10, 8000, (0.5,) * 3, (0.25,) * 3), mesh)
+    build_training(config, Facts((32, 32, 3), 10, 6000, (0.5,) * 3, (0.25,) * 3), mesh)
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name.startswith(("fashion", "cifar"))])
