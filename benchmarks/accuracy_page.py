@@ -74,14 +74,13 @@ def _circumstances(record: dict[str, Any], run: Run) -> str:
 
 def _table(groups: list[Group]) -> list[str]:
     figures = shown_figures(groups)
-    heads = ["", "seeds", *(f"{FIGURES[figure]}, %" for figure in figures), "training of a run"]
-    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(figures) + 1)}"]
+    heads = ["runs", "seeds", *(f"{FIGURES[figure]}, %" for figure in figures)]
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * len(figures)}"]
     for group in groups:
         found = spreads(group)
-        seconds = sum(run.results["train_seconds"] for run in group.runs) / len(group.runs)
         cells = [_percent(found[figure]) for figure in figures]
         seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
-        lines.append(f"| {group.label} | {seeds} | {' | '.join(cells)} | {seconds:,.0f} s |")
+        lines.append(f"| {group.label} | {seeds} | {' | '.join(cells)} |")
     return lines
 
 
