@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         print(f"{row.label}: {shlex.join(command)}", flush=True)
         workdir = pathlib.Path(_RUNS.value) / name / row.folder
         _run([*command, f"--workdir={workdir}", f"--config.data.data_dir={_DATA_DIR.value}"])
-        results.append(Result(row, command, _members(workdir)))
+        results.append(Result(row, command, _members(workdir, study)))
     record = _record(name, study, results)
     folder = pathlib.Path(_OUTPUT.value)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,15 +63,16 @@ def _run(command: list[str]) -> None:
         sys.exit(code)
 
 
-def _members(workdir: pathlib.Path) -> list[Run]:
-    """The runs of a sweep, in the order of their seeds."""
+def _members(workdir: pathlib.Path, study: Study) -> list[Run]:
+    """The runs of a sweep, in the order of their values."""
     folders = [path.parent for path in workdir.glob("*/results.json")]
     try:
         found = [read_run(Workdir(str(folder))) for folder in sorted(folders)]
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
     runs = [run._replace(name=pathlib.Path(run.name).name) for run in found if run is not None]
-    return sorted(runs, key=lambda run: run.config["seed"])
+    swept = [axis.partition("=")[0] for axis in study.sweep]
+    return sorted(runs, key=lambda run: [run.config[field] for field in swept])
 
 
 def _record(name: str, study: Study, results: list[Result]) -> dict:

@@ -65,8 +65,8 @@ def _circumstances(record: dict[str, Any], run: Run) -> str:
     return (
         f"{record['date']}; {devices['count']} x {computer['device']} ({computer['processor']}), {computer['cores']} "
         f"cores, {versions}.\n\n"
-        f"{config['model.name']}, width {config['model.width']}; {config['data.train_split']} of the training images, "
-        f"of which {config['validation.images']} are held out; {config['train.epochs']} epochs, "
+        f"{config['model.name']}, width {config['model.width']}; data.train_split {config['data.train_split']}, "
+        f"of which {config['validation.images']} images are held out; {config['train.epochs']} epochs, "
         f"{config['train.batch_size']} images per step, learning rate {config['train.learning_rate']}, views "
         f"{', '.join(config['augment.views'])}."
     )

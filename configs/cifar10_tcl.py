@@ -3,7 +3,7 @@
     python main.py --config=configs/cifar10_tcl.py
 
 Needs one GPU or TPU for the whole run; `configs/smoke.py:cifar10_tcl` tries it on a CPU. Not yet run to the end by us:
-no accuracy of our own to quote.
+docs/reproduction.md has what was.
 """
 
 from ml_collections import ConfigDict
