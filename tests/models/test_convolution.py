@@ -44,6 +44,7 @@ def loss(conv, images, kernel, *settings):
     return jnp.sum(jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(("number", "rows", "columns", "size", "stride", "padding"), CASES)
 def test_value_and_gradients_are_those_of_xla(number, rows, columns, size, stride, padding) -> None:
     with jax.enable_x64(True):
@@ -67,6 +68,7 @@ def test_bfloat16_is_summed_in_float32() -> None:
     np.testing.assert_allclose(gradient.astype(np.float32), exact, rtol=0, atol=0.006 * np.abs(exact).max())
 
 
+@pytest.mark.quick
 def test_devices_add_up_the_gradient_of_a_kernel_that_they_share() -> None:
     with jax.enable_x64(True):
         images, kernel = drawn(24, 5, 5, 3)
@@ -92,6 +94,7 @@ def operations(conv, arrays, platform):
     return {name: text.count(f"stablehlo.{name}") for name in ("convolution", "while", "dot_general")}
 
 
+@pytest.mark.quick
 def test_other_platforms_run_the_program_of_xla() -> None:
     arrays = drawn(32, 8, 8, 3, np.float32)
     for platform in ("cuda", "tpu"):
