@@ -17,9 +17,6 @@ class Bucket(MemoryFileSystem):
     """gs:// in memory; as there, nothing can be appended."""
 
     protocol = ("gs", "gcs")
-    store: dict = {}  # noqa: RUF012 (fsspec shares it among all instances)
-    pseudo_dirs = [""]  # noqa: RUF012
-
     @classmethod
     def _strip_protocol(cls, path):
         return MemoryFileSystem._strip_protocol(path.replace("gs://", "memory://"))
@@ -30,10 +27,11 @@ class Bucket(MemoryFileSystem):
 
 
 @pytest.fixture
-def bucket():
+def bucket(monkeypatch):
     for scheme in ("gs", "gcs"):
         fsspec.register_implementation(scheme, Bucket, clobber=True)
-    Bucket.store.clear()
+    monkeypatch.setattr(Bucket, "store", {})
+    monkeypatch.setattr(Bucket, "pseudo_dirs", [""])  # the folders, which fsspec keeps apart from the files
     return epath.Path("gs://bucket/runs/digits")
 
 
