@@ -4,7 +4,17 @@ import shlex
 from typing import Any, NamedTuple
 
 from benchmarks.studies import Row, Study
-from tcl_jax.report.comparison import FIGURES, Group, Run, curve_of, group_runs, shown_figures, spreads
+from tcl_jax.report.comparison import (
+    FIGURES,
+    Group,
+    Run,
+    Spread,
+    curve_of,
+    group_runs,
+    shown_figures,
+    spread,
+    spreads,
+)
 from tcl_jax.report.figures import Series, curves
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
 
@@ -20,22 +30,33 @@ class Result(NamedTuple):
 
 
 def groups_of(result: Result) -> list[Group]:
-    """The runs that differ in their seed alone; of a row without another sweep, all under its label."""
+    """The runs that differ in their seed alone, under the row's label and what else is swept."""
     groups = group_runs(result.runs)
-    return [groups[0]._replace(label=result.row.label)] if len(groups) == 1 else groups
+    if len(groups) == 1:
+        return [groups[0]._replace(label=result.row.label)]
+    return [group._replace(label=f"{result.row.label}, {group.label}") for group in groups]
+
+
+def held_out(group: Group) -> Spread | None:
+    """kNN accuracy of held-out images at the end of training, by which settings are chosen; not by test images."""
+    found = [[record.get("validation_knn") for record in run.records] for run in group.runs]
+    return spread(
+        [next((value for value in reversed(values) if value is not None), None) for values in found]
+    )
 
 
 def page(record: dict[str, Any], study: Study, results: list[Result], files: list[str]) -> str:
     """Markdown of a study; `files` are its pictures, beside it."""
     groups = [group for result in results for group in groups_of(result)]
-    run = groups[0].runs[0]
+    runs = [run for group in groups for run in group.runs]
+    run = runs[0]
     data = DATA_NAMES.get(run.config["data.name"], run.config["data.name"])
     parts = [
         f"# {data}{', reduced protocol' if study.reduced else ''}: {record['study']}",
         f"    {record['command']}",
-        _circumstances(record, run),
+        _circumstances(record, runs),
         study.about,
-        "\n".join(_table(groups)),
+        "\n".join(_table(groups, with_held_out=bool(study.swept()))),
         *(f"![{file}]({file})" for file in files),
         _commands(results),
     ]
@@ -43,52 +64,72 @@ def page(record: dict[str, Any], study: Study, results: list[Result], files: lis
 
 
 def pictures(study: Study, results: list[Result]) -> dict[str, bytes]:
-    """PNGs by name: heat maps where settings are swept, else the curves of all rows over each other."""
-    groups = [group for result in results for group in groups_of(result)]
-    maps = [one for result in results for one in heat_maps(group_runs(result.runs))]
-    if maps:
+    """PNGs by name: heat maps where several settings are swept, of one the accuracies over it, else all curves."""
+    if len(study.swept()) > 1:
+        maps = [one for result in results for one in heat_maps(group_runs(result.runs))]
         return {one.name.replace("-", "_"): draw_heat_map(one).png for one in maps}
-    series = []
-    for group in groups:
-        epochs, found = curve_of(group, "validation_knn")
-        means, widths = [s.mean for s in found], [s.std or 0.0 for s in found]
-        low = [m - w for m, w in zip(means, widths, strict=True)]
-        high = [m + w for m, w in zip(means, widths, strict=True)]
-        series.append(Series(group.label, epochs, means, low, high))
-    drawn = curves(series, name="knn", x_label="epoch", y_label="kNN of held-out images, top-1")
-    return {"curves": drawn.png}
+    if study.swept():
+        (field,) = study.swept()
+        series = [
+            _series(
+                result.row.label,
+                [group.runs[0].config[field] for group in groups_of(result)],
+                [held_out(group) for group in groups_of(result)],
+            )
+            for result in results
+        ]
+        x_label, what = field, "settings"
+    else:
+        groups = [group for result in results for group in groups_of(result)]
+        series = [_series(group.label, *curve_of(group, "validation_knn")) for group in groups]
+        x_label, what = "epoch", "curves"
+    return {what: curves(series, name="knn", x_label=x_label, y_label="kNN of held-out images, top-1").png}
 
 
-def _circumstances(record: dict[str, Any], run: Run) -> str:
-    computer, config, devices = record["machine"], run.config, run.results["devices"]
-    versions = ", ".join(f"{name} {run.results['versions'][name]}" for name in ("jax", "flax"))
+def _series(label: str, x: list[Any], found: list[Any]) -> Series:
+    """The means, in a band of a standard deviation to each side."""
+    means, widths = [s.mean for s in found], [s.std or 0.0 for s in found]
+    low = [m - w for m, w in zip(means, widths, strict=True)]
+    high = [m + w for m, w in zip(means, widths, strict=True)]
+    return Series(label, x, means, low, high)
+
+
+def _circumstances(record: dict[str, Any], runs: list[Run]) -> str:
+    computer, config, results = record["machine"], runs[0].config, runs[0].results
+    devices = results["devices"]
+    versions = ", ".join(f"{name} {results['versions'][name]}" for name in ("jax", "flax"))
+    rates = sorted({run.config["train.learning_rate"] for run in runs})
     return (
         f"{record['date']}; {devices['count']} x {computer['device']} ({computer['processor']}), {computer['cores']} "
         f"cores, {versions}.\n\n"
         f"{config['model.name']}, width {config['model.width']}; data.train_split {config['data.train_split']}, "
         f"of which {config['validation.images']} images are held out; {config['train.epochs']} epochs, "
-        f"{config['train.batch_size']} images per step, learning rate {config['train.learning_rate']}, views "
-        f"{', '.join(config['augment.views'])}."
+        f"{config['train.batch_size']} images per step, learning rate {', '.join(map(str, rates))}, "
+        f"views {', '.join(config['augment.views'])}."
     )
 
 
-def _table(groups: list[Group]) -> list[str]:
+def _table(groups: list[Group], *, with_held_out: bool) -> list[str]:
     figures = shown_figures(groups)
-    heads = ["runs", "seeds", *(f"{FIGURES[figure]}, %" for figure in figures)]
-    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * len(figures)}"]
+    heads = [f"{FIGURES[figure]}, %" for figure in figures]
+    if with_held_out:
+        heads = ["kNN of held-out images, %", *heads]
+    lines = [f"| runs | seeds | {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * len(heads)}"]
     for group in groups:
         found = spreads(group)
         cells = [_percent(found[figure]) for figure in figures]
+        if with_held_out:
+            cells = [_percent(held_out(group)), *cells]
         seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
         lines.append(f"| {group.label} | {seeds} | {' | '.join(cells)} |")
     return lines
 
 
-def _percent(spread: Any) -> str:
-    if spread is None:
+def _percent(found: Spread | None) -> str:
+    if found is None:
         return "-"
-    mean = f"{100 * spread.mean:.2f}"
-    return mean if spread.std is None else f"{mean} ± {100 * spread.std:.2f}"
+    mean = f"{100 * found.mean:.2f}"
+    return mean if found.std is None else f"{mean} ± {100 * found.std:.2f}"
 
 
 def _commands(results: list[Result]) -> str:

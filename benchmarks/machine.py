@@ -9,7 +9,7 @@ import re
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "torch", "pytorch-metric-learning", "optax", "numpy")
+PACKAGES = ("jax", "jaxlib", "libtpu", "torch", "pytorch-metric-learning", "optax", "numpy")
 
 
 def on_gpu() -> bool:

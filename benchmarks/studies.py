@@ -52,6 +52,11 @@ class Study(NamedTuple):
         sweep = [f"--sweep={axis}" for axis in self.sweep]
         return ["python", "main.py", f"--config=configs/{self.config}", *settings, "--mode=sweep", *sweep]
 
+    def swept(self) -> list[str]:
+        """The fields that are swept, but for the seed."""
+        fields = [axis.partition("=")[0] for axis in self.sweep]
+        return [field for field in fields if field != "seed"]
+
 
 _SAME = (
     "All methods have the same data, network, epochs, learning rate, batch, views (but for the three of the last row) "
@@ -86,5 +91,34 @@ STUDIES = {
         ("loss.k1=10,100,1000,5000", "loss.k2=1,2,5", "seed=0,1"),
         "TCL at each k1 and k2, the paper's experiment on the stability of its two settings, on the embedded digits.",
         False,
+    ),
+    "large_batch_digits": Study(
+        "digits_tcl.py",
+        [
+            Row(
+                "TCL, 1,024 images in micro-batches of 128",
+                "tcl",
+                {
+                    "train.batch_size": 1024,
+                    "train.micro_batch_size": 128,
+                    "train.epochs": 500,  # of one step
+                    "train.learning_rate": 0.06,
+                    "train.warmup_epochs": 100,
+                    "checkpoint.every_epochs": 50,
+                },
+            )
+        ],
+        ("seed=0,1,2",),
+        "Gradient caching to the end: three quarters of the training images in each step, an eighth of them at a time "
+        "through the network.",
+        False,
+    ),
+    "rates_cifar10": Study(
+        "protocol.py:cifar10_reduced",
+        [Row(label, _folder(label), METHODS[label]) for label in ("TCL", "SupCon", "cross-entropy")],
+        ("train.learning_rate=0.02,0.05,0.1,0.2", "seed=0"),
+        "Which learning rate suits each method with labels in the reduced protocol. Rates are to be chosen by the "
+        "images that are held out.",
+        True,
     ),
 }

@@ -17,6 +17,7 @@ class Bucket(MemoryFileSystem):
     """gs:// in memory; as there, nothing can be appended."""
 
     protocol = ("gs", "gcs")
+
     @classmethod
     def _strip_protocol(cls, path):
         return MemoryFileSystem._strip_protocol(path.replace("gs://", "memory://"))
