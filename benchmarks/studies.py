@@ -12,6 +12,8 @@ METHODS = {
 }
 """What each method changes in a config of configs/protocol.py, and nothing else."""
 
+_WITH_LABELS = ("TCL", "SupCon", "cross-entropy")
+
 _METHODS_ON_DIGITS = METHODS | {
     "TCL, no labels, 3 views": {"loss.labels": "image", "augment.views": ("crop_flip",) * 3}
 }
@@ -113,9 +115,16 @@ STUDIES = {
         "through the network.",
         False,
     ),
+    "longer_cifar10": Study(
+        "protocol.py:cifar10_reduced",
+        [Row(label, _folder(label), METHODS[label] | {"train.epochs": 24}) for label in _WITH_LABELS],
+        ("seed=0,1,2",),
+        "The methods with labels at three times the length of the reduced protocol, all else as there.",
+        True,
+    ),
     "rates_cifar10": Study(
         "protocol.py:cifar10_reduced",
-        [Row(label, _folder(label), METHODS[label]) for label in ("TCL", "SupCon", "cross-entropy")],
+        [Row(label, _folder(label), METHODS[label]) for label in _WITH_LABELS],
         ("train.learning_rate=0.02,0.05,0.1,0.2", "seed=0"),
         "Which learning rate suits each method with labels in the reduced protocol. Rates are to be chosen by the "
         "images that are held out.",
