@@ -1,9 +1,9 @@
-"""TCL on the embedded digits: a complete run in well under a minute on two CPU cores.
+"""TCL on the embedded digits: a complete run in about half a minute on two CPU cores.
 
     python main.py --config=configs/digits_tcl.py
 
 1,437 training and 360 test images of 8x8 pixels that scikit-learn ships; nothing is downloaded. A narrow ResNet-18.
-Expected: linear probe 0.98 to 0.99 top-1.
+Expected: linear probe 0.985 to 1.0 top-1, by seed and by the rounding of a machine.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.augment.crop_padding = 1
     config.augment.flip = False  # a mirrored 2 is no 2
     config.model.width = 8
-    config.train.epochs = 40
+    config.train.epochs = 60
     # With k1 = 5000 all projections first fall together and then part by class. A higher rate drives them so close
     # that a run this short does not see them part.
     config.train.learning_rate = 0.03
