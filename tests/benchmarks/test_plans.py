@@ -1,0 +1,62 @@
+"""The plans of docs/scaling.md: their commands are understood, and the page says what the plans have."""
+
+import json
+import pathlib
+
+import pytest
+
+from benchmarks.plans import ROWS, page
+from tests.benchmarks.test_accuracy import config_of
+
+RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_commands_plan_what_the_labels_say(name: str) -> None:
+    for row in ROWS[name]:
+        config = config_of(row.arguments)
+        assert config.model.name == row.label.split()[0].lower().replace("-", "")
+        assert (config.train.micro_batch_size == 256) == ("micro-batches of 256" in row.label)
+        assert config.model.remat == ("model.remat" in row.label)
+        assert ("16x16 pixels" in row.label) == (config.data.image_size == 16)
+
+
+def plan(**changes):
+    base = {
+        "devices": {"count": 1, "kind": "cpu"},
+        "batch_size": 4096,
+        "memory": {"total": 3 * 2**20},
+        "flops": {"compiled": 1e9, "formula": 2e9},
+        "collectives": {"formula": {}, "compiled": {}},
+        "step_seconds": None,
+        "views_per_second": None,
+    }
+    return base | changes
+
+
+def test_page_has_the_columns_that_some_plan_has() -> None:
+    record = {
+        "command": "python -m benchmarks.plans --of=x",
+        "date": "2026-01-01",
+        "machine": {"versions": {"jax": "1.2.3", "libtpu": "not installed"}},
+        "rows": [{"label": "net", "command": "python main.py", "plan": plan()}],
+    }
+    assert "| net | 1 x cpu | 4,096 | 3 MiB | 1.00e+09 / 2.00e+09 |" in page(record)
+    several = plan(
+        devices={"count": 8, "kind": "chip"},
+        collectives={
+            "formula": {"all-gather": {"a": 10, "b": 2000}, "all-reduce": {"c": 7}},
+            "compiled": {"all-reduce": {"bytes": 6}},
+        },
+        step_seconds=0.0123,
+        views_per_second=54321.0,
+    )
+    record["rows"].append({"label": "net", "command": "python main.py", "plan": several})
+    text = page(record)
+    assert "| net | 1 x cpu | 4,096 | 3 MiB | 1.00e+09 / 2.00e+09 | none | none | none | none |" in text
+    assert "| 1.00e+09 / 2.00e+09 | 0 / 2,010 | 6 / 7 | 12.3 ms | 54,321 |" in text
+
+
+def test_pages_of_the_results_are_those_of_their_records() -> None:
+    for path in RESULTS.glob("plans_*.json"):
+        assert path.with_suffix(".md").read_text() == page(json.loads(path.read_text()))
