@@ -87,12 +87,12 @@ STUDIES = {
     for size in ("reduced", "resnet18", "resnet50")
 } | {
     "digits": _methods("digits_tcl.py", _METHODS_ON_DIGITS, reduced=False),
-    "k1_k2_digits": Study(
-        "digits_tcl.py",
+    "k1_k2_fashion_mnist": Study(
+        "protocol.py:fashion_mnist_reduced",
         [Row("TCL", "tcl", {})],
-        ("loss.k1=10,100,1000,5000", "loss.k2=1,2,5", "seed=0,1"),
-        "TCL at each k1 and k2, the paper's experiment on the stability of its two settings, on the embedded digits.",
-        False,
+        ("loss.k1=10,100,1000,5000", "loss.k2=1,5", "seed=0"),
+        "TCL at each k1 and k2, the paper's experiment on the stability of its two settings.",
+        True,
     ),
     "large_batch_digits": Study(
         "digits_tcl.py",
