@@ -1,7 +1,7 @@
 """Train and evaluate all runs of a study, and write their table, curves and figures.
 
     python -m benchmarks.accuracy --study=cifar10_reduced --data_dir=/data/tfds
-    python -m benchmarks.accuracy --study=k1_k2_digits
+    python -m benchmarks.accuracy --study=k1_k2_fashion_mnist --data_dir=/data/tfds
 
 Starts one command of main.py for each row, which anybody can start alone; the page has them. Repeat the command to go
 on after an interruption. Runs that are complete are not trained again.
