@@ -89,7 +89,7 @@ def test_parameters_memory_and_steps_are_those_of_the_run(planned, variables):
     assert found["memory"]["arguments"] == pytest.approx(found["state_bytes"] + of_batch, abs=64)
     assert found["memory"]["aliased"] == pytest.approx(found["state_bytes"], abs=64)
     assert found["memory"]["total"] >= found["state_bytes"] + found["memory"]["temporaries"]
-    assert (found["steps"], found["rows"]) == ((1437 - 100) // 64 * 40, 128)
+    assert (found["steps"], found["rows"]) == ((1437 - 100) // 64 * 60, 128)
     assert found["devices"] == {"platform": "cpu", "kind": "cpu", "count": 8}
     assert found["step_seconds"] is None  # no figures of a CPU are known
 
