@@ -94,27 +94,6 @@ STUDIES = {
         "TCL at each k1 and k2, the paper's experiment on the stability of its two settings.",
         True,
     ),
-    "large_batch_digits": Study(
-        "digits_tcl.py",
-        [
-            Row(
-                "TCL, 1,024 images in micro-batches of 128",
-                "tcl",
-                {
-                    "train.batch_size": 1024,
-                    "train.micro_batch_size": 128,
-                    "train.epochs": 500,  # of one step
-                    "train.learning_rate": 0.06,
-                    "train.warmup_epochs": 100,
-                    "checkpoint.every_epochs": 50,
-                },
-            )
-        ],
-        ("seed=0,1,2",),
-        "Gradient caching to the end: three quarters of the training images in each step, an eighth of them at a time "
-        "through the network.",
-        False,
-    ),
     "longer_cifar10": Study(
         "protocol.py:cifar10_reduced",
         [Row(label, _folder(label), METHODS[label] | {"train.epochs": 24}) for label in _WITH_LABELS],
