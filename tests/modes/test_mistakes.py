@@ -41,7 +41,7 @@ MISTAKES = [
     ("train.batch_size", 4096, "batch size is 4096, expected 1 to 1437"),
     ("train.epochs", 0, "train.epochs is 0, expected 1 or more"),
     ("train.learning_rate", -0.1, "learning rate is -0.1"),
-    ("train.warmup_epochs", 40, "warm-up takes 800 of 800 steps"),
+    ("train.warmup_epochs", 60, "warm-up takes 1200 of 1200 steps"),
     ("train.momentum", 1.0, "momentum is 1.0"),
     ("train.weight_decay", -1e-4, "weight decay is -0.0001"),
     ("train.optimizer", "adam", "no optimizer 'adam' for train.optimizer, expected one of sgd, lars"),
