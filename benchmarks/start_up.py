@@ -89,8 +89,8 @@ def page(record: dict) -> str:
         f"    {record['command']}",
         "",
         f"{record['date']}; {computer['device']} ({computer['processor']}), {computer['cores']} cores, jax "
-        f"{computer['versions']['jax']}; load {record['load_before']} before and {record['load_after']} after. Median "
-        f"of {len(rounds)} rounds.",
+        f"{computer['versions']['jax']}; load {record['load_before']} before and {record['load_after']} after. "
+        f"Medians; rounds: {len(rounds)}.",
         "",
         f"| compiled programs | first step | whole command, {record['epochs']} epochs |",
         "| --- | ---: | ---: |",
