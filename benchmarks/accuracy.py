@@ -71,8 +71,7 @@ def _members(workdir: pathlib.Path, study: Study) -> list[Run]:
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
     runs = [run._replace(name=pathlib.Path(run.name).name) for run in found if run is not None]
-    swept = [axis.partition("=")[0] for axis in study.sweep]
-    return sorted(runs, key=lambda run: [run.config[field] for field in swept])
+    return sorted(runs, key=lambda run: [run.config[field] for field in (*study.swept(), "seed")])
 
 
 def _record(name: str, study: Study, results: list[Result]) -> dict:

@@ -12,7 +12,6 @@ from tcl_jax.report.comparison import (
     curve_of,
     group_runs,
     shown_figures,
-    spread,
     spreads,
 )
 from tcl_jax.report.figures import Series, curves
@@ -39,10 +38,8 @@ def groups_of(result: Result) -> list[Group]:
 
 def held_out(group: Group) -> Spread | None:
     """kNN accuracy of held-out images at the end of training, by which settings are chosen; not by test images."""
-    found = [[record.get("validation_knn") for record in run.records] for run in group.runs]
-    return spread(
-        [next((value for value in reversed(values) if value is not None), None) for values in found]
-    )
+    _, found = curve_of(group, "validation_knn")
+    return found[-1] if found else None
 
 
 def page(record: dict[str, Any], study: Study, results: list[Result], files: list[str]) -> str:

@@ -32,10 +32,13 @@ def _config(file: str, **settings: object) -> tuple[str, ...]:
     return (f"--config=configs/{file}.py", *fields)
 
 
-def _small(label: str, batch: int, micro_batch: int, remat: bool = False) -> Row:
+def _small(batch: int, micro_batch: int = 0, *, remat: bool = False) -> Row:
     settings = {"model__name": "resnet18", "model__width": 16, "data__image_size": 16}
     settings |= {"train__batch_size": batch, "train__micro_batch_size": micro_batch, "model__remat": remat}
-    return Row(f"ResNet-18 of width 16, 16x16 pixels{label}", _config("cifar10_tcl", **settings))
+    label = "ResNet-18 of width 16, 16x16 pixels"
+    label += f", micro-batches of {micro_batch}" if micro_batch else ""
+    label += ", model.remat" if remat else ""
+    return Row(label, _config("cifar10_tcl", **settings))
 
 
 def _on_v5e(network: str, config: str, batch: int, chips: str) -> Row:
@@ -45,11 +48,11 @@ def _on_v5e(network: str, config: str, batch: int, chips: str) -> Row:
 
 ROWS = {
     "micro_batches": [
-        _small(", micro-batches of 256", 256, 256),
-        _small(", micro-batches of 256", 4096, 256),
-        _small("", 1024, 0),
-        _small(", model.remat", 1024, 0, remat=True),
-        _small(", micro-batches of 256, model.remat", 4096, 256, remat=True),
+        _small(256, 256),
+        _small(4096, 256),
+        _small(1024),
+        _small(1024, remat=True),
+        _small(4096, 256, remat=True),
     ],
     "v5e": [
         _on_v5e("ResNet-18", "cifar10_tcl", 1024, "1x1"),
