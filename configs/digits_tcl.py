@@ -1,4 +1,4 @@
-"""TCL on the embedded digits: a complete run in about half a minute on two CPU cores.
+"""TCL on the embedded digits: a complete run in about a minute on two CPU cores.
 
     python main.py --config=configs/digits_tcl.py
 
