@@ -22,12 +22,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from configs import common
+from tcl_jax.command_line import parse_flags
 from tcl_jax.errors import Interrupted, RunFailed, UserError
-from tcl_jax.modes.command_line import parse_flags
-from tcl_jax.modes.fields import flat_items
+from tcl_jax.fields import flat_items
 
 if TYPE_CHECKING:
-    from tcl_jax.modes.workdir import Workdir
+    from tcl_jax.run.workdir import Workdir
 
 _BEGAN = time.monotonic()
 
@@ -119,13 +119,13 @@ def main(argv: list[str]) -> None:
     # Orbax' writes of a checkpoint that go on after one of them failed.
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
     if _PLAN_TOPOLOGY.value:
-        from tcl_jax.modes import topology
+        from tcl_jax.plan import topology
 
         topology.prepare_environment()
     _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train
-    from tcl_jax.modes.workdir import Workdir
+    from tcl_jax.run.workdir import Workdir
 
     if _MODE.value == "compare":
         compare.run(_WORKDIRS.value, Workdir(_WORKDIR.value or "runs/comparison"))
@@ -150,7 +150,7 @@ def main(argv: list[str]) -> None:
 
 def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
     """Config, folder and name of the run: of --config, or those with which the run in --workdir was started."""
-    from tcl_jax.modes.workdir import Workdir
+    from tcl_jax.run.workdir import Workdir
 
     if flags.FLAGS["config"].present:
         file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")

@@ -21,8 +21,8 @@ from benchmarks.accuracy_page import Result, page, pictures
 from benchmarks.studies import STUDIES, Study
 from tcl_jax.errors import UserError
 from tcl_jax.modes.compare import read_run
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.report.comparison import Run
+from tcl_jax.run.workdir import Workdir
 
 _STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of prepared TFDS data, as data.data_dir of a config.")

@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from benchmarks import machine
 from benchmarks.timing import interleave
 from tcl_jax.data import train_batches
-from tcl_jax.modes.experiment import build_experiment
+from tcl_jax.experiment.build import build_experiment
 from tcl_jax.parallel import replicate, split_batch
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)

@@ -25,7 +25,7 @@ from ml_collections import config_flags
 from benchmarks import machine
 from benchmarks.timing import interleave
 from tcl_jax.data import train_batches
-from tcl_jax.modes.experiment import build_experiment
+from tcl_jax.experiment.build import build_experiment
 from tcl_jax.parallel import split_batch
 from tcl_jax.report.comparison import brief
 from tcl_jax.train.sweep_step import AtOnce, OneByOne

@@ -31,9 +31,9 @@ from benchmarks.train_step_page import PRODUCT, TORCH, WHOLE, page
 from benchmarks.train_step_torch import check, make_step, reason_against
 from benchmarks.train_step_variants import PRODUCT_SIDE, endless_batches, matrix_product, our_steps
 from tcl_jax.errors import UserError
-from tcl_jax.modes.accelerators import find_accelerator
-from tcl_jax.modes.costs import product_flops
-from tcl_jax.modes.experiment import Experiment, Training, build_experiment
+from tcl_jax.experiment.build import Experiment, Training, build_experiment
+from tcl_jax.plan.accelerators import find_accelerator
+from tcl_jax.plan.costs import product_flops
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _STEPS = flags.DEFINE_integer("steps", 3, "Steps in a round.", lower_bound=1)

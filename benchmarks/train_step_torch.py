@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from benchmarks import machine
 from benchmarks.train_step_variants import with_settings
 from tcl_jax.data import Batch
+from tcl_jax.experiment.build import Experiment, Training, build_training
 from tcl_jax.models.torchvision import encoder_tensors, head_tensors
-from tcl_jax.modes.experiment import Experiment, Training, build_training
 from tcl_jax.parallel import replicate, split_batch
 
 # Of the first loss, and of the first update of all parameters: the norm of the difference by the norm.

@@ -25,8 +25,8 @@ from benchmarks.train_step_page import (
     WHOLE,
 )
 from tcl_jax.data import Batch, train_batches
+from tcl_jax.experiment.build import Experiment, Training, build_training
 from tcl_jax.models import resnet
-from tcl_jax.modes.experiment import Experiment, Training, build_training
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
 from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import make_optimizer

@@ -8,7 +8,7 @@ __all__ = ["load_encoder", "losses"]
 
 if TYPE_CHECKING:
     from tcl_jax import losses
-    from tcl_jax.encoder import load_encoder
+    from tcl_jax.encoder.load import load_encoder
 
 
 def __getattr__(name: str) -> Any:
@@ -16,5 +16,5 @@ def __getattr__(name: str) -> Any:
     if name == "losses":
         return importlib.import_module("tcl_jax.losses")
     if name == "load_encoder":
-        return importlib.import_module("tcl_jax.encoder").load_encoder
+        return importlib.import_module("tcl_jax.encoder.load").load_encoder
     raise AttributeError(f"module 'tcl_jax' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from configs import smoke
-from tcl_jax.modes.experiment import Facts, build_training, check_config
+from tcl_jax.experiment.build import Facts, build_training, check_config
 from tcl_jax.parallel import make_mesh
 
 EXPERIMENTS = sorted(

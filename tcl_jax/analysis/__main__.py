@@ -20,7 +20,7 @@ from tcl_jax.analysis import conclusions, picture
 from tcl_jax.analysis.responses import Curve, Setting, curve, disagreement
 from tcl_jax.analysis.surroundings import Surroundings
 from tcl_jax.errors import RunFailed, UserError
-from tcl_jax.report.files import write_whole, writing
+from tcl_jax.files import write_whole, writing
 
 TOLERANCE = 1e-6  # of the largest response of a curve; in 64-bit some 1e-14 is reached
 _FIXED_K1, _FIXED_K2 = 5000.0, 1.0  # the defaults of tcl_loss, for the coefficient that is not varied

@@ -5,6 +5,6 @@
 """
 
 from tcl_jax.losses.contrastive import ntxent_loss, supcon_loss, tcl_loss
-from tcl_jax.losses.diagnostics import Diagnostics, diagnostics
+from tcl_jax.losses.diagnose import Diagnostics, diagnostics
 
 __all__ = ["Diagnostics", "diagnostics", "ntxent_loss", "supcon_loss", "tcl_loss"]

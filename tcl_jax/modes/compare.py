@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from tcl_jax.errors import UserError
-from tcl_jax.modes.fields import flat_items
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.fields import flat_items
+from tcl_jax.files import write_whole_bytes
 from tcl_jax.report.comparison import Run, group_runs, to_markdown
-from tcl_jax.report.files import write_whole_bytes
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
 
 
 def run(paths: Sequence[str], workdir: Workdir) -> None:

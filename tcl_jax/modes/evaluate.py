@@ -8,16 +8,16 @@ import numpy as np
 
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import extract_features, knn_predict, linear_probe
-from tcl_jax.modes.experiment import Experiment, build_experiment
-from tcl_jax.modes.machine import devices, versions
-from tcl_jax.modes.run_page import write_report
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.experiment.build import Experiment, build_experiment
+from tcl_jax.experiment.run_page import write_report
+from tcl_jax.files import write_whole_bytes
 from tcl_jax.processes import is_first, on_first, together
-from tcl_jax.report import format_table
-from tcl_jax.report.files import write_whole_bytes
-from tcl_jax.report.metrics_log import read_metrics
-from tcl_jax.report.predictions import pack
-from tcl_jax.train.checkpoint import Best, Checkpoints, Position
+from tcl_jax.report.results import format_table
+from tcl_jax.run.checkpoint import Best, Checkpoints, Position
+from tcl_jax.run.environment import devices, versions
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.predictions import pack
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import TrainState, params_sha256
 
 

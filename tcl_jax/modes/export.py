@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tcl_jax.modes.exported import write_exported
-from tcl_jax.modes.trained import About, read_trained
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.encoder.exported import write_exported
+from tcl_jax.encoder.from_run import About, read_trained
 from tcl_jax.parallel import make_mesh
+from tcl_jax.run.workdir import Workdir
 
 
 def run(config: Any, workdir: Workdir, config_name: str, *, checkpoint: str = "latest") -> None:

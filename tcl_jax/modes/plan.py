@@ -13,16 +13,16 @@ from ml_collections import ConfigDict
 
 from tcl_jax.data import Batch, dataset_facts
 from tcl_jax.errors import UserError
+from tcl_jax.experiment.build import Facts, Training, build_training, check_config
+from tcl_jax.files import write_whole
 from tcl_jax.losses.contrastive import best_block_size
 from tcl_jax.losses.tiles import make_layout
-from tcl_jax.modes.accelerators import find_accelerator
-from tcl_jax.modes.costs import collectives, product_flops
-from tcl_jax.modes.experiment import Facts, Training, build_training, check_config
-from tcl_jax.modes.topology import topology_mesh
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import DATA_AXIS, make_mesh
-from tcl_jax.report.files import write_whole
-from tcl_jax.report.plan import format_plan
+from tcl_jax.plan.accelerators import find_accelerator
+from tcl_jax.plan.costs import collectives, product_flops
+from tcl_jax.plan.table import format_plan
+from tcl_jax.plan.topology import topology_mesh
+from tcl_jax.run.workdir import Workdir
 
 
 def run(

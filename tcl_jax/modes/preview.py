@@ -4,10 +4,10 @@ import io
 from typing import Any
 
 from tcl_jax.errors import UserError
-from tcl_jax.modes.experiment import build_experiment
-from tcl_jax.modes.shown_views import shown_views
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.experiment.build import build_experiment
+from tcl_jax.experiment.shown_views import shown_views
 from tcl_jax.report.contact_sheet import contact_sheet
+from tcl_jax.run.workdir import Workdir
 
 _ROWS = 10  # images
 _EPOCHS = 4  # views of each image by each policy: those of the first epochs

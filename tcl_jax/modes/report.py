@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from tcl_jax.errors import UserError
+from tcl_jax.experiment.build import Experiment, build_experiment
+from tcl_jax.experiment.run_page import write_report
 from tcl_jax.modes.evaluate import Evaluation, evaluate_and_report, features
-from tcl_jax.modes.experiment import Experiment, build_experiment
-from tcl_jax.modes.run_page import write_report
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.processes import on_first, together
-from tcl_jax.report.predictions import unpack
-from tcl_jax.train.checkpoint import Checkpoints
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.predictions import unpack
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import params_sha256
 
 __all__ = ["run", "write_report"]

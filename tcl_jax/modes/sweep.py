@@ -11,22 +11,22 @@ import jax
 from ml_collections import ConfigDict
 
 from tcl_jax.evaluate import make_validate
-from tcl_jax.modes.compare import read_run, write_comparison
-from tcl_jax.modes.evaluate import evaluate_and_report
-from tcl_jax.modes.experiment import (
+from tcl_jax.experiment.build import (
     Experiment,
     build_experiment,
     build_training,
     check_config,
     check_init_from,
 )
-from tcl_jax.modes.grid import GridPoint, grid, parse_axes
-from tcl_jax.modes.run_page import config_file, fields_of
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.experiment.grid import GridPoint, grid, parse_axes
+from tcl_jax.experiment.run_page import config_file, fields_of
+from tcl_jax.modes.compare import read_run, write_comparison
+from tcl_jax.modes.evaluate import evaluate_and_report
 from tcl_jax.parallel import make_mesh
 from tcl_jax.processes import is_first, on_first, together
-from tcl_jax.report import MetricsLog, NoLog
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.metrics_log import MetricsLog, NoLog
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.member import Member
 from tcl_jax.train.state import TrainState
 from tcl_jax.train.sweep import train_members

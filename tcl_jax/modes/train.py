@@ -3,13 +3,14 @@
 import jax
 from ml_collections import ConfigDict
 
+from tcl_jax.experiment.build import Experiment, build_experiment, check_init_from
 from tcl_jax.modes import evaluate
 from tcl_jax.modes.evaluate import evaluate_and_report
-from tcl_jax.modes.experiment import Experiment, build_experiment, check_init_from
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.processes import is_first, on_first, together
-from tcl_jax.report import MetricsLog, NoLog, format_table
-from tcl_jax.train.checkpoint import Checkpoints, Position, last_whole_step
+from tcl_jax.report.results import format_table
+from tcl_jax.run.checkpoint import Checkpoints, Position, last_whole_step
+from tcl_jax.run.metrics_log import MetricsLog, NoLog
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.loop import train
 from tcl_jax.train.profile import Profile
 

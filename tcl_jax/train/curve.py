@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tcl_jax.errors import NotFinite
-from tcl_jax.report import MetricsLog, NoLog
-from tcl_jax.train.checkpoint import Checkpoints
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.metrics_log import MetricsLog, NoLog
 
 # After so many skipped steps in a row it is not the batch: the state is such that no step will be finite.
 _MOST_SKIPPED_IN_A_ROW = 10

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from tcl_jax.data import Split, steps_per_epoch, train_batches
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import local_rows, replicate, split_batch
-from tcl_jax.report import MetricsLog, NoLog
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.metrics_log import MetricsLog, NoLog
 from tcl_jax.train.curve import Curve, not_finite
 from tcl_jax.train.interruption import Interruption
 from tcl_jax.train.profile import Profile

@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tcl_jax.errors import NotFinite
-from tcl_jax.report import MetricsLog, NoLog
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.metrics_log import MetricsLog, NoLog
 from tcl_jax.train.curve import Curve, not_finite
 from tcl_jax.train.loop import OF_EVERY_STEP, Course
 from tcl_jax.train.state import Hyper, TrainState, all_finite

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tcl_jax.data import Batch, Split, steps_per_epoch, train_batches
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import local_rows, split_batch
-from tcl_jax.train.checkpoint import Position
+from tcl_jax.run.checkpoint import Position
 from tcl_jax.train.interruption import Interruption
 from tcl_jax.train.member import Clock, Member, Outcome, Teller
 from tcl_jax.train.state import TrainState

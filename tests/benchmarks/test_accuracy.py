@@ -13,9 +13,9 @@ from benchmarks.accuracy_page import Result, groups_of, page, pictures
 from benchmarks.studies import METHODS, STUDIES, Row, Study
 from configs import protocol
 from tcl_jax.errors import UserError
-from tcl_jax.modes.experiment import Facts, build_training, check_config
-from tcl_jax.modes.fields import flat_items
-from tcl_jax.modes.grid import grid, parse_axes
+from tcl_jax.experiment.build import Facts, build_training, check_config
+from tcl_jax.experiment.grid import grid, parse_axes
+from tcl_jax.fields import flat_items
 from tcl_jax.parallel import make_mesh
 from tcl_jax.report.comparison import Run
 

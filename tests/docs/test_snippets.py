@@ -12,8 +12,8 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax import load_encoder, losses
+from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.modes import export
-from tcl_jax.modes.exported import PROJECTION
 from tests.losses import reference
 from tests.modes.small_run import FACTS, about_64, images, write_run
 

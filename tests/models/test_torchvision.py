@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from tcl_jax.augment import normalize
 from tcl_jax.models import ProjectionHead, make_model
+from tcl_jax.models.initial_encoder import read_initial_encoder
 from tcl_jax.models.torchvision import (
     encoder_template,
     encoder_tensors,
@@ -23,7 +24,6 @@ from tcl_jax.models.torchvision import (
     head_tensors,
     mismatches,
 )
-from tcl_jax.modes.initial_encoder import read_initial_encoder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES = json.loads((GOLDEN / "torchvision_names.json").read_text())

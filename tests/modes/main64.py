@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
+    from tcl_jax.experiment import build as experiment
     from tcl_jax.models import make_model  # what these hold of arrays is made after the choice
-    from tcl_jax.modes import experiment
 
     experiment.make_model = functools.partial(make_model, param_dtype=jnp.float64)
     runpy.run_path("main.py", run_name="__main__")

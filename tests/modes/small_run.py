@@ -5,11 +5,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits_tcl
-from tcl_jax.modes.experiment import Facts, Training, build_training
-from tcl_jax.modes.trained import About
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.encoder.from_run import About
+from tcl_jax.experiment.build import Facts, Training, build_training
 from tcl_jax.parallel import make_mesh, replicate
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import TrainState
 
 FACTS = Facts((12, 10, 3), 4, 100, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), ("ant", "bee", "cat", "dog"))

@@ -7,13 +7,14 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from configs import digits_tcl
+from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.errors import UserError
+from tcl_jax.experiment import build as experiment
 from tcl_jax.models.torchvision import encoder_tensors
-from tcl_jax.modes import experiment, export, train
-from tcl_jax.modes.exported import PROJECTION
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.modes import export, train
 from tcl_jax.parallel import make_mesh
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import create_state, params_sha256
 from tests.modes.small_run import FACTS, about_64, drawn_state, small_config, write_run
 

@@ -20,10 +20,11 @@ from absl import logging
 from configs import digits_tcl
 from tcl_jax.data import load_dataset
 from tcl_jax.errors import Interrupted, RunFailed, UserError, WriteFailed
+from tcl_jax.experiment import build as experiment
 from tcl_jax.models import ContrastiveModel, ProjectionHead
-from tcl_jax.modes import evaluate, experiment, train
-from tcl_jax.modes.workdir import Workdir
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.modes import evaluate, train
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train import loop
 from tests.train.test_step import SmallEncoder
 
@@ -297,7 +298,7 @@ def test_a_read_only_file_system_is_refused_at_the_start(config, undisturbed, mo
 
 HOLDER = """
 import sys
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.run.workdir import Workdir
 with Workdir(sys.argv[1]).locked():
     print("held", flush=True)
     sys.stdin.read()

@@ -11,14 +11,14 @@ import pytest
 from etils import epath
 
 from configs import digits_tcl
-from tcl_jax.report.metrics_log import read_metrics
-from tests.report.events import shown
+from tcl_jax.run.metrics_log import read_metrics
+from tests.run.events import shown
 
 # Runs main.py with its arguments, and signals itself at the moment that the first argument names.
 SIGNALLED_MAIN = """
 import os, runpy, signal, sys
 moment = sys.argv.pop(1)
-from tcl_jax.train.checkpoint import Checkpoints
+from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.train.curve import Curve
 
 def signal_after_step(last, number):

@@ -5,7 +5,7 @@ import pytest
 from configs import digits_tcl
 from tcl_jax.errors import UserError
 from tcl_jax.modes import train
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.run.workdir import Workdir
 
 NAN, INF = float("nan"), float("inf")
 

@@ -15,13 +15,14 @@ import pytest
 
 from configs import common, digits_tcl
 from tcl_jax.errors import UserError
+from tcl_jax.experiment import build as experiment
 from tcl_jax.losses.contrastive import best_block_size
-from tcl_jax.modes import experiment, plan
-from tcl_jax.modes.accelerators import find_accelerator
-from tcl_jax.modes.costs import Traffic, collectives, product_flops
-from tcl_jax.modes.topology import topology_mesh
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.modes import plan
 from tcl_jax.parallel import make_mesh
+from tcl_jax.plan.accelerators import find_accelerator
+from tcl_jax.plan.costs import Traffic, collectives, product_flops
+from tcl_jax.plan.topology import topology_mesh
+from tcl_jax.run.workdir import Workdir
 
 pytestmark = pytest.mark.xdist_group("plan")  # they share what is compiled
 

@@ -14,9 +14,9 @@ from configs import digits_tcl
 from tcl_jax.augment import make_policy
 from tcl_jax.data import train_batches
 from tcl_jax.errors import UserError
+from tcl_jax.experiment.build import build_experiment
 from tcl_jax.modes import preview
-from tcl_jax.modes.experiment import build_experiment
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import VIEWS_STREAM, stream_key
 
 ROOT = pathlib.Path(__file__).parents[2]

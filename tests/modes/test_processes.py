@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import read_metrics
 
 # Runs main.py in 64-bit, and sends itself SIGTERM after the step that the first argument names.
 MAIN_IN_64_BIT = """
@@ -19,7 +19,7 @@ import functools, os, runpy, signal, sys
 last = int(sys.argv.pop(1))
 import jax, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
-from tcl_jax.modes import experiment
+from tcl_jax.experiment import build as experiment
 from tcl_jax.train.curve import Curve
 
 experiment.make_model = functools.partial(experiment.make_model, param_dtype=jnp.float64)

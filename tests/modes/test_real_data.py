@@ -14,7 +14,7 @@ import pytest
 
 from configs import smoke
 from tcl_jax.evaluate import extract_features, knn_predict
-from tcl_jax.modes.experiment import build_experiment
+from tcl_jax.experiment.build import build_experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
 DATA_DIR = os.environ.get("TFDS_DATA_DIR", "")

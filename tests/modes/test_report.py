@@ -14,17 +14,19 @@ from configs import digits_tcl
 from tcl_jax.data import Split
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import RunFailed, UserError
-from tcl_jax.modes import evaluate, experiment, report, run_page
+from tcl_jax.experiment import build as experiment
+from tcl_jax.experiment import run_page
+from tcl_jax.experiment.shown_views import shown_views
+from tcl_jax.modes import evaluate, report
 from tcl_jax.modes.evaluate import Evaluation
-from tcl_jax.modes.shown_views import shown_views
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import replicate
-from tcl_jax.report import MetricsLog
-from tcl_jax.report.predictions import pack
-from tcl_jax.train.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.metrics_log import MetricsLog
+from tcl_jax.run.predictions import pack
+from tcl_jax.run.workdir import Workdir
 from tests.report.pages import Page
 from tests.report.test_page_curves import FIGURES
-from tests.report.test_remote import Bucket
+from tests.run.test_remote import Bucket
 
 pytestmark = pytest.mark.xdist_group("report")
 

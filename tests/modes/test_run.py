@@ -18,11 +18,12 @@ from tcl_jax.data import Split, load_dataset
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.evaluate import extract_features, knn_predict
-from tcl_jax.modes import evaluate, experiment, train
-from tcl_jax.modes.workdir import Workdir
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.experiment import build as experiment
+from tcl_jax.modes import evaluate, train
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train import loop
-from tcl_jax.train.checkpoint import Checkpoints
 
 # In one process, so that two do not both train the undisturbed run.
 pytestmark = pytest.mark.xdist_group("run")

@@ -13,10 +13,11 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.errors import Interrupted, UserError
-from tcl_jax.modes import experiment, sweep, train
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.experiment import build as experiment
+from tcl_jax.modes import sweep, train
 from tcl_jax.parallel import make_mesh
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train import sweep as loop
 from tcl_jax.train.sweep_step import OneByOne
 

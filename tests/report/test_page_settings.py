@@ -7,7 +7,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import common, digits_tcl
-from tcl_jax.modes.run_page import config_file, fields_of
+from tcl_jax.experiment.run_page import config_file, fields_of
 from tcl_jax.report.page_settings import command, settings
 from tests.report.pages import Page
 from tests.report.test_html import EVIL, page_of

@@ -9,8 +9,8 @@ import pytest
 from etils import epath
 
 from tcl_jax.parallel import make_mesh, split_batch
+from tcl_jax.run.checkpoint import Checkpoints, Position
 from tcl_jax.train.average import update_average
-from tcl_jax.train.checkpoint import Checkpoints, Position
 from tests.train import test_loop
 from tests.train.test_step import HYPER, Parts, batch
 

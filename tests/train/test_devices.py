@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
+from tcl_jax.experiment import build as experiment
 from tcl_jax.models import make_model
-from tcl_jax.modes import experiment, train
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.modes import train
 from tcl_jax.parallel import make_mesh
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
 
 STEPS = 20
 

@@ -6,7 +6,7 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.data import train_batches
-from tcl_jax.modes import experiment
+from tcl_jax.experiment import build as experiment
 from tcl_jax.parallel import make_mesh, split_batch
 
 

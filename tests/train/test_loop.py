@@ -11,8 +11,8 @@ import pytest
 from tcl_jax.data import Split, epoch_order
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh, split_batch
+from tcl_jax.run.checkpoint import Position
 from tcl_jax.train import loop
-from tcl_jax.train.checkpoint import Position
 from tcl_jax.train.loop import Course, train
 from tcl_jax.train.state import Hyper, TrainState
 

@@ -14,11 +14,10 @@ from etils import epath
 from tcl_jax.errors import RunFailed
 from tcl_jax.modes.evaluate import final_train_loss
 from tcl_jax.parallel import split_batch
-from tcl_jax.report import MetricsLog
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import MetricsLog, read_metrics
 from tcl_jax.train.objective import make_objective
 from tcl_jax.train.step import compile_step, make_device_step
-from tests.report.events import shown
+from tests.run.events import shown
 from tests.train.test_curve import Bench, Loss
 from tests.train.test_loop import Recorder
 from tests.train.test_loop import run as run_loop

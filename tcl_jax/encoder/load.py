@@ -10,14 +10,14 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax.data import Split
+from tcl_jax.encoder.exported import PROJECTION, read_exported
+from tcl_jax.encoder.from_run import About, Trained, read_trained
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import extract_features, make_encode
 from tcl_jax.models import ContrastiveModel
-from tcl_jax.modes.exported import PROJECTION, read_exported
-from tcl_jax.modes.tensor_file import SUFFIX
-from tcl_jax.modes.trained import About, Trained, read_trained
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.models.tensor_file import SUFFIX
 from tcl_jax.parallel import DATA_AXIS, make_mesh
+from tcl_jax.run.workdir import Workdir
 
 
 class Encoder:

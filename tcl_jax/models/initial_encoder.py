@@ -8,8 +8,8 @@ from etils import epath
 
 from tcl_jax.errors import UserError
 from tcl_jax.models import make_model
+from tcl_jax.models.tensor_file import read_tensors
 from tcl_jax.models.torchvision import encoder_template, encoder_variables, in_brief, mismatches
-from tcl_jax.modes.tensor_file import read_tensors
 
 
 def read_initial_encoder(

@@ -6,8 +6,8 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.errors import UserError
-from tcl_jax.modes import machine
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.run import environment as machine
+from tcl_jax.run.workdir import Workdir
 
 
 def test_config_is_written_and_the_same_config_may_come_again(tmp_path):

@@ -13,7 +13,7 @@ from etils import epath
 
 from tcl_jax.errors import RunFailed
 from tcl_jax.parallel import make_mesh
-from tcl_jax.train.checkpoint import Best, Checkpoints, Position
+from tcl_jax.run.checkpoint import Best, Checkpoints, Position
 from tcl_jax.train.state import TrainState
 
 DAMAGES = {

@@ -8,7 +8,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
-from tcl_jax.report.files import GrowingFile, writing
+from tcl_jax.files import GrowingFile, writing
 
 # By the names of metrics.jsonl.
 _TAGS = {

@@ -4,7 +4,7 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.errors import UserError
-from tcl_jax.modes.grid import grid, parse_axes
+from tcl_jax.experiment.grid import grid, parse_axes
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from configs import digits_tcl
 from tcl_jax.data import divide, steps_per_epoch
 from tcl_jax.errors import UserError
-from tcl_jax.modes import evaluate, experiment
+from tcl_jax.experiment import build as experiment
+from tcl_jax.modes import evaluate
 from tcl_jax.train.optimizer import learning_rates
 
 

@@ -7,7 +7,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from tcl_jax.errors import RunFailed, UserError, in_short
-from tcl_jax.train.checkpoint import read_state
+from tcl_jax.run.checkpoint import read_state
 from tcl_jax.train.state import TrainState
 
 

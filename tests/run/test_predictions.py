@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from tcl_jax.report.predictions import pack, unpack
+from tcl_jax.run.predictions import pack, unpack
 
 LABELS = np.array([2, 0, 1], np.int32)
 TOLD = {"linear_probe": np.array([2, 0, 0], np.int32), "knn": np.array([2, 1, 1], np.int32)}

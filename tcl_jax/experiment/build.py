@@ -20,10 +20,10 @@ from tcl_jax.errors import UserError
 from tcl_jax.evaluate import make_encode, make_validate
 from tcl_jax.evaluate.features import Encode
 from tcl_jax.evaluate.validation import Validate
+from tcl_jax.fields import flat_items
 from tcl_jax.losses.contrastive import best_block_size
 from tcl_jax.models import ContrastiveModel, check_image_size, make_model
-from tcl_jax.modes.fields import flat_items
-from tcl_jax.modes.initial_encoder import read_initial_encoder
+from tcl_jax.models.initial_encoder import read_initial_encoder
 from tcl_jax.parallel import DATA_AXIS, check_divides, make_mesh
 from tcl_jax.train.loop import Course
 from tcl_jax.train.objective import Objective, make_objective

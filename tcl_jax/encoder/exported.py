@@ -7,8 +7,11 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
+from tcl_jax.encoder.from_run import About, Trained
 from tcl_jax.errors import UserError
+from tcl_jax.experiment.build import compute_dtype
 from tcl_jax.models import make_model
+from tcl_jax.models.tensor_file import read_tensors, write_tensors
 from tcl_jax.models.torchvision import (
     encoder_template,
     encoder_tensors,
@@ -18,9 +21,6 @@ from tcl_jax.models.torchvision import (
     in_brief,
     mismatches,
 )
-from tcl_jax.modes.experiment import compute_dtype
-from tcl_jax.modes.tensor_file import read_tensors, write_tensors
-from tcl_jax.modes.trained import About, Trained
 from tcl_jax.parallel import replicate
 
 PROJECTION = "projection.safetensors"

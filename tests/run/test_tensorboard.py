@@ -7,9 +7,8 @@ import pytest
 from etils import epath
 
 from tcl_jax.losses import Diagnostics
-from tcl_jax.report import MetricsLog
-from tcl_jax.report.metrics_log import read_metrics
-from tests.report.events import shown
+from tcl_jax.run.metrics_log import MetricsLog, read_metrics
+from tests.run.events import shown
 
 
 def record(step, loss):

@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 
 from tcl_jax.errors import UserError
-from tcl_jax.modes.tensor_file import read_tensors, write_tensors
+from tcl_jax.models.tensor_file import read_tensors, write_tensors
 
 
 class Trap:

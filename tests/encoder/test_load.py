@@ -13,16 +13,16 @@ import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
-from tcl_jax import encoder as encoder_module
 from tcl_jax import load_encoder
 from tcl_jax.data import Split
+from tcl_jax.encoder import load as encoder_module
+from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.evaluate import extract_features, make_encode
+from tcl_jax.models.tensor_file import read_tensors, write_tensors
 from tcl_jax.modes import export
-from tcl_jax.modes.exported import PROJECTION
-from tcl_jax.modes.tensor_file import read_tensors, write_tensors
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh
+from tcl_jax.run.workdir import Workdir
 from tests.modes.small_run import FACTS, drawn_state, images, small_config, training_of, write_run
 
 

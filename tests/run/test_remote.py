@@ -7,10 +7,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from configs import digits_tcl
 from tcl_jax.errors import UserError
-from tcl_jax.modes.workdir import Workdir
-from tcl_jax.report import MetricsLog
-from tcl_jax.report.metrics_log import read_metrics
-from tests.report.events import shown
+from tcl_jax.run.metrics_log import MetricsLog, read_metrics
+from tcl_jax.run.workdir import Workdir
+from tests.run.events import shown
 
 
 class Bucket(MemoryFileSystem):

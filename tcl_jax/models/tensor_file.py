@@ -9,7 +9,7 @@ from etils import epath
 from safetensors import numpy as safetensors
 
 from tcl_jax.errors import UserError
-from tcl_jax.report.files import write_whole_bytes
+from tcl_jax.files import write_whole_bytes
 
 SUFFIX = ".safetensors"
 

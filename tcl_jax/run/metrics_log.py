@@ -7,8 +7,8 @@ from typing import Any
 from etils import epath
 
 from tcl_jax.errors import WriteFailed
-from tcl_jax.report.files import GrowingFile, write_whole, writing
-from tcl_jax.report.tensorboard import EventFile
+from tcl_jax.files import GrowingFile, write_whole, writing
+from tcl_jax.run.tensorboard import EventFile
 
 
 class MetricsLog:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tcl_jax.data import epoch_order
-from tcl_jax.modes.experiment import Experiment
+from tcl_jax.experiment.build import Experiment
 from tcl_jax.report.contact_sheet import Column
 from tcl_jax.report.samples import first_of_classes
 from tcl_jax.train.state import VIEWS_STREAM, stream_key

@@ -5,8 +5,7 @@ import contextlib
 import pytest
 from etils import epath
 
-from tcl_jax.report import MetricsLog
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import MetricsLog, read_metrics
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import DISK_FULL, RunFailed, UserError, WriteFailed
-from tcl_jax.modes.fields import flat_items
-from tcl_jax.modes.machine import describe
+from tcl_jax.fields import flat_items
+from tcl_jax.files import is_remote, write_whole, writing
 from tcl_jax.processes import on_first
-from tcl_jax.report.files import is_remote, write_whole, writing
-from tcl_jax.train.checkpoint import last_whole_step
+from tcl_jax.run.checkpoint import last_whole_step
+from tcl_jax.run.environment import describe
 
 # Where data lie, how they are read and how often a run tells of itself change no figure: they may differ between two
 # starts of a run.

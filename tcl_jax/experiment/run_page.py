@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
-from tcl_jax.modes.experiment import Experiment
-from tcl_jax.modes.fields import flat_items
-from tcl_jax.modes.shown_views import shown_views
-from tcl_jax.modes.workdir import Workdir
+from tcl_jax.experiment.build import Experiment
+from tcl_jax.experiment.shown_views import shown_views
+from tcl_jax.fields import flat_items
+from tcl_jax.files import write_whole_bytes, writing
 from tcl_jax.processes import on_first
-from tcl_jax.report.files import write_whole_bytes, writing
-from tcl_jax.report.metrics_log import read_metrics
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
 
 if TYPE_CHECKING:
     from tcl_jax.modes.evaluate import Evaluation

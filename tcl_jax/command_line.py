@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
-from tcl_jax.modes.fields import flat_items
+from tcl_jax.fields import flat_items
 
 
 def parse_flags(argv: list[str], *, complete: ConfigDict) -> list[str]:

@@ -8,11 +8,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
+from tcl_jax.experiment.build import Facts, Training, build_training
 from tcl_jax.models import ContrastiveModel, ProjectionHead
-from tcl_jax.modes.experiment import Facts, Training, build_training
-from tcl_jax.modes.workdir import Workdir
 from tcl_jax.parallel import make_mesh
-from tcl_jax.train.saved import read_best, read_latest
+from tcl_jax.run.saved import read_best, read_latest
+from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import params_sha256
 
 CHECKPOINTS = ("latest", "best")

@@ -1,0 +1,1 @@
+"""What a run would need, by compiling its step without training."""
