@@ -1,4 +1,4 @@
-"""Nested fields by their full names."""
+"""Names as people read them: nested config fields, values, metrics."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,3 +13,12 @@ def flat_items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from flat_items(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def metric_title(name: str) -> str:
+    """The name of a metric of results.json for people.
+
+    >>> metric_title("linear_probe"), metric_title("knn")
+    ('linear probe', 'kNN')
+    """
+    return {"knn": "kNN", "classifier": "trained classifier"}.get(name, name.replace("_", " "))
