@@ -7,20 +7,13 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from tcl_jax.encoder.from_run import About, Trained
+from tcl_jax.encoder.trained import About, Trained
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import compute_dtype
-from tcl_jax.models import make_model
+from tcl_jax.models import model_shapes
+from tcl_jax.models.description import described_model
+from tcl_jax.models.layout import encoder_tensors, encoder_variables, in_brief, mismatches, of_encoder
 from tcl_jax.models.tensor_file import read_tensors, write_tensors
-from tcl_jax.models.torchvision import (
-    encoder_template,
-    encoder_tensors,
-    encoder_variables,
-    head_params,
-    head_tensors,
-    in_brief,
-    mismatches,
-)
+from tcl_jax.models.torchvision import head_params, head_tensors, layout_of
 from tcl_jax.parallel import replicate
 
 PROJECTION = "projection.safetensors"
@@ -34,12 +27,14 @@ def write_exported(trained: Trained, path: epath.Path) -> epath.Path | None:
       WriteFailed: a file cannot be written.
     """
     variables = jax.device_get(trained.variables)
-    encoder = {kind: variables[kind]["encoder"] for kind in ("params", "batch_stats")}
     metadata = _metadata(trained.about)
     projection = path.parent / PROJECTION if trained.has_projection else None
     if projection is not None:
         write_tensors(projection, head_tensors(variables["params"]["head"]), metadata)
-    write_tensors(path, encoder_tensors(encoder, num_batches=trained.about.step), metadata)
+    layout = layout_of(trained.model.encoder)
+    write_tensors(
+        path, encoder_tensors(of_encoder(variables), layout, num_batches=trained.about.step), metadata
+    )
     return projection
 
 
@@ -52,21 +47,24 @@ def read_exported(path: epath.Path, mesh: Mesh) -> Trained:
     tensors, metadata = read_tensors(path)
     about = _about(metadata, path)
     head = _head(path.parent / PROJECTION, metadata)
-    model = make_model(
-        about.model,
+    model = described_model(
+        model=about.model,
         stem=about.stem,
         width=about.width,
+        precision=about.precision,
         projection_dim=head["linear2"]["bias"].size if head else 1,
-        dtype=compute_dtype(about.precision, mesh),
+        num_classes=None,
+        mesh=mesh,
     )
-    template = encoder_template(model, channels=about.image_shape[-1])
-    if wrong := mismatches(tensors, template):
+    template, layout = of_encoder(model_shapes(model, about.image_shape)), layout_of(model.encoder)
+    if wrong := mismatches(tensors, template, layout):
         raise UserError(
-            f"{path} does not hold the {about.model} that it tells of ({in_brief(wrong)}): export it again."
+            f"{path} does not hold the encoder {about.model} that it describes ({in_brief(wrong)}): export it again."
         )
-    encoder = encoder_variables(tensors, template)
-    params = {"encoder": encoder["params"]} | ({"head": head} if head else {})
-    variables = {"params": params, "batch_stats": {"encoder": encoder["batch_stats"]}}
+    encoder = encoder_variables(tensors, template, layout)
+    variables = {kind: {"encoder": tree} for kind, tree in encoder.items()}
+    if head:
+        variables["params"]["head"] = head
     return Trained(model, replicate(variables, mesh), about)
 
 

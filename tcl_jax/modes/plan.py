@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from tcl_jax.data import Batch, dataset_facts
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Facts, Training, build_training, check_config
+from tcl_jax.experiment.build import Facts
 from tcl_jax.files import write_whole
 from tcl_jax.losses.contrastive import best_block_size
 from tcl_jax.losses.tiles import make_layout
@@ -122,7 +122,7 @@ def make_plan(config: ConfigDict, mesh: Mesh, *, peak_share: float) -> dict[str,
     }
 
 
-def _compile(training: Training, state: Any, facts: Facts, mesh: Mesh) -> Any:
+def _compile(training: Any, state: Any, facts: Facts, mesh: Mesh) -> Any:
     """The step as `tcl_jax.train.loop` calls it, compiled from shapes alone."""
 
     def shaped(tree: Any, spec: P) -> Any:
@@ -153,7 +153,7 @@ def _compile(training: Training, state: Any, facts: Facts, mesh: Mesh) -> Any:
         ) from error
 
 
-def _flops(config: ConfigDict, training: Training, state: Any, facts: Facts, rows: int) -> dict[str, int]:
+def _flops(config: ConfigDict, training: Any, state: Any, facts: Facts, rows: int) -> dict[str, int]:
     """FLOPs of the products of a step, over all devices, by formula.
 
     The network's are three times those of the forward pass: the gradients by weights and by activations take as many
@@ -171,7 +171,7 @@ def _flops(config: ConfigDict, training: Training, state: Any, facts: Facts, row
     return {"network": passes * rows * forward, "loss": loss}
 
 
-def _recomputed(config: ConfigDict, training: Training) -> int:
+def _recomputed(config: ConfigDict, training: Any) -> int:
     """Forward passes that are taken again to compute the gradient."""
     return bool(config.model.remat) + (training.course.micro_batches > 1)
 
@@ -205,7 +205,7 @@ def _memory(compiled: Any, mesh: Mesh) -> dict[str, int | None]:
 
 
 def _collectives(
-    config: ConfigDict, training: Training, state: Any, compiled: Any, mesh: Mesh
+    config: ConfigDict, training: Any, state: Any, compiled: Any, mesh: Mesh
 ) -> dict[str, Any]:
     """Bytes of the results on each device, by kind: in the compiled program, and by formula."""
     found = collectives(compiled.as_text())
@@ -217,7 +217,7 @@ def _collectives(
 
 
 def expected_collectives(
-    config: ConfigDict, training: Training, state: Any, mesh: Mesh
+    config: ConfigDict, training: Any, state: Any, mesh: Mesh
 ) -> dict[str, dict[str, int]]:
     """Bytes of the results of a step's collectives on each device, by kind and purpose; none on one device.
 
@@ -252,7 +252,7 @@ def expected_collectives(
     }
 
 
-def _gradient_bytes(training: Training, state: Any, *, widened: bool) -> int:
+def _gradient_bytes(training: Any, state: Any, *, widened: bool) -> int:
     """What is summed of the gradient over devices, unless micro-batches come first: then all of it in float32.
 
     The sum is taken where a parameter first meets data. The kernels of convolutions have the encoder's dtype there. The

@@ -43,7 +43,7 @@ MISTAKES = [
     ("train.learning_rate", -0.1, "learning rate is -0.1"),
     ("train.warmup_epochs", 60, "warm-up takes 1200 of 1200 steps"),
     ("train.momentum", 1.0, "momentum is 1.0"),
-    ("train.weight_decay", -1e-4, "weight decay is -0.0001"),
+    ("train.weight_decay", -1e-4, "weight_decay is -0.0001"),
     ("train.optimizer", "adam", "no optimizer 'adam' for train.optimizer, expected one of sgd, lars"),
     ("train.decay", "none", "train.decay is 'none', expected one of all, kernels"),
     (

@@ -214,10 +214,10 @@ def test_warm_up_is_linear_and_the_cosine_follows():
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=5), "5 of 5 steps"),
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=-1), "-1 of 5 steps"),
         (lambda: sgd(momentum=1.0, weight_decay=0.0), "momentum is 1.0"),
-        (lambda: sgd(momentum=0.9, weight_decay=-1e-4), "weight decay is -0.0001"),
-        (lambda: sgd(momentum=0.9, weight_decay=float("nan")), "weight decay is nan"),
+        (lambda: sgd(momentum=0.9, weight_decay=-1e-4), "weight_decay is -0.0001"),
+        (lambda: sgd(momentum=0.9, weight_decay=float("nan")), "weight_decay is nan"),
         (lambda: lars(momentum=-0.1, weight_decay=0.0), "momentum is -0.1"),
-        (lambda: lars(momentum=0.9, weight_decay=-1.0), "weight decay is -1.0"),
+        (lambda: lars(momentum=0.9, weight_decay=-1.0), "weight_decay is -1.0"),
         (
             lambda: make_optimizer("adam", momentum=0.9, weight_decay=0.0, decay="all"),
             "no optimizer 'adam' for train.optimizer, expected one of sgd, lars",
