@@ -23,8 +23,7 @@ def make_run(path, *, evaluated=True, probe=0.9, **fields):
         results = {
             "config_name": "digits_tcl",
             "dataset": "digits",
-            "linear_probe": {"top1": probe},
-            "knn": {"top1": 0.8},
+            "metrics": {"linear_probe": probe, "knn": 0.8},
             "final_train_loss": 4.0,
             "params_sha256": "0" * 64,
         }
