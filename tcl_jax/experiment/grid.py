@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
-from tcl_jax.report.comparison import brief
+from tcl_jax.fields import brief
 
 Axes = Mapping[str, tuple[float, ...]]
 """Values by config field, as {"loss.k1": (10.0, 100.0), "seed": (0, 1)}."""

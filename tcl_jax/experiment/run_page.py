@@ -47,7 +47,7 @@ def _write(
     config_name: str,
 ) -> None:
     # Imported here: matplotlib and scikit-learn take a second or two, which nobody else needs to wait for.
-    from tcl_jax.report.page import Run, page
+    from tcl_jax.report.page import RunPage, page
     from tcl_jax.report.page_predictions import Examples
     from tcl_jax.report.page_settings import command
 
@@ -56,7 +56,7 @@ def _write(
     config, defaults = fields_of(stored), _fields_given("common")
     views, view_names = shown_views(experiment, images=_ROWS, epochs=_EPOCHS)
     files = page(
-        Run(
+        RunPage(
             results=results,
             records=[r for r in read_metrics(workdir.metrics) if r["step"] <= results["step"]],
             config=config,
