@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
-from tcl_jax.report.comparison import brief
+from tcl_jax.fields import brief
 from tcl_jax.train.objective import find_loss
 
 Axes = Mapping[str, tuple[float, ...]]

@@ -15,6 +15,7 @@ from tcl_jax.fields import flat_items
 from tcl_jax.files import write_whole_bytes, writing
 from tcl_jax.processes import on_first
 from tcl_jax.report.contact_sheet import Column
+from tcl_jax.report.page_settings import command
 from tcl_jax.report.samples import first_of_classes
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import ConfigFile
@@ -38,8 +39,6 @@ def write_page(run: Run, evaluation: Evaluation, results: dict[str, Any]) -> Non
 
 def command_of(config: ConfigDict, config_file: ConfigFile, workdir: str) -> str:
     """What to type to make a run again."""
-    from tcl_jax.report.page_settings import command  # it draws, which takes a second to import
-
     return command(config_file.name or "CONFIG.py", _fields(config_file.fields), _fields(config), workdir)
 
 
@@ -74,8 +73,7 @@ def shown_views(experiment: Experiment, *, images: int, epochs: int) -> tuple[li
 
 def _write(run: Run, evaluation: Evaluation, results: dict[str, Any]) -> None:
     # Imported here: matplotlib and scikit-learn take a second or two, which nobody else needs to wait for.
-    from tcl_jax.report.page import Run as Page
-    from tcl_jax.report.page import page
+    from tcl_jax.report.page import RunPage, page
     from tcl_jax.report.page_predictions import Examples
 
     dataset, workdir = run.experiment.dataset, run.workdir
@@ -83,7 +81,7 @@ def _write(run: Run, evaluation: Evaluation, results: dict[str, Any]) -> None:
     config_file = workdir.read_config_file()
     views, view_names = shown_views(run.experiment, images=_ROWS, epochs=_EPOCHS)
     files = page(
-        Page(
+        RunPage(
             results=results,
             records=[r for r in read_metrics(workdir.metrics) if r["step"] <= results["step"]],
             config=_fields(config),

@@ -204,9 +204,7 @@ def _memory(compiled: Any, mesh: Mesh) -> dict[str, int | None]:
     }
 
 
-def _collectives(
-    config: ConfigDict, training: Any, state: Any, compiled: Any, mesh: Mesh
-) -> dict[str, Any]:
+def _collectives(config: ConfigDict, training: Any, state: Any, compiled: Any, mesh: Mesh) -> dict[str, Any]:
     """Bytes of the results on each device, by kind: in the compiled program, and by formula."""
     found = collectives(compiled.as_text())
     return {

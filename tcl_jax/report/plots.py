@@ -1,34 +1,28 @@
-"""Pictures of a report: each is drawn once, and is a PNG for itself and an SVG that follows the colours of its page."""
+"""Plots by matplotlib: as SVG that follows the colours of its page, or as PNG for itself."""
 
 import contextlib
 import io
-import re
 import warnings
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib import patheffects
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from tcl_jax.report.html import Html, escape
-from tcl_jax.report.name_places import name_places
-
-# Told apart by every kind of eye, and 3 : 1 or more against white and against the dark page.
+# Distinct to every kind of eye, and 3 : 1 or more against white; page.css has these and those for dark pages.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
 _INK = "#010203"  # of text and axes: nearly black in a PNG, the page's own colour in an SVG
-_FONT_SIZE = 10.5  # points; 14 pixels where an SVG has its full size
-_WIDTH = 4.8  # inches; 460 pixels
+FONT_SIZE = 10.5  # points; 14 pixels where an SVG has its full size
+WIDTH = 4.8  # inches; 460 pixels
 _SHADED = (0.16, 0.53, 0.80)  # red, green, blue of a cell, which lets the page shine through
 _LEAST_SHADE, _MOST_SHADE = 0.16, 0.75
 _LONGEST_NAME = 40  # letters
 MOST_NAMED = 20  # classes whose names there is room for in a picture
-
-# So that a name can be read above marks.
-_HALO: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3, foreground="white")]
 
 _SETTINGS: dict[str, Any] = {
     "axes.edgecolor": _INK,
@@ -38,8 +32,8 @@ _SETTINGS: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.unicode_minus": False,
     "font.family": "DejaVu Sans",
-    "font.size": _FONT_SIZE,
-    "legend.fontsize": _FONT_SIZE,
+    "font.size": FONT_SIZE,
+    "legend.fontsize": FONT_SIZE,
     "path.simplify_threshold": 0.2,
     "savefig.transparent": False,
     "svg.fonttype": "none",
@@ -51,10 +45,46 @@ _SETTINGS: dict[str, Any] = {
 
 
 class Picture(NamedTuple):
-    """png: bytes of a file. svg: for a page, with texts that can be searched and colours that follow the page's."""
+    """A plot, which is drawn when its SVG or its PNG is asked for, the same bytes each time.
 
-    png: bytes
-    svg: Html
+    Attributes:
+      draw: puts it into an empty figure.
+      name: its own on a page, of letters, digits and "-".
+      alt: what it shows, for those who do not see it.
+      width, height: in inches.
+    """
+
+    draw: Callable[[Figure], None]
+    name: str
+    alt: str
+    width: float
+    height: float
+
+    @property
+    def svg(self) -> Markup:
+        """An element of a page, with texts that can be searched and colours that follow the page's."""
+        file = io.StringIO()
+        with self._drawn() as figure:
+            figure.savefig(file, format="svg", dpi=72, transparent=True, metadata={"Date": None})
+        return _inline(file.getvalue(), self.name, self.alt)
+
+    @property
+    def png(self) -> bytes:
+        """The bytes of a file, on white."""
+        file = io.BytesIO()
+        with self._drawn() as figure:
+            figure.savefig(file, format="png", dpi=120, facecolor="white", metadata={"Software": None})
+        return file.getvalue()
+
+    @contextlib.contextmanager
+    def _drawn(self) -> Iterator[Figure]:
+        # The same ids in every run of the program, and no date: the same run makes the same bytes.
+        settings = {**_SETTINGS, "svg.hashsalt": self.name}
+        with matplotlib.rc_context(settings), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # names in scripts that the font does not have
+            figure = Figure(figsize=(self.width, self.height), layout="constrained")
+            self.draw(figure)
+            yield figure
 
 
 class Series(NamedTuple):
@@ -67,15 +97,12 @@ class Series(NamedTuple):
     y_high: Sequence[float] | np.ndarray | None = None
 
 
-def curves(
-    series: Sequence[Series], *, name: str, x_label: str, y_label: str, log_y: bool = False
-) -> Picture:
-    """Curves over each other, told apart by colour and dash; a legend names them where there are several.
+def curves(series: Sequence[Series], *, name: str, x_label: str, y_label: str) -> Picture:
+    """Curves over each other, each with a colour and dash of its own; a legend names them where there are several.
 
     Args:
       name: of the picture, its own on a page.
       x_label, y_label: what the axes show, with units.
-      log_y: y on a logarithmic axis; it is above 0.
     """
     longest = max((len(one.name) for one in series), default=0)
     columns = max(1, min(3, 40 // max(longest + 4, 1)))
@@ -92,10 +119,8 @@ def curves(
             if one.y_low is not None and one.y_high is not None:
                 low, high = np.asarray(one.y_low, float), np.asarray(one.y_high, float)
                 axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        if log_y:
-            axes.set_yscale("log")
+        axes.set_xlabel(cut(x_label))
+        axes.set_ylabel(cut(y_label))
         axes.grid(color=_INK, alpha=0.14, linewidth=0.6)
         axes.locator_params(axis="x", nbins=6)
         if lines:
@@ -109,14 +134,14 @@ def curves(
                 borderaxespad=0.2,
             )
 
-    return picture(draw, name, f"{y_label} against {x_label}", height=2.9 + 0.22 * lines)
+    return Picture(draw, name, f"{y_label} against {x_label}", WIDTH, 2.9 + 0.22 * lines)
 
 
 def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt: str) -> Picture:
     """A confusion matrix, rows the true classes. Up to 20 classes have their names and counts in it.
 
     Args:
-      counts: integer [c, c], of images of the row's class that were told to be of the column's.
+      counts: integer [c, c], of images of the row's class that were predicted as the column's.
       class_names: c names.
       name: of the picture, its own on a page.
       alt: what it shows, for those who do not see it.
@@ -152,87 +177,41 @@ def confusion(counts: np.ndarray, class_names: Sequence[str], *, name: str, alt:
         axes.set_yticks(np.arange(number - 1) + 0.5, minor=True)
         axes.grid(which="minor", color=_INK, alpha=0.14, linewidth=0.6)
         axes.tick_params(which="minor", length=0)
-        size = min(_FONT_SIZE, 150 / max(number, 1) / max(len(str(counts.max(initial=0))) * 0.62, 1))
+        size = min(FONT_SIZE, 150 / max(number, 1) / max(len(str(counts.max(initial=0))) * 0.62, 1))
         for row, column in np.argwhere(counts):
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size)
 
-    return picture(draw, name, alt, height=_WIDTH)
+    return Picture(draw, name, alt, WIDTH, WIDTH)
 
 
-def scatter(maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, class_names: Sequence[str]) -> bytes:
-    """Maps of the same points side by side, coloured by class; up to 20 classes are named where they lie. A PNG.
-
-    Args:
-      maps: (title, coordinates [m, 2], -1 to 1) of each.
-      labels: [m], 0 to the number of classes - 1.
-    """
-
-    def draw(figure: Figure) -> None:
-        for number, (title, places) in enumerate(maps):
-            axes = figure.add_subplot(1, len(maps), number + 1)
-            for label in np.unique(labels):
-                x, y = places[labels == label].T
-                marker = "osD^"[label // len(PALETTE) % 4]
-                axes.scatter(x, y, s=9, color=PALETTE[label % len(PALETTE)], marker=marker, linewidths=0)
-            if len(class_names) <= MOST_NAMED:
-                short = [cut(text, 14) for text in class_names]
-                for label, (left, up) in name_places(places, labels, short).items():
-                    text = axes.text(left, up, short[label], ha="center", va="center", weight="bold")
-                    text.set_path_effects(_HALO)
-            axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.14), aspect="equal")
-            axes.spines[:].set_visible(False)
-            axes.set_title(title, fontsize=_FONT_SIZE)
-            axes.set_xticks([])
-            axes.set_yticks([])
-
-    with _drawn(draw, "map", 5.0 * len(maps), 5.0) as figure:
-        return _png(figure)
-
-
-def picture(draw: Callable[[Figure], None], name: str, alt: str, *, height: float) -> Picture:
-    """What `draw` puts into a figure, as PNG and SVG; `alt` tells those who do not see it. height: in inches."""
-    with _drawn(draw, name, _WIDTH, height) as figure:
-        png, svg = _png(figure), io.StringIO()
-        figure.set_layout_engine("none")  # it is laid out
-        figure.savefig(svg, format="svg", dpi=72, transparent=True, metadata={"Date": None})
-    return Picture(png, _inline(svg.getvalue(), name, alt))
-
-
-@contextlib.contextmanager
-def _drawn(draw: Callable[[Figure], None], name: str, width: float, height: float) -> Iterator[Figure]:
-    # The same ids in every run of the program, and no date: the same run makes the same bytes.
-    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # names in scripts that the font does not have
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
-        yield figure
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120, facecolor="white", metadata={"Software": None})
-    return file.getvalue()
-
-
-def _inline(svg: str, name: str, alt: str) -> Html:
+def _inline(svg: str, name: str, alt: str) -> Markup:
     """A file of SVG as an element of a page: without what the page has already, and with ids of its own."""
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(
-        r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL
-    )
-    svg = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], name), svg)  # not in texts, which are users'
-    svg = re.sub(r">\n\s*<", ">\n<", svg)
-    return Html(svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}" stroke-linejoin="round"', 1))
+    root = ElementTree.fromstring(svg)
+    for parent in root.iter():
+        parent.tag = parent.tag.rpartition("}")[2]
+        for child in list(parent):
+            if child.tag.endswith(("}metadata", "}style")):
+                parent.remove(child)
+        attributes = {
+            key.rpartition("}")[2]: value for key, value in parent.attrib.items() if key != "version"
+        }
+        if not any(reference.format(attributes.get("id")) in svg for reference in ('"#{}"', "url(#{})")):
+            attributes.pop("id", None)  # nothing refers to it
+        parent.attrib = {key: _on_page(key, value, name) for key, value in attributes.items()}
+    root.attrib |= {"role": "img", "aria-label": alt, "stroke-linejoin": "round"}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _tag(tag: str, name: str) -> str:
-    if re.fullmatch(r'<g id="[a-z0-9]+_\d+">', tag):
-        return "<g>"  # nothing refers to it
-    tag = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", tag).replace("xlink:href=", "href=")
-    tag = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", tag)
+def _on_page(attribute: str, value: str, name: str) -> str:
+    """The value of an attribute of a page's SVG: the page's colours and fonts, and ids that begin with `name`."""
+    if attribute == "id":
+        return f"{name}-{value}"
+    value = value.replace("url(#", f"url(#{name}-")
+    if attribute == "href":
+        return value.replace("#", f"#{name}-", 1)
     for number, color in enumerate(PALETTE):
-        tag = tag.replace(color, f"var(--series-{number})")  # of the page's style sheet, for light and dark
-    return tag.replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui, sans-serif")
+        value = value.replace(color, f"var(--series-{number})")
+    return value.replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui, sans-serif")
 
 
 def cut(text: str, longest: int = _LONGEST_NAME) -> str:

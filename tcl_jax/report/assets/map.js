@@ -1,32 +1,4 @@
-"""What makes the map of a page answer: its style sheet, and its script."""
-
-MAP_STYLE = """
-.map-columns { display: grid; grid-template-columns: minmax(0, 40rem) minmax(13rem, 1fr); gap: 1rem 2rem; }
-@media (max-width: 52rem) { .map-columns { grid-template-columns: minmax(0, 1fr); } }
-#map-svg { width: 100%; height: auto; display: block; background: var(--tile); border-radius: .5rem;
-  cursor: crosshair; touch-action: manipulation; }
-#map-points use { fill-opacity: .8; }
-#map-points .miss { stroke: var(--ink); stroke-width: 4; fill-opacity: 1; }
-#map-points .dim, #map-names .dim { opacity: .12; }
-#map-names text { font-size: 30px; font-weight: 700; text-anchor: middle; fill: var(--ink); stroke: var(--tile);
-  stroke-width: 8; paint-order: stroke; stroke-linejoin: round; pointer-events: none; }
-#map-here { fill: none; stroke: var(--ink); stroke-width: 5; }
-.map-choice, .map-legend { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0; padding: 0; list-style: none; }
-.map-legend { max-height: 22rem; overflow-y: auto; }
-.map button { font: inherit; font-size: .9rem; color: var(--ink); background: var(--paper); cursor: pointer;
-  border: 1px solid var(--line); border-radius: .4rem; padding: .25rem .6rem; max-width: 100%; }
-.map button[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); }
-.map-legend button { display: flex; align-items: center; gap: .35rem; }
-.map-legend li { max-width: 100%; }
-.map-legend span { overflow-wrap: anywhere; text-align: left; }
-.map-legend svg { width: .9rem; height: .9rem; flex: none; }
-.map-legend small { color: var(--pale); }
-.map-card { display: flex; gap: .8rem; min-height: 7.5rem; align-items: flex-start; margin-bottom: .5rem; }
-.map-card canvas { width: 6rem; height: 6rem; flex: none; background: var(--tile); border-radius: .3rem; }
-.map-card p { margin: 0 0 .15rem; overflow-wrap: anywhere; }
-"""
-
-MAP_SCRIPT = """
+// The map of a page: shows the image under the pointer, chooses the map, singles out a class.
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("map-data").textContent);
@@ -69,9 +41,10 @@ MAP_SCRIPT = """
     if (i === shown) return;
     shown = i;
     const label = data.labels[i];
-    const told = Object.entries(data.predictions).map(([name, found]) =>
-      line(`${name}: ${data.classes[found[i]]} ${found[i] === label ? "\\u2713 right" : "\\u2717 wrong"}`));
-    text.replaceChildren(line(`Class: ${data.classes[label]}`), ...told, line(`Test image ${data.positions[i]}`));
+    const predicted = Object.entries(data.predictions).map(([name, classes]) =>
+      line(`${name}: ${data.classes[classes[i]]} ${classes[i] === label ? "\u2713 correct" : "\u2717 wrong"}`));
+    text.replaceChildren(line(`Class: ${data.classes[label]}`), ...predicted,
+      line(`Test image ${data.positions[i]}`));
     draw();
   }
 
@@ -116,7 +89,7 @@ MAP_SCRIPT = """
     press(choices, button);
     points = data.maps[button.dataset.map];
     marks.forEach((mark, i) => place(mark, points[i]));
-    names.forEach((name) => place(name, data.heads[button.dataset.map][name.dataset.class]));
+    names.forEach((name) => place(name, data.titles[button.dataset.map][name.dataset.class]));
     show(shown);
   }));
 
@@ -129,4 +102,3 @@ MAP_SCRIPT = """
     parts.forEach((part) => part.classList.toggle("dim", only >= 0 && Number(part.dataset.class) !== only));
   }));
 })();
-"""

@@ -3,84 +3,76 @@
 import base64
 import hashlib
 import re
+from types import SimpleNamespace
 
+import jinja2
 import pytest
+from markupsafe import Markup
 
-from tcl_jax.report.html import (
-    Html,
-    Section,
-    columns,
-    data_block,
-    document,
-    element,
-    escape,
-    figure,
-    folded,
-    image,
-    join,
-    paragraph,
-    table,
-    tiles,
-)
-from tests.report.pages import Page
+from tcl_jax.report.contact_sheet import Cell, PictureTable
+from tcl_jax.report.plots import PALETTE
+from tcl_jax.report.render import environment, render
+from tests.report.pages import EVIL, Page, page_with, section_page
 
-EVIL = "</script></style></title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;"
+PARTS = environment().get_template("parts.html").module
 
 
-def page_of(*parts, **options):
-    return document("title", [Section("only", "Only", join(*parts))], **options)
+def comparison(**sections):
+    return render(
+        "comparison.html", title="t", runs=0, datasets=[], settings=0, several=False, sections=sections
+    ).decode()
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda text: paragraph(text),
-        lambda text: element("a", text, title=text, data_name=text),
-        lambda text: tiles([(text, text, text)]),
-        lambda text: table([text, text], [[text, text], [text, text]], caption=text, align="lr"),
-        lambda text: figure(image(b"png", alt=text, title=text), caption=text),
-        lambda text: folded(text, text),
-        lambda text: columns(paragraph(text), paragraph(text)),
         lambda text: text,
+        lambda text: PARTS.tile(text, text, text),
+        lambda text: PARTS.table(text, [text, text], [[text, text], [text, text]], numbers_from=1),
+        lambda text: PARTS.table(text, [text, text], [[text, text]], code=True),
+        lambda text: PARTS.figures([SimpleNamespace(picture=SimpleNamespace(svg=text), caption=text)]),
+        lambda text: PARTS.pictures(
+            PictureTable(text, [(text, 1)], [(text, True)], [(text, [Cell(b"png", "png", text, text, True)])])
+        ),
     ],
 )
 def test_texts_of_users_stay_texts(make):
-    harmless, evil = (
-        Page(document(t, [Section("a", t, join(make(t)))], lead=t, footer=t)) for t in ("name", EVIL)
-    )
+    harmless, evil = (Page(page_with(make(text), title=text)) for text in ("name", EVIL))
     assert [tag for tag, _ in evil.tags] == [tag for tag, _ in harmless.tags]
-    assert [list(a) for _, a in evil.tags] == [list(a) for _, a in harmless.tags]
     assert evil.text == harmless.text.replace("name", EVIL)
     assert evil.scripts == []
-    for key in ("title", "alt", "data-name", "aria-label"):
-        for before, after in zip(harmless.tags, evil.tags, strict=True):
-            assert (
-                after[1].get(key) == (before[1].get(key) or "").replace("name", EVIL) or key not in after[1]
-            )
+    for (_, before), (_, after) in zip(harmless.tags, evil.tags, strict=True):
+        assert list(after) == list(before)
+        for key in ("title", "alt", "aria-label"):
+            assert after.get(key) == (before[key].replace("name", EVIL) if key in before else None)
 
 
 def test_values_for_scripts_come_back_and_end_no_block():
     value = {"names": [EVIL, "<!--", "]]>", "\u2028", "ä", "\\"], "number": 1.5, "none": None}
-    page = Page(page_of(data_block("values", value)))
+    block = '<script type="application/json" id="values">{{ value|tojson }}</script>'
+    page = Page(page_with(Markup(environment().from_string(block).render(value=value))))
     assert page.blocks == {"values": value}
     assert not page.scripts
 
 
 def test_numbers_that_json_does_not_know_are_refused():
     with pytest.raises(ValueError, match="Out of range float"):
-        data_block("values", [float("nan")])
+        environment().from_string("{{ value|tojson }}").render(value=[float("nan")])
 
 
-def test_file_names_that_are_no_text_have_a_place():
-    text = "caf\udce9"
-    assert escape(text) == "caf?"
-    Page(page_of(text, data_block("names", [text]))).text.encode()
+def test_a_value_that_a_template_does_not_get_is_an_error():
+    with pytest.raises(jinja2.UndefinedError, match="missing"):
+        environment().from_string("{{ missing }}").render()
 
 
-def test_only_the_given_scripts_run_and_nothing_is_fetched():
-    script = "document.title = '1 < 2'; // ä"
-    page = Page(page_of("text", scripts=[script]))
-    assert page.scripts == [script]
+def test_file_names_that_are_not_text_have_a_place():
+    assert Page(comparison(again="caf\udce9")).text.count("caf?") == 1
+
+
+def test_only_the_scripts_of_ours_run_and_nothing_is_fetched():
+    page = Page(page_with("text", scripts=["map.js"]))
+    (script,) = page.scripts
+    assert "use strict" in script
     ((policy,),) = [
         [a["content"] for a in page.all("meta", **{"http-equiv": "Content-Security-Policy"})],
     ]
@@ -89,42 +81,34 @@ def test_only_the_given_scripts_run_and_nothing_is_fetched():
     assert rules["script-src"] == f"'sha256-{digest}'"
     assert rules["default-src"] == "'none'"
     assert rules["img-src"] == "data:"
-    without = page_of("text")
-    assert "script-src 'none'" in without
+    assert "script-src 'none'" in page_with("text")
 
 
 def test_contents_lead_to_the_sections():
-    sections = [Section("one", "First", Html("<p>a</p>")), Section("two", "Second", Html("<p>b</p>"))]
-    page = Page(document("t", sections))
-    assert [a["href"] for a in page.all("a")] == ["#one", "#two"]
-    assert [a["id"] for a in page.all("h2")] == ["one", "two"]
-    assert "nav" not in dict(Page(document("t", sections[:1])).tags)
-
-
-def test_two_sections_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="names of their own"):
-        document("t", [Section("a", "A", Html("")), Section("a", "B", Html(""))])
+    failures = {"rows": [], "failures": {"a": "b"}}
+    page = Page(comparison(metrics=failures, again="text"))
+    assert [a["href"] for a in page.all("a")] == ["#metrics", "#again"]
+    assert [a["id"] for a in page.all("h2")] == ["metrics", "again"]
+    assert "nav" not in dict(Page(section_page("comparison/again", "text")).tags)
 
 
 def test_tables_have_heads_for_rows_and_columns_and_scroll_alone():
-    page = Page(page_of(table(["run", "top-1"], [["a", 0.5], ["b", None]], caption="Runs", align="lr")))
+    page = Page(page_with(PARTS.table("Runs", ["run", "knn"], [["a", 0.5], ["b", None]], numbers_from=1)))
     assert [a.get("class") for a in page.all("th", scope="col")] == [None, "r"]
     assert len(page.all("th", scope="row")) == 2
     assert [a.get("class") for a in page.all("td")] == ["r", "r"]
     (box,) = page.all("div", **{"class": "wide"})
     assert (box["tabindex"], box["aria-label"]) == ("0", "Runs")
     assert "–" in page.text  # noqa: RUF001
-    with pytest.raises(ValueError, match=r"shorter|longer"):
-        table(["run"], [["a", 1]], caption="")
 
 
 def test_pages_have_both_colours_a_width_and_a_language():
-    source = page_of("text")
+    source = page_with("text")
     page = Page(source)
     assert any("prefers-color-scheme: dark" in style for style in page.styles)
     assert page.all("meta", name="viewport")
     assert page.all("html", lang="en")
-    assert page_of("text") == source
+    assert page_with("text") == source
 
 
 def colors(style, scheme):
@@ -147,10 +131,15 @@ def contrast(a, b):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_enough_for_texts_and_lines(scheme):
     """WCAG 2.2: 4.5 for texts, 3 for graphics."""
-    found = colors(Page(page_of("text")).styles[0], scheme)
+    found = colors(Page(page_with("text")).styles[0], scheme)
     for ground in ("paper", "tile"):
         assert all(contrast(found[name], found[ground]) >= 4.5 for name in ("ink", "pale", "accent"))
         series = [color for name, color in found.items() if name.startswith("series-")]
         assert len(series) == 5
         assert min(contrast(color, found[ground]) for color in series) >= 2.7
         assert ground == "tile" or min(contrast(color, found[ground]) for color in series) >= 3
+
+
+def test_plots_have_the_colours_of_the_page():
+    light = colors(Page(page_with("text")).styles[0], "light")
+    assert [light[f"series-{number}"] for number in range(len(PALETTE))] == list(PALETTE)

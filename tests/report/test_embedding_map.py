@@ -1,6 +1,28 @@
-import numpy as np
+"""The map of images by their features: where the names of classes stand, and the plot of it."""
 
-from tcl_jax.report.name_places import HIGHEST, name_places
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tcl_jax.report.embedding_map import HIGHEST, map_picture, name_places
+from tests.report.pages import EVIL
+
+
+def some_map(names=("x", "y")):
+    places = np.array([[0, 0], [1, 1], [0.5, -1]])
+    return map_picture({"PCA": places, "t-SNE": places}, np.array([0, 1, 1]), names).png
+
+
+def test_the_same_map_has_the_same_bytes():
+    assert some_map() == some_map()
+
+
+@pytest.mark.parametrize("name", [EVIL, "$x_1$ \\frac", "猫\x00\n"])
+def test_maps_take_any_names(name):
+    with Image.open(io.BytesIO(some_map([name, "b"]))) as png:
+        assert png.width == 1200
 
 
 def test_a_name_stands_above_its_points():
