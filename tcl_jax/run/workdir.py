@@ -1,6 +1,7 @@
 """The folder of one run: which run it belongs to, and where its files are."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -21,6 +22,10 @@ from tcl_jax.run.environment import describe
 # Where data are, how they are read, what is logged and how a trained encoder is evaluated change nothing of training:
 # they may differ between two starts of a run.
 _MAY_DIFFER = ("data.data_dir", "data.streaming", "log.", "checkpoint.", "probe.", "evaluation.")
+
+
+# What a file system answers that knows no locks.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class ConfigFile(NamedTuple):
@@ -157,20 +162,23 @@ class Workdir:
         """Have `held` hold the lock until it is closed; nothing is held where there are no locks."""
         if is_remote(self.path):
             return
+        # The file stays, so that no process locks one that another has removed.
+        lock = filelock.FileLock(self.lock, timeout=0, fallback_to_soft=False, preserve_lock_file=True)
         with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
-            self.lock.touch()
-        try:
-            # The file stays: a process that waits for it and one that comes later must see the same.
-            held.enter_context(
-                filelock.FileLock(self.lock, timeout=0, fallback_to_soft=False, preserve_lock_file=True)
-            )
-        except filelock.Timeout as error:
-            raise UserError(
-                f"The workdir {self.path} is in use by {self._holder()}: wait until it ends, or give another --workdir."
-            ) from error
-        except (OSError, NotImplementedError):  # a file system without locks
-            return
+            try:
+                held.enter_context(lock)
+            except filelock.Timeout as error:
+                raise UserError(
+                    f"The workdir {self.path} is in use by {self._holder()}: wait until it ends, or give another "
+                    "--workdir."
+                ) from error
+            except NotImplementedError:
+                return
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
+                return
         with contextlib.suppress(OSError):  # a full disk: only the name of the holder is lost
             self.lock_holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
 

@@ -230,7 +230,7 @@ def test_a_run_that_is_not_far_enough_is_refused(tmp_path):
         load_encoder(tmp_path)
     workdir.description.unlink()
     with pytest.raises(
-        UserError, match="encoder.json is missing or damaged, without which the encoder cannot"
+        UserError, match=r"encoder\.json is missing or damaged, without which the encoder cannot"
     ):
         load_encoder(tmp_path)
 
