@@ -78,15 +78,18 @@ def map_section(test: Examples, predictions: Predictions, class_names: Sequence[
 
 def confusions(labels: np.ndarray, predictions: Predictions, class_names: Sequence[str]) -> list[Confusion]:
     """Which classes are predicted as which, by each of the predictions."""
-    return [_confusion(name, labels, found, class_names) for name, found in predictions.items()]
+    return [
+        _confusion(metric, labels, predicted, class_names, f"confusion-{number}")
+        for number, (metric, predicted) in enumerate(predictions.items())
+    ]
 
 
 def _confusion(
-    metric: str, labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
+    metric: str, labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], name: str
 ) -> Confusion:
     counts = count_confusions(labels, predicted, len(class_names))
     alt = f"Confusion matrix of {named(metric)}; the table of confused classes has its most frequent errors"
-    picture = confusion(counts, class_names, name=f"confusion-{metric.replace('_', '-')}", alt=alt)
+    picture = confusion(counts, class_names, name=name, alt=alt)
     errors = counts - np.diag(np.diag(counts))
     share = errors / np.maximum(counts.sum(1, keepdims=True), 1)
     order = np.argsort(-errors, axis=None, kind="stable")[: min(_MOST_PAIRS, np.count_nonzero(errors))]

@@ -50,7 +50,7 @@ def nearest(queries: np.ndarray, bank: np.ndarray, count: int) -> np.ndarray:
       count: of rows wanted; fewer are given where the bank has fewer.
 
     Returns:
-      positions in the bank, int [m, count]. Of equal ones the first in the bank comes first.
+      positions in the bank, int [m, count]; ties go to the first in the bank.
 
     >>> nearest(np.array([[0.0, 2.0]]), np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.1]]), 2).tolist()
     [[2, 1]]

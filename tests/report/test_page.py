@@ -15,7 +15,7 @@ from tests.report.pages import DIAGNOSTICS, EVIL, Page
 
 
 class Lazy:
-    """Images that are made when they are asked for, and how many were."""
+    """Images that are made when they are asked for; `asked` counts them."""
 
     def __init__(self, images):
         self.images, self.asked = images, 0
@@ -127,6 +127,9 @@ def test_no_text_of_a_user_is_more_than_text(made):
     evil = run_of(names=[EVIL, "<!--<script>", "' onmouseover='alert(1)"])
     evil.results.update({"config_name": EVIL, "dataset": EVIL, "loss": EVIL})
     evil = evil._replace(config={"data.data_dir": EVIL, EVIL: EVIL}, command=f"python main.py {EVIL}")
+    evil.results.update({"metrics": {EVIL: 1.0}, "best": {"step": 1, "metric": EVIL, "value": 2.0}})
+    predictions = {EVIL: evil.predictions["linear_probe"], f"right {EVIL}": evil.test.labels}
+    evil = evil._replace(predictions=predictions, records=[r | {EVIL: 1.0} for r in evil.records])
     evil = evil._replace(views=[Column(EVIL, EVIL, evil.views[0].images)], view_names=[EVIL] * 3)
     found, harmless = read(page(evil)), read(made[1])
     assert found.scripts == harmless.scripts
