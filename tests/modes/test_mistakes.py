@@ -63,7 +63,7 @@ MISTAKES = [
         "model.name is 'no_such_file:make', but its module cannot be imported",
     ),
     ("model.name", "math:tau", "model.name names a float, expected something that can be called"),
-    ("model.name", "math:to", "math has no 'to': did you mean 'tan'"),
+    ("model.name", "math:squrt", "math has no 'squrt': did you mean 'sqrt'"),
     ("validation.metric", "recall", "no 'recall' for validation.metric, expected one of linear_probe, knn"),
     ("validation.metric", "linear_probe", "validation.metric .* needs 'train_probe'"),
     ("evaluation.metrics", ("knn", "f1"), "no 'f1' for evaluation.metrics"),
