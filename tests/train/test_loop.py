@@ -2,7 +2,7 @@
 
 import os
 import signal
-import types
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,21 +13,25 @@ from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.checkpoint import Position
 from tcl_jax.train import loop
-from tcl_jax.train.loop import Course, train
+from tcl_jax.train.loop import train
+from tcl_jax.train.member import Member, Validation
+from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState
+from tcl_jax.train.sweep_step import OneByOne
 
 IMAGES, BATCH, EPOCHS, SEED = 50, 16, 3, 5
 PER_EPOCH = IMAGES // BATCH
 RATES = np.linspace(1, 2, EPOCHS * PER_EPOCH, dtype=np.float32)
+EXAMPLES = np.arange(IMAGES, dtype=np.int32)
 SPLIT = Split(np.zeros((IMAGES, 2, 2, 1), np.uint8), np.zeros(IMAGES, np.int32))
 
 
 class Recorder:
-    """Stands for step, log and checkpoints, and keeps what each was given."""
+    """Stands for step, log and checkpoints of one run, and keeps what each was given."""
 
     def __init__(self):
         self.rates, self.indices, self.records, self.saved = [], [], [], []
-        self.told = []  # records and checkpoints in the order they came
+        self.order = []  # records and checkpoints in the order they came
 
     def step(self, state, batch, hyper):
         self.rates.append(float(hyper.learning_rate))
@@ -40,32 +44,47 @@ class Recorder:
         }
 
     def append(self, record):
-        (self.told if "validation_knn" in record else self.records).append(record)
+        (self.order if "validation_knn" in record else self.records).append(record)
 
-    def save(self, state, position, validation_knn):
+    def save(self, state, position, value):
         self.saved.append((int(state.step), position.epoch, position.train_seconds))
-        self.told.append((int(state.step), validation_knn))
+        self.order.append((int(state.step), value))
 
     def latest_step(self):
         return None
 
 
-def run(first_step=0, position=None, every_epochs=2, recorder=None, **options):
+def run(first_step=0, position=None, every_epochs=2, recorder=None, examples=EXAMPLES, validate=None, **options):
     recorder = recorder or Recorder()
     state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0))
-    end = train(
-        recorder.step,
-        state,
+    (outcome,) = train(
+        OneByOne(recorder.step),
+        [state],
         position or Position(),
+        members=[member(recorder, examples=examples, validate=validate)],
+        schedule=schedule(every_epochs),
         split=SPLIT,
-        hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(SEED)),
-        course=Course(BATCH, 1, EPOCHS, 2, RATES, log_every_steps=2, checkpoint_every_epochs=every_epochs),
         mesh=make_mesh(8),
-        log=recorder,
-        checkpoints=recorder,
         **options,
     )
-    return recorder, end
+    assert outcome.failure is None
+    return recorder, (outcome.state, outcome.position)
+
+
+def schedule(every_epochs=2):
+    return Schedule(BATCH, 1, 2, EPOCHS, PER_EPOCH, log_every_steps=2, checkpoint_every_epochs=every_epochs)
+
+
+def member(recorder, *, examples=EXAMPLES, validate=None, seed=SEED, name="run"):
+    return Member(
+        name=name,
+        hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(seed)),
+        learning_rates=RATES,
+        examples=examples,
+        validation=validate and Validation("knn", validate),
+        log=recorder,
+        checkpoints=recorder,
+    )
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 5, 8])
@@ -123,7 +142,7 @@ def test_time_spent_on_held_out_images_is_told_apart(monkeypatch):
         now[0] += 4
         return 0.5
 
-    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     _, (_, position) = run(position=Position(validation_seconds=1), validate=slow)
     assert (position.validation_seconds, position.train_seconds, position.compile_seconds) == (9, 8, 0)
 
@@ -141,7 +160,7 @@ def test_records_tell_the_time_spent_on_batches(monkeypatch):
         now[0] += 2
         return split_batch(batch, mesh)
 
-    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(loop, "split_batch", slow_split_batch)
     recorder, _ = run()
     assert [r["data_seconds"] for r in recorder.records] == [4, 2] * EPOCHS
@@ -169,7 +188,7 @@ class Tracing:
         return number == 5
 
     def end_step(self, metrics):
-        assert "loss" in metrics
+        assert all("loss" in own for own in metrics)
         self.ended += 1
         return number_of(self) == 7
 
@@ -219,7 +238,7 @@ def test_a_record_that_a_signal_cuts_short_has_no_diagnostics():
 
 def test_the_accuracy_of_held_out_images_is_on_record_before_the_checkpoint_is_made():
     recorder, _ = run(recorder=Learning(), validate=knn_of)
-    assert recorder.told == [
+    assert recorder.order == [
         {"step": 6, "epoch": 1, "validation_knn": pytest.approx(0.6)},
         (6, pytest.approx(0.6)),
         {"step": 9, "epoch": 2, "validation_knn": pytest.approx(0.9)},
@@ -237,8 +256,81 @@ def test_a_signal_in_the_middle_of_an_epoch_waits_for_no_accuracy():
     recorder = Signalled()
     with pytest.raises(Interrupted, match="after step 5, which is saved"):
         run(recorder=recorder, validate=knn_of, every_epochs=1)
-    assert recorder.told == [
+    assert recorder.order == [
         {"step": 3, "epoch": 0, "validation_knn": pytest.approx(0.3)},
         (3, pytest.approx(0.3)),
         (5, None),
     ]
+
+
+class Broken(Recorder):
+    """Its loss is not a number from a step on."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.first = step
+
+    def step(self, state, batch, hyper):
+        state, metrics = super().step(state, batch, hyper)
+        return state, metrics | ({"loss": jnp.float32(np.nan)} if state.step >= self.first else {})
+
+    def finish(self):
+        pass
+
+
+class ForEach(OneByOne):
+    """Each member has a step of its own."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __call__(self, states, batches, hypers):
+        done = [step(*own) for step, *own in zip(self.steps, states, batches, hypers, strict=True)]
+        return [state for state, _ in done], [metrics for _, metrics in done]
+
+
+def run_all(recorders, seeds):
+    states = [TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0)) for _ in recorders]
+    members = [
+        member(recorder, seed=seed, name=f"run {number}")
+        for number, (recorder, seed) in enumerate(zip(recorders, seeds, strict=True))
+    ]
+    steps = ForEach([recorder.step for recorder in recorders])
+    return train(
+        steps, states, Position(), members=members, schedule=schedule(1), split=SPLIT, mesh=make_mesh(8)
+    )
+
+
+def test_a_member_that_fails_leaves_the_others_as_they_are_alone(capsys):
+    recorders = [Broken(100), Broken(5), Broken(100)]
+    outcomes = run_all(recorders, [SEED, SEED, 9])
+    assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
+    assert str(outcomes[1].failure).startswith("The loss is nan, which is not finite at step 5; no checkpoint")
+    assert "run 1: The loss is nan" in capsys.readouterr().out
+    alone, _ = run(every_epochs=1)
+    for name in ("rates", "indices"):
+        np.testing.assert_array_equal(getattr(recorders[0], name), getattr(alone, name))
+    assert [r["loss"] for r in recorders[0].records] == [r["loss"] for r in alone.records]
+    assert [saved[:2] for saved in recorders[0].saved] == [saved[:2] for saved in alone.saved]
+    assert [saved[:2] for saved in recorders[1].saved] == [(3, 1)]
+    assert not np.array_equal(recorders[2].indices, alone.indices)  # of another seed
+
+
+def test_where_all_members_have_failed_the_loop_ends():
+    recorders = [Broken(2), Broken(4)]
+    outcomes = run_all(recorders, [SEED, SEED])
+    assert all(outcome.failure for outcome in outcomes)
+    assert len(recorders[0].rates) < EPOCHS * PER_EPOCH
+
+
+def test_the_time_of_all_members_is_shared_equally(monkeypatch):
+    now = [0.0]
+
+    class Slow(Broken):
+        def step(self, *arguments):
+            now[0] += 2
+            return super().step(*arguments)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    outcomes = run_all([Slow(100), Slow(100)], [SEED, SEED])
+    assert {outcome.position.train_seconds for outcome in outcomes} == {2.0 * EPOCHS * PER_EPOCH}
