@@ -6,7 +6,7 @@
 Ours is one jitted program for a batch. The reference makes views by the same policy one by one, from arrays in memory
 through PIL images to arrays, in as many processes as there are cores: torchvision's transforms where torchvision is
 installed, otherwise the same operations of PIL called directly, which leaves out all that torchvision adds around them.
-Both run in turns; the best of several rounds counts. A table goes to stdout; table and figures go to --output.
+Both run in turns; the best of several rounds counts. The page goes to stdout, and with its record to --output.
 """
 
 import argparse

@@ -16,7 +16,7 @@ def interleave(
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Rounds of one run of each method, as many as fit into `seconds`.
 
-    A first run that warms something up is no case of its own: the best of the rounds counts.
+    A first run that warms something up is not treated apart: the best of the rounds counts.
 
     Returns:
       The seconds of each run; and of methods that failed, which are not run again, the reason.

@@ -28,7 +28,9 @@ def test_committed_pages_are_made_of_their_records(path: pathlib.Path) -> None:
     assert path.with_suffix(".md").read_text() == text
 
 
-@pytest.mark.parametrize("path", [path for path in RECORDS if path.stem.startswith("accuracy")], ids=str)
+@pytest.mark.parametrize(
+    "path", [path for path in RECORDS if path.stem.startswith("accuracy")], ids=lambda path: path.stem
+)
 def test_committed_studies_have_the_pictures_of_their_records(path: pathlib.Path) -> None:
     names = {f"{path.stem}_{what}.png" for what in accuracy.pictures(json.loads(path.read_text()))}
     assert names == {picture.name for picture in results.FOLDER.glob(f"{path.stem}_*.png")}
