@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import pytest
 
 from tcl_jax.errors import UserError
-from tcl_jax.models import MODEL_NAMES, check_image_size, make_model
+from tcl_jax.models import ENCODERS, make_model
+from tcl_jax.models.make import check_image_size
 
 SMALL = {"stem": "cifar", "width": 4, "projection_dim": 16}
 
 
 def test_every_name_makes_the_network_of_its_depth() -> None:
-    assert MODEL_NAMES == ("resnet18", "resnet34", "resnet50", "resnet101")
-    for name in MODEL_NAMES:
+    assert tuple(ENCODERS) == ("resnet18", "resnet34", "resnet50", "resnet101")
+    for name in ENCODERS:
         assert name == f"resnet{make_model(name, **SMALL).encoder.depth}"
 
 
@@ -40,11 +41,15 @@ def test_settings_reach_encoder_and_head() -> None:
         (
             "resnet20",
             {},
-            r"^there is no model 'resnet20': choose one of resnet18, resnet34, resnet50, resnet101$",
+            r"^There is no 'resnet20' for model.name, expected one of resnet18, resnet34, resnet50, resnet101, or",
         ),
-        ("resnet18", {"stem": "big"}, r"^there is no stem 'big': choose one of cifar, imagenet$"),
-        ("resnet18", {"width": 0}, r"^width is 0, but must be at least 1: choose a positive width$"),
-        ("resnet18", {"projection_dim": -3}, r"^projection_dim is -3, but must be at least 1"),
+        (
+            "resnet18",
+            {"stem": "big"},
+            r"^There is no stem 'big' for model.stem, expected one of cifar, imagenet\.$",
+        ),
+        ("resnet18", {"width": 0}, r"^model.width is 0, expected 1 or more\.$"),
+        ("resnet18", {"projection_dim": -3}, r"^model.projection_dim is -3, expected 1 or more"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(name, settings, message) -> None:
@@ -67,14 +72,14 @@ def test_the_smallest_image_of_a_stem_ends_as_one_pixel(stem: str, smallest: int
 @pytest.mark.parametrize(
     ("height", "width", "stem", "message"),
     [
-        (7, 8, "cifar", "^images of 7x8 pixels are too small .* at least 8x8: use larger images$"),
+        (7, 8, "cifar", "^The images have 7x8 pixels, too few .* at least 8x8: use larger images"),
         (
             64,
             31,
             "imagenet",
-            "^images of 64x31 pixels .* at least 32x32: use the stem .cifar. or larger images$",
+            "^The images have 64x31 pixels.* at least 32x32: set model.stem to .cifar., or use larger images",
         ),
-        (32, 32, "big", "^there is no stem 'big'"),
+        (32, 32, "big", "^There is no stem 'big'"),
     ],
 )
 def test_images_too_small_for_a_stem_are_refused(height, width, stem, message) -> None:

@@ -54,7 +54,9 @@ class Recorder:
         return None
 
 
-def run(first_step=0, position=None, every_epochs=2, recorder=None, examples=EXAMPLES, validate=None, **options):
+def run(
+    first_step=0, position=None, every_epochs=2, recorder=None, examples=EXAMPLES, validate=None, **options
+):
     recorder = recorder or Recorder()
     state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0))
     (outcome,) = train(
@@ -305,7 +307,9 @@ def test_a_member_that_fails_leaves_the_others_as_they_are_alone(capsys):
     recorders = [Broken(100), Broken(5), Broken(100)]
     outcomes = run_all(recorders, [SEED, SEED, 9])
     assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
-    assert str(outcomes[1].failure).startswith("The loss is nan, which is not finite at step 5; no checkpoint")
+    assert str(outcomes[1].failure).startswith(
+        "The loss is nan, which is not finite at step 5; no checkpoint"
+    )
     assert "run 1: The loss is nan" in capsys.readouterr().out
     alone, _ = run(every_epochs=1)
     for name in ("rates", "indices"):

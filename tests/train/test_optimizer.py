@@ -10,7 +10,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.parallel import split_batch
 from tcl_jax.train.optimizer import (
     DECAYS,
-    OPTIMIZER_NAMES,
+    OPTIMIZERS,
     descend,
     lars,
     learning_rates,
@@ -80,8 +80,7 @@ def test_lars_at_a_constant_rate_is_that_of_optax(decay):
     state, reference_state = optimizer.init(ours), reference.init(theirs)
     for number in range(6):
         gradient = random_tree(number + 1)
-        direction, state = optimizer.update(gradient, state, ours)
-        ours = descend(ours, direction, jnp.float32(0.7))
+        ours, state = optimizer.step(gradient, state, ours, jnp.float32(0.7))
         # There the rate is inside the momentum: the velocities differ by it, the parameters do not.
         updates, reference_state = reference.update(gradient, reference_state, theirs)
         theirs = optax.apply_updates(theirs, updates)
@@ -138,13 +137,13 @@ def test_lars_steps_of_kernels_know_only_the_direction_of_the_gradient():
         np.testing.assert_array_equal(large[layer][name], 1000 * gradient[layer][name])
 
 
-@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("decay", DECAYS)
 def test_decay_reaches_kernels_alone_or_every_parameter(name, decay):
     gradient, params = random_tree(1), random_tree(0)
     with_decay, without = (
         directions_of(
-            make_optimizer(name, momentum=0.9, weight_decay=weight_decay, decay=decay), params, [gradient]
+            OPTIMIZERS[name](momentum=0.9, weight_decay=weight_decay, decay=decay), params, [gradient]
         )[0]
         for weight_decay in (0.5, 0.0)
     )
@@ -220,7 +219,7 @@ def test_warm_up_is_linear_and_the_cosine_follows():
         (lambda: lars(momentum=0.9, weight_decay=-1.0), "weight_decay is -1.0"),
         (
             lambda: make_optimizer("adam", momentum=0.9, weight_decay=0.0, decay="all"),
-            "no optimizer 'adam' for train.optimizer, expected one of sgd, lars",
+            "no 'adam' for train.optimizer, expected one of sgd, lars, adamw",
         ),
         (
             lambda: make_optimizer("lars", momentum=0.9, weight_decay=0.0, decay="none"),
