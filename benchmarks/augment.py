@@ -6,7 +6,7 @@
 Ours is one jitted program for a batch. The reference makes views by the same policy one by one, from arrays in memory
 through PIL images to arrays, in as many processes as there are cores: torchvision's transforms where torchvision is
 installed, otherwise the same operations of PIL called directly, which leaves out all that torchvision adds around them.
-Both run in turns; the best of several rounds counts. A table goes to stdout; table and figures go to --output.
+Both run in turns; the best of several rounds counts. A table goes to stdout; the table and all numbers go to --output.
 """
 
 import argparse
@@ -164,9 +164,8 @@ def _pil_view(name: str) -> Callable:
     """The same policy by PIL alone, with Python's random numbers and tables made once."""
     from PIL import Image, ImageOps
 
-    from tcl_jax.augment.autoaugment import CIFAR, IMAGENET
-    from tcl_jax.augment.operations import SIGNED, magnitude_of
-    from tcl_jax.augment.randaugment import OPERATIONS
+    from tcl_jax.augment.autoaugment import CIFAR, IMAGENET, RAND_OPERATIONS
+    from tcl_jax.augment.autoaugment_ops import SIGNED, magnitude_of
     from tests.augment import pil
 
     def view(image):
@@ -190,7 +189,7 @@ def _pil_view(name: str) -> Callable:
         if name == "crop_flip":
             return []
         if name.startswith("randaug"):
-            return [(n, magnitude_of(n, 9, 31, size, size)) for n in random.choices(OPERATIONS, k=2)]
+            return [(n, magnitude_of(n, 9, 31, size, size)) for n in random.choices(RAND_OPERATIONS, k=2)]
         lines = CIFAR if name == "autoaug_cifar" else IMAGENET
         return [
             (operation, magnitude_of(operation, number, 10, size, size))
