@@ -2,7 +2,7 @@
 
 import os
 import signal
-import time
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.checkpoint import Position
 from tcl_jax.train import loop
+from tcl_jax.train import member as member_module
 from tcl_jax.train.loop import train
 from tcl_jax.train.member import Member, Validation
 from tcl_jax.train.schedule import Schedule
@@ -89,6 +90,12 @@ def member(recorder, *, examples=EXAMPLES, validate=None, seed=SEED, name="run")
     )
 
 
+def stop_clock(monkeypatch, now):
+    """The loop's time is that of the one number in `now`."""
+    for module in (loop, member_module):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+
+
 @pytest.mark.parametrize("first_step", [0, 1, 3, 5, 8])
 def test_every_step_has_its_own_batch_and_learning_rate_wherever_the_run_begins(first_step):
     recorder, (state, _) = run(first_step)
@@ -144,7 +151,7 @@ def test_time_spent_on_held_out_images_is_told_apart(monkeypatch):
         now[0] += 4
         return 0.5
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stop_clock(monkeypatch, now)
     _, (_, position) = run(position=Position(validation_seconds=1), validate=slow)
     assert (position.validation_seconds, position.train_seconds, position.compile_seconds) == (9, 8, 0)
 
@@ -162,7 +169,7 @@ def test_records_tell_the_time_spent_on_batches(monkeypatch):
         now[0] += 2
         return split_batch(batch, mesh)
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stop_clock(monkeypatch, now)
     monkeypatch.setattr(loop, "split_batch", slow_split_batch)
     recorder, _ = run()
     assert [r["data_seconds"] for r in recorder.records] == [4, 2] * EPOCHS
@@ -335,6 +342,6 @@ def test_the_time_of_all_members_is_shared_equally(monkeypatch):
             now[0] += 2
             return super().step(*arguments)
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stop_clock(monkeypatch, now)
     outcomes = run_all([Slow(100), Slow(100)], [SEED, SEED])
     assert {outcome.position.train_seconds for outcome in outcomes} == {2.0 * EPOCHS * PER_EPOCH}

@@ -208,8 +208,8 @@ def test_warm_up_is_linear_and_the_cosine_follows():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: learning_rates(0.0, total_steps=5), "learning rate is 0.0"),
-        (lambda: learning_rates(float("nan"), total_steps=5), "learning rate is nan"),
+        (lambda: learning_rates(0.0, total_steps=5), "train.learning_rate is 0.0"),
+        (lambda: learning_rates(float("nan"), total_steps=5), "train.learning_rate is nan"),
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=5), "5 of 5 steps"),
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=-1), "-1 of 5 steps"),
         (lambda: sgd(momentum=1.0, weight_decay=0.0), "momentum is 1.0"),

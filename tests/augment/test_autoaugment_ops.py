@@ -6,8 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from tcl_jax.augment.apply import apply_operations
-from tcl_jax.augment.operations import NAMES, SIGNED, magnitude_of, make_operation, signs_of, stack
+from tcl_jax.augment.autoaugment_ops import (
+    NAMES,
+    SIGNED,
+    apply_operations,
+    magnitude_of,
+    make_operation,
+    signs_of,
+    stack,
+)
 from tests.augment import pil
 
 BINS = {"autoaug": 10, "randaug": 31}
@@ -37,6 +44,14 @@ def test_operations_are_pils_at_all_magnitudes(shape):
             np.testing.assert_array_equal(results, expected, err_msg=name)
         else:
             pil.within_one(results, expected)
+
+
+def test_equalize_where_its_table_would_leave_eight_bits():
+    batch = pil.images((16, 33, 1))  # 528 pixels: step 2, or 1 where the highest level has many
+    batch[:100] = np.where(batch[:100] > 200, 255, batch[:100] // 2)
+    operations = stack([make_operation("Equalize", 0, 16, 33)] * 200, (200, 1))
+    expected = pil.through_pil(lambda image: pil.apply(image, "Equalize", 0), batch)
+    np.testing.assert_array_equal(APPLY(batch, operations), expected)
 
 
 def test_operations_follow_each_other_in_their_order():

@@ -1,4 +1,4 @@
-"""Random windows of an image, resized to the size of the image."""
+"""Windows of an image, shifted or resized; its mirror image; and a square cut out of it."""
 
 import math
 
@@ -6,7 +6,33 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tcl_jax.augment.color import check_image
+
 TRIES = 10
+
+
+def random_crop(key: jax.Array, image: jax.Array, *, padding: int) -> jax.Array:
+    """Pad with black and cut out a random window of the old size, as torchvision's RandomCrop(size, padding).
+
+    Each of the (2 padding + 1)^2 windows is equally likely.
+
+    Args:
+      key: a random key; the same key gives the same view.
+      image: [h, w, c] of any dtype.
+      padding: pixels added on each side, 0 or more; 0 leaves the image where it is.
+
+    Returns:
+      [h, w, c] of the dtype of `image`.
+    """
+    padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1, dtype=jnp.int32)
+    return lax.dynamic_slice(padded, (top, left, jnp.int32(0)), image.shape)
+
+
+def random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
+    """Mirror an image left to right half of the time: [h, w, c] of any dtype -> the same."""
+    # The float32 probability fixes the width of the draw: 64-bit mode mirrors the same images.
+    return jnp.where(jax.random.bernoulli(key, jnp.float32(0.5)), image[:, ::-1], image)
 
 
 def random_resized_crop(
@@ -29,7 +55,11 @@ def random_resized_crop(
 
     Returns:
       uint8 [h, w, c].
+
+    Raises:
+      ValueError: an image of another dtype.
     """
+    check_image("random_resized_crop", image, any_channels=True)
     top, left, height, width = random_window(key, image.shape[0], image.shape[1], area=area, ratio=ratio)
     return resized_crop(image, top, left, height, width)
 
@@ -126,3 +156,28 @@ def _divide_rounding(total: jax.Array, count: int) -> jax.Array:
     """total / count, rounded half up, for whole numbers total >= 0 and an even count: float32 -> float32."""
     # Integer division: a float quotient just below a half could round differently from device to device.
     return ((total.astype(jnp.uint32) + count // 2) // count).astype(jnp.float32)
+
+
+def random_cutout(key: jax.Array, image: jax.Array, *, size: int) -> jax.Array:
+    """`cutout` about a pixel of the image, each with equal chance (arXiv 1708.04552): [h, w, c] -> [h, w, c]."""
+    h, w, _ = image.shape
+    row, column = jax.random.randint(key, (2,), 0, jnp.asarray([h, w], jnp.int32), dtype=jnp.int32)
+    return cutout(image, row, column, size=size)
+
+
+def cutout(image: jax.Array, row: jax.Array, column: jax.Array, *, size: int) -> jax.Array:
+    """Black rows row - size // 2 ... and columns column - size // 2 ..., `size` of each, as far as the image goes.
+
+    Args:
+      image: [h, w, c] of any dtype, uint8 as a rule.
+      row, column: int32 scalars, 0 ... h - 1 and 0 ... w - 1.
+      size: side of the square in pixels, 0 or more.
+
+    Returns:
+      [h, w, c] of the dtype of `image`.
+    """
+    h, w, _ = image.shape
+    down = jnp.arange(h, dtype=jnp.int32)[:, None] - (row - size // 2)
+    right = jnp.arange(w, dtype=jnp.int32)[None] - (column - size // 2)
+    square = (down >= 0) & (down < size) & (right >= 0) & (right < size)
+    return jnp.where(square[..., None], 0, image).astype(image.dtype)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from tcl_jax.augment import color_jitter
+from tcl_jax.augment import jitter
 from tcl_jax.augment.color import gray
-from tcl_jax.augment.color_jitter import ORDERS, random_color_jitter, random_gray
+from tcl_jax.augment.jitter import ORDERS, random_color_jitter, random_gray
 
 DRAWS = 4000
 KEYS = jax.random.split(jax.random.key(0), DRAWS)
@@ -32,7 +32,7 @@ def jitter_both(shape):
     images = random.integers(0, 256, (72, *shape), np.uint8)
     factors = random.uniform(0.6, 1.4, (72, 3)).astype(np.float32)
     shifts = random.uniform(-0.1, 0.1, 72).astype(np.float32)
-    ours = np.asarray(jax.jit(jax.vmap(color_jitter.color_jitter))(images, factors, shifts, orders))
+    ours = np.asarray(jax.jit(jax.vmap(jitter.color_jitter))(images, factors, shifts, orders))
     rows = zip(images, factors, shifts, orders, strict=True)
     pils = [pil_jitter(Image.fromarray(image.squeeze()), *row).reshape(shape) for image, *row in rows]
     assert ours.dtype == np.uint8
@@ -55,7 +55,7 @@ def test_factors_shift_order_and_application_are_drawn_as_stated(monkeypatch):
     def reveal(image, factors, shift, order):
         return jnp.concatenate([factors, shift[None], order.astype(jnp.float32)])
 
-    monkeypatch.setattr(color_jitter, "color_jitter", reveal)
+    monkeypatch.setattr(jitter, "color_jitter", reveal)
     drawn = np.asarray(jax.jit(jax.vmap(lambda key: random_color_jitter(key, jnp.full(8, -9.0))))(KEYS))
     applied = drawn[:, 0] != -9
     assert abs(applied.mean() - 0.8) < 5 * np.sqrt(0.8 * 0.2 / DRAWS)

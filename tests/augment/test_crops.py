@@ -1,4 +1,4 @@
-"""The resized crop against PIL's resize and torchvision's rule for the window."""
+"""Crops, mirror images and cutout against NumPy's; the resized crop against PIL's resize and torchvision's windows."""
 
 import math
 
@@ -8,11 +8,40 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_jax.augment.resized_crop import random_resized_crop, random_window, resized_crop
+from tcl_jax.augment.crops import (
+    cutout,
+    random_crop,
+    random_cutout,
+    random_flip,
+    random_resized_crop,
+    random_window,
+    resized_crop,
+)
 
 AREA, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 DRAWS = 4000
 resized_crops = jax.jit(jax.vmap(resized_crop))
+
+
+def test_every_crop_is_a_window_and_all_are_equally_likely():
+    image = np.random.default_rng(0).integers(1, 256, (5, 7, 3), np.uint8)
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    windows = [padded[top : top + 5, left : left + 7].tobytes() for top in range(3) for left in range(3)]
+    assert len(set(windows)) == 9  # all differ, so that each view identifies its window
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    views = np.asarray(jax.jit(jax.vmap(lambda key: random_crop(key, image, padding=1)))(keys))
+    shares = np.bincount([windows.index(view.tobytes()) for view in views], minlength=9) / DRAWS
+    np.testing.assert_allclose(shares, 1 / 9, atol=5 * np.sqrt(1 / 9 / DRAWS))  # five standard deviations
+    np.testing.assert_array_equal(random_crop(keys[0], image, padding=0), image)
+
+
+def test_half_of_the_images_are_mirrored():
+    image = np.random.default_rng(0).integers(1, 256, (5, 7, 3), np.uint8)
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    views = np.asarray(jax.jit(jax.vmap(lambda key: random_flip(key, image)))(keys))
+    mirrored = np.all(views == image[:, ::-1], axis=(1, 2, 3))
+    assert np.all(mirrored ^ np.all(views == image, axis=(1, 2, 3)))
+    assert abs(mirrored.mean() - 0.5) < 5 * np.sqrt(0.25 / DRAWS)
 
 
 def draw_windows(height, width, draws=DRAWS):
@@ -122,3 +151,31 @@ def test_the_random_crop_is_the_window_resized():
     windows = draw_windows(20, 28, draws=60)
     views = jax.jit(jax.vmap(random_resized_crop))(jax.random.split(jax.random.key(0), 60), images)
     np.testing.assert_array_equal(views, resized_crops(images, *windows.T))
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 5, 40])
+def test_cutout_is_a_square_about_its_pixel(size):
+    image = np.random.default_rng(0).integers(1, 256, (9, 12, 3), np.uint8)
+    for row in range(9):
+        for column in range(12):
+            expected = image.copy()
+            top, left = row - size // 2, column - size // 2
+            expected[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = 0
+            np.testing.assert_array_equal(cutout(image, row, column, size=size), expected)
+
+
+def test_every_pixel_is_the_middle_of_a_random_cutout_equally_often():
+    draws, places = 20_000, 35
+    keys = jax.random.split(jax.random.key(0), draws)
+    image = jnp.ones((5, 7, 1), jnp.uint8)
+    views = np.asarray(jax.jit(jax.vmap(lambda key: random_cutout(key, image, size=1)))(keys))
+    assert np.all(np.sum(views == 0, axis=(1, 2, 3)) == 1)
+    shares = np.mean(views == 0, axis=0)
+    np.testing.assert_allclose(shares, 1 / places, atol=5 * np.sqrt(1 / places / draws))
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(
+        ValueError, match=r"random_resized_crop expects .* \[h, w, c\], got float32 \[4, 5, 2\]"
+    ):
+        random_resized_crop(jax.random.key(0), np.zeros((4, 5, 2), np.float32))

@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from tcl_jax.augment.color import adjust_hue, blend, gray, mean_gray
+from tcl_jax.augment.color import adjust_hue, blend, check_image, gray, mean_gray
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 ORDERS = tuple(itertools.permutations(range(4)))
@@ -48,14 +48,18 @@ def random_color_jitter(
 def color_jitter(image: jax.Array, factors: jax.Array, shift: jax.Array, order: jax.Array) -> jax.Array:
     """Brightness, contrast, saturation and hue changed in the given order: uint8 [h, w, 1 or 3] -> uint8 alike.
 
-    Each change is that of the function in `color.py` and ends in uint8, as in PIL.
+    Each change ends in uint8, as PIL's ImageEnhance.Brightness, Contrast and Color and `adjust_hue`.
 
     Args:
       image: uint8 [h, w, 1 or 3]; saturation and hue leave an image of one channel as it is.
       factors: float [3], of brightness, contrast and saturation.
       shift: scalar float, of hue.
       order: int32 [4], a row of `ORDERS`.
+
+    Raises:
+      ValueError: an image of another shape or dtype.
     """
+    check_image("color_jitter", image)
     # Under vmap a branch is a selection, so that four rounds of any of four changes would cost sixteen. The changes
     # other than hue are blends, which differ in one image only, and a blend by factor 1 is exact: with three rounds
     # before hue and three after it, those on the wrong side by factor 1, hue is computed once and blends six times.
