@@ -234,3 +234,76 @@ def test_warm_up_is_linear_and_the_cosine_follows():
 def test_bad_numbers_are_named(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+def steps_of(optimizer, rates, *, seed=0):
+    """Parameters after a step at each rate, with random gradients."""
+    params = random_tree(seed)
+    state = optimizer.init(params)
+    step = jax.jit(optimizer.step)
+    for number, rate in enumerate(rates):
+        params, state = step(random_tree(seed + number + 1), state, params, np.float32(rate))
+    return params
+
+
+def steps_of_optax(make, rates, *, seed=0):
+    """The same by an optax optimizer whose rate is a schedule."""
+    transformation = make(lambda count: jnp.asarray(rates, jnp.float32)[count])
+    params = random_tree(seed)
+    state = transformation.init(params)
+    for number in range(len(rates)):
+        updates, state = transformation.update(random_tree(seed + number + 1), state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+RATES = (0.0, 0.1, 0.02, 0.3)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_adamw_is_that_of_optax(decay):
+    ours = steps_of(make_optimizer("adamw", momentum=0.8, weight_decay=0.05, decay=decay), RATES)
+    mask = kernels if decay == "kernels" else None
+    theirs = steps_of_optax(lambda rate: optax.adamw(rate, b1=0.8, weight_decay=0.05, mask=mask), RATES)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        # These have the rate in the step, and lars has it inside the momentum.
+        ("optax:lion", lambda rate: optax.lion(rate, weight_decay=0.05)),
+        ("optax:adamw", lambda rate: optax.adamw(rate, weight_decay=0.05)),
+        ("optax:lars", lambda rate: optax.lars(rate, weight_decay=0.05, momentum=0.8)),
+        # These take no weight decay: it is added to the gradient.
+        ("optax:adam", lambda rate: optax.chain(optax.add_decayed_weights(0.05), optax.adam(rate))),
+        (
+            "optax:sgd",
+            lambda rate: optax.chain(optax.add_decayed_weights(0.05), optax.sgd(rate, momentum=0.8)),
+        ),
+        (
+            "optax:scale_by_adam",
+            lambda rate: optax.chain(
+                optax.add_decayed_weights(0.05), optax.scale_by_adam(), optax.scale_by_learning_rate(rate)
+            ),
+        ),
+    ],
+)
+def test_any_optimizer_of_optax_follows_the_schedule(name, make):
+    ours = steps_of(make_optimizer(name, momentum=0.8, weight_decay=0.05, decay="all"), RATES)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, steps_of_optax(make, RATES)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("optax:no_such", r"optax has no 'no_such'"),
+        ("math:fsum", r"names a function that needs 'seq', expected .* any of learning_rate, momentum"),
+        ("builtins:dict", r"makes a dict, expected an optax transformation"),
+    ],
+)
+def test_what_is_not_an_optimizer_is_named(name, message):
+    with pytest.raises(UserError, match=message):
+        make_optimizer(name, momentum=0.9, weight_decay=0.0, decay="all")
