@@ -29,7 +29,7 @@ from tcl_jax.parallel import replicate, split_batch
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _STEPS = flags.DEFINE_integer("steps", 3, "Steps in a round.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 60, "Time to spend on rounds; at least two are made.")
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/results", "Folder for table and figures.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/results", "Folder for the table and its numbers.")
 flags.mark_flag_as_required("config")
 
 
