@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
+from tcl_jax.report.figures import Series, curves
 
 from benchmarks import machine, results
 from benchmarks.results import Record
@@ -22,7 +23,6 @@ from benchmarks.studies import STUDIES, Study
 from tcl_jax.errors import UserError
 from tcl_jax.modes.compare import read_run
 from tcl_jax.report.comparison import Group, Run, Spread, curve_of, group_runs, spread
-from tcl_jax.report.figures import Series, curves
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
 from tcl_jax.run.workdir import Workdir
 

@@ -94,8 +94,9 @@ def arguments_of(
     missing = [p.name for p in rest if p.default is p.empty and (p not in named or p.name not in available)]
     if missing or (len(by_position) < positional and not variadic):
         needs = f"needs {missing[0]!r}" if missing else f"takes {len(by_position)} arguments by position"
+        place = f"{positional} arguments by position and " if positional else ""
         raise UserError(
-            f"{field} names a function that {needs}, expected {positional} arguments by position and by name any of "
-            f"{', '.join(available)}: give other parameters a default."
+            f"{field} names a function that {needs}, expected {place}by name any of {', '.join(available)}: give other "
+            "parameters a default."
         )
     return {p.name: available[p.name] for p in named if p.name in available}
