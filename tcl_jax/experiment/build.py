@@ -164,7 +164,7 @@ class Experiment:
             precision=config.train.precision,
             projection_dim=config.model.projection_dim,
             head=self.program.parts.objective.head,
-            average=self.program.keeps_average,
+            weights="average" if self.program.keeps_average else "trained",
             image_shape=facts.image_shape,
             mean=facts.mean,
             std=facts.std,
