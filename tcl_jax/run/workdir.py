@@ -86,7 +86,7 @@ class Workdir:
         return stored["name"], ConfigDict(stored["config"])
 
     def read_config_file(self) -> ConfigFile:
-        """Where the config of the run is from, as `claim` was told.
+        """Where the config of the run is from, as `claim` was given it.
 
         Raises:
           UserError: there is no run in this folder.
@@ -203,7 +203,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def failures_told(self) -> Iterator[None]:
-        """What cannot be written within ends the run with a sentence that also tells what is left of the run.
+        """What cannot be written within ends the run with a sentence that also names the last good checkpoint.
 
         Raises:
           RunFailed: such an error.
