@@ -38,6 +38,8 @@ ENTRY %main (p: bf16[8]) -> f32[4] {
   %gd = pred[32]{0} all-gather-done(%gs)
   %ts = ((f32[1]{0}, s4[3]), (f32[8]{0}, s4[24])) all-gather-start(%a, %b), replica_groups=[1,8]<=[8], dimensions={0}
   %td = (f32[8]{0}, s4[24]) all-gather-done(%ts)
+  %rs = (f32[2]{0}, f32[3]{0}) all-reduce-start(%m, %n), replica_groups={{0,1}}, to_apply=%add
+  %rd = (f32[2]{0}, f32[3]{0}) all-reduce-done(%rs)
   %alone = f32[100] all-reduce(%z), replica_groups={{0},{1}}, to_apply=%add
   %alone.1 = f32[100] all-reduce(%z), replica_groups=[2,1]<=[2], to_apply=%add
   %w = (s32[], f32[4]) while(%t), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
@@ -50,7 +52,7 @@ def test_collectives_in_the_text_of_a_program():
     found = collectives(HLO)
     assert found == {
         "all-gather": Traffic(2 * 64 + 32 + 4 * 8 + 24 // 2, 3),
-        "all-reduce": Traffic(5 * (16 + 24), 5),
+        "all-reduce": Traffic(5 * (16 + 24) + 8 + 12, 6),
     }
     assert collectives(HLO, costliest=True) == found | {"collective-permute": Traffic(16, 1)}
     with pytest.raises(ValueError, match="no known length"):
