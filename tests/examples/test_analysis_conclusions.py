@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tcl_jax.analysis.conclusions import break_even_k2, k1_share, report, stronger_where, supcon_of
-from tcl_jax.analysis.responses import Setting, closed_form, closed_form_curve
-from tcl_jax.analysis.surroundings import Surroundings
+from examples.analysis.conclusions import break_even_k2, k1_share, report, stronger_where, supcon_of
+from examples.analysis.responses import Setting, closed_form, closed_form_curve
+from examples.analysis.surroundings import Surroundings
 
 SURROUNDINGS = Surroundings(12, 115)
 DEFAULT = Setting("tcl", 0.1, 5000.0, 1.0)
@@ -70,6 +70,7 @@ def test_responses_of_an_anchor_add_up_to_what_k1s_share_says(setting):
     assert total == pytest.approx(expected, rel=1e-9, abs=1e-11 / setting.temperature)
 
 
+@pytest.mark.slow
 def test_the_tables_say_it():
     text = report(SURROUNDINGS, [supcon_of(DEFAULT), DEFAULT, DEFAULT._replace(k2=20.0)])
     positives, negatives, others = text.split("\n\n")

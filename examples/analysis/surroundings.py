@@ -67,7 +67,7 @@ class Surroundings(NamedTuple):
 
 
 def _spread(count: int, span: tuple[float, float]) -> np.ndarray:
-    """The middles of so many equal parts of a range."""
+    """The middles of `count` equal parts of a range."""
     low, high = span
     return low + (high - low) * (np.arange(count) + 0.5) / count if count else np.zeros(0)
 
@@ -76,7 +76,7 @@ def rows_of(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Rows with these similarities to row 0, and their classes.
 
     Row j is s_j z_0 + sqrt(1 - s_j^2) u_j, with a unit vector u_j at right angles to the anchor z_0, drawn at random
-    and alike for all leading axes.
+    and the same for all leading axes.
 
     Returns:
       rows: float64 [..., 1 + p + m, d] of unit length: the anchor, its positives, its negatives.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_jax.analysis import __main__ as command
+from examples.analysis import __main__ as command
 from tcl_jax.errors import RunFailed, UserError
 
 SMALL = ("--k1", "10", "5000", "--k2", "1", "4", "--positives", "3", "--negatives", "5")
@@ -22,6 +22,7 @@ def written(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_csv_holds_both_kinds_of_every_setting_and_similarity(written):
     with (written / "gradient_response.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -37,6 +38,7 @@ def test_csv_holds_both_kinds_of_every_setting_and_similarity(written):
     assert {float(row["similarity"]) for row in rows} >= {-1.0, 0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_picture_is_a_small_png(written):
     file = written / "gradient_response.png"
     assert file.stat().st_size < 150_000
@@ -66,17 +68,18 @@ def test_a_formula_that_differs_from_autodiff_is_refused(tmp_path, monkeypatch):
         (["--colour", "red"], "--help lists the options."),
     ],
 )
-def test_mistakes_are_told_before_anything_is_written(flags, message, tmp_path):
+def test_mistakes_are_reported_before_anything_is_written(flags, message, tmp_path):
     with pytest.raises(UserError) as caught:
         command.main(["--out", str(tmp_path / "new"), *flags])
     assert message in str(caught.value)
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_one_sentence_and_exit_code_2(tmp_path):
     (tmp_path / "file").write_text("")
     run = subprocess.run(
-        [sys.executable, "-m", "tcl_jax.analysis", "--out", str(tmp_path / "file")],
+        [sys.executable, "-m", "examples.analysis", "--out", str(tmp_path / "file")],
         cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tcl_jax.analysis.surroundings import Kind, Pairs, Surroundings, rows_of
+from examples.analysis.surroundings import Kind, Pairs, Surroundings, rows_of
 from tcl_jax.losses import supcon_loss, tcl_loss
 
 

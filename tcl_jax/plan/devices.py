@@ -1,9 +1,10 @@
-"""Devices that are not there: TPU slices by name, for which programs can be compiled but not run."""
+"""The devices of a plan: what an accelerator can do, and TPU slices that need not be present."""
 
 import importlib.util
 import math
 import os
 import re
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -11,9 +12,47 @@ from jax.sharding import Mesh
 from tcl_jax.errors import UserError
 from tcl_jax.parallel import make_mesh
 
-# v4 is left out: without a TPU, JAX takes each of its chips for two devices, with one it does not.
+
+class Accelerator(NamedTuple):
+    """Peak of one device of JAX, without sparsity.
+
+    Attributes:
+      bfloat16: FLOP/s of matrix products.
+      float32: FLOP/s of matrix products in full precision (`Precision.HIGHEST`). TPUs make one of six in bfloat16.
+      memory: bytes; None where devices of this kind differ.
+    """
+
+    bfloat16: float
+    float32: float
+    memory: int | None = None
+
+
+def _tpu(bfloat16: float, gibibytes: int) -> Accelerator:
+    return Accelerator(bfloat16, bfloat16 / 6, gibibytes * 2**30)
+
+
+# Vendors' data sheets. A kind that begins with one of these names is taken for it; the longest such name counts.
+_ACCELERATORS = {
+    "TPU v4": _tpu(275e12, 32),
+    "TPU v5 lite": _tpu(197e12, 16),  # v5e
+    "TPU v5": _tpu(459e12, 95),  # v5p
+    "TPU v5p": _tpu(459e12, 95),
+    "TPU v6 lite": _tpu(918e12, 32),  # v6e
+    "NVIDIA A100": Accelerator(312e12, 19.5e12),
+    "NVIDIA H100 80GB HBM3": Accelerator(989e12, 67e12),  # SXM
+    "NVIDIA H200": Accelerator(989e12, 67e12),
+}
+
+
+def find_accelerator(kind: str) -> Accelerator | None:
+    """The accelerator of a `device_kind` of JAX, or None where its peak is not known."""
+    known = [name for name in _ACCELERATORS if kind.startswith(name)]
+    return _ACCELERATORS[max(known, key=len)] if known else None
+
+
+# v4 is left out: JAX takes each of its chips for two devices where no TPU is present, and for one where one is.
 _GENERATIONS = ("v5e", "v5p", "v6e")
-# What keeps libtpu from looking for a TPU and for the cloud around it, and from writing logs.
+# Keeps libtpu from looking for a TPU and for the cloud around it, and from writing logs.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -24,14 +63,16 @@ _ENVIRONMENT = {
 
 
 def prepare_environment() -> None:
-    """What `topology_mesh` needs to be said before JAX looks for devices: that it shall use the CPU, and no TPU."""
+    """Make JAX use the CPU and not look for a TPU, as `topology_mesh` needs; call it before JAX looks for devices."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     jax.config.update("jax_platforms", "cpu")
 
 
 def topology_mesh(name: str) -> Mesh:
-    """A mesh over all chips of a TPU slice such as "v5e:2x4", none of which need be there.
+    """A mesh over all chips of a TPU slice such as "v5e:2x4", none of which need be present.
+
+    Programs can be compiled for it, but not run.
 
     Raises:
       UserError: there is no such slice, or the TPU compiler is not installed.
@@ -49,7 +90,7 @@ def topology_mesh(name: str) -> Mesh:
         )
     from jax.experimental import topologies
 
-    # A single chip is no part of the hosts of four that are the default.
+    # By default a host has four chips, of which a single chip would not be a whole host.
     single = math.prod(map(int, parts[2].split("x"))) == 1
     options = {"chips_per_host_bounds": [1, 1, 1]} if single else {}
     try:

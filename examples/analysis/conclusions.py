@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tcl_jax.analysis.responses import Setting, closed_form_curve
-from tcl_jax.analysis.surroundings import Kind, Pairs, Surroundings
+from examples.analysis.responses import Setting, closed_form_curve
+from examples.analysis.surroundings import Kind, Pairs, Surroundings
 
 _GRID = np.linspace(-1.0, 1.0, 4001)
 _ROUNDING = 1e-12  # of the largest response; what differs by less is equal

@@ -1,13 +1,14 @@
 """The responses: formula against autodiff, against finite differences and against what follows by hand."""
 
+import doctest
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tcl_jax import losses
-from tcl_jax.analysis import responses
-from tcl_jax.analysis.responses import (
+from examples.analysis import responses, surroundings
+from examples.analysis.responses import (
     Setting,
     autodiff_curve,
     closed_form,
@@ -15,7 +16,8 @@ from tcl_jax.analysis.responses import (
     curve,
     disagreement,
 )
-from tcl_jax.analysis.surroundings import Pairs, Surroundings, rows_of
+from examples.analysis.surroundings import Pairs, Surroundings, rows_of
+from tcl_jax import losses
 
 SETTINGS = [
     Setting("supcon", 0.1, 0.0, 1.0),
@@ -64,6 +66,7 @@ def test_formula_equals_finite_differences(setting):
         assert getattr(formula, kind)[number] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "moved"), [("positive", 4), ("negative", 13)])
 def test_autodiff_equals_the_slope_along_a_path_on_the_sphere(kind, moved):
     setting = SETTINGS[1]
@@ -78,6 +81,10 @@ def test_autodiff_equals_the_slope_along_a_path_on_the_sphere(kind, moved):
 
         slope = float(jax.grad(along)(0.2))
     assert autodiff_curve(kind, np.array([0.2]), SURROUNDINGS, setting)[0] == pytest.approx(slope, rel=1e-10)
+
+
+def test_example_in_the_docstring():
+    assert doctest.testmod(surroundings) == (0, 3)  # none failed of three
 
 
 def test_rows_have_unit_length_and_the_similarities_asked_for():

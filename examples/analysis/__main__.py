@@ -1,7 +1,7 @@
 """What SupCon and TCL do to hard positives and hard negatives: a picture, a CSV and tables.
 
-    python -m tcl_jax.analysis
-    python -m tcl_jax.analysis --temperature 0.5 --k1 10 100 --k2 1 10 --out analysis/warm
+    python -m examples.analysis
+    python -m examples.analysis --temperature 0.5 --k1 10 100 --k2 1 10 --out analysis/warm
 
 Each number is computed twice, by the formula and by autodiff of `tcl_jax.losses` in 64-bit; docs/analysis.md explains.
 """
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from tcl_jax.analysis import conclusions, picture
-from tcl_jax.analysis.responses import Curve, Setting, curve, disagreement
-from tcl_jax.analysis.surroundings import Surroundings
+from examples.analysis import conclusions, picture
+from examples.analysis.responses import Curve, Setting, curve, disagreement
+from examples.analysis.surroundings import Surroundings
 from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.files import write_whole, writing
 
@@ -78,7 +78,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         def error(self, message: str):
             raise UserError(f"{message[0].upper()}{message[1:]}; --help lists the options.")
 
-    parser = Parser(prog="python -m tcl_jax.analysis", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m examples.analysis", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", default="analysis", help="folder of picture and CSV (default: analysis)")
     parser.add_argument("--temperature", type=float, default=0.1, help="0.01 to 10 (default: 0.1)")
     for name, default, fixed in (

@@ -9,17 +9,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tcl_jax.analysis.conclusions import break_even_k2, stronger_where
-from tcl_jax.analysis.responses import Curve, Setting
-from tcl_jax.analysis.surroundings import NEGATIVES, POSITIVES, Kind, Surroundings
+from examples.analysis.conclusions import break_even_k2, stronger_where
+from examples.analysis.responses import Curve, Setting
+from examples.analysis.surroundings import NEGATIVES, POSITIVES, Kind, Surroundings
 
-# Okabe and Ito's, which colour-blind readers tell apart; the dashes and marks tell them apart without colour.
+# Okabe and Ito's, for colour-blind readers; dashes and marks differ as well, for print without colour.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00")
 _DASHES = ("-", (0, (6, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 3)))
 _MARKS = ("o", "s", "^", "D", "v")
 MOST_LINES = len(_COLORS)  # of TCL in one panel
 _SUPCON = dict(color="#000000", linewidth=2.6, alpha=0.75)
-_EVERY = 8  # one mark to so many points
+_EVERY = 8  # points from one mark to the next
 _DECADES = 4  # of a logarithmic axis below the largest response
 _PALE = "#555555"
 
