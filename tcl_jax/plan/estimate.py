@@ -10,10 +10,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from tcl_jax.data import Batch, dataset_facts
-from tcl_jax.data.facts import DatasetFacts
+from tcl_jax.data import Batch, DatasetFacts, dataset_facts
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Facts, build_training, check_config, compute_dtype
+from tcl_jax.experiment.build import Facts, make_program, make_settings
+from tcl_jax.experiment.parts import make_parts
+from tcl_jax.models.description import encoder_dtype
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.plan.costs import collectives, product_flops
 from tcl_jax.plan.devices import Accelerator, find_accelerator
@@ -55,32 +56,33 @@ def planned_run(config: ConfigDict, mesh: Mesh) -> PlannedRun:
     Raises:
       UserError: a field with a value that cannot be used, or data of which too little is known.
     """
-    check_config(config, mesh)
+    parts = make_parts(config, mesh)
     data = dataset_facts(
         config.data.name,
         data_dir=config.data.data_dir,
         train_split=config.data.train_split,
+        test_split=config.data.test_split,
         image_size=config.data.image_size,
     )
     # Which values normalise the pixels makes no difference to the cost.
     constant = (0.5,) * data.image_shape[-1]
     facts = Facts(data.image_shape, data.num_classes, data.num_images, mean=constant, std=constant)
-    training = build_training(config, facts, mesh)
-    course = training.course
+    program = make_program(config, parts, facts)
+    schedule = program.schedule
     return PlannedRun(
         dataset=config.data.name,
         data=data,
-        model=training.model,
-        step=training.step,
-        state=jax.eval_shape(training.initial_state),
-        hyper=training.hyper,
-        batch_size=course.batch_size,
-        num_views=course.num_views,
-        micro_batches=course.micro_batches,
-        num_steps=len(course.learning_rates),
-        recomputed=bool(config.model.remat) + (course.micro_batches > 1),
-        compute_dtype=compute_dtype(config.train.precision, mesh),
-        head="classifier" if config.loss.name == "cross_entropy" else "projection",
+        model=program.model,
+        step=program.step,
+        state=program.state_shapes(),
+        hyper=make_settings(config, facts, schedule).hyper,
+        batch_size=schedule.batch_size,
+        num_views=schedule.num_views,
+        micro_batches=schedule.micro_batches,
+        num_steps=schedule.steps,
+        recomputed=bool(config.model.remat) + (schedule.micro_batches > 1),
+        compute_dtype=encoder_dtype(config.model.name, config.train.precision, mesh),
+        head=parts.objective.head,
     )
 
 

@@ -117,8 +117,9 @@ class Workdir:
             )
         try:
             stored = json.loads(self.config.read_text())
-            parts = {part: dict(stored[part]) for part in ("config", "config_file", "machine")}
-            return {"name": str(stored["name"]), **parts}
+            parts = {part: dict(stored[part]) for part in ("config", "machine")}
+            config_file = dict(stored.get("config_file", ConfigFile()._asdict()))  # missing in older versions
+            return {"name": str(stored["name"]), **parts, "config_file": config_file}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.config} is damaged: delete it and start the run again with its own config, "

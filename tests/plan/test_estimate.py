@@ -9,10 +9,12 @@ import pytest
 from flax import linen as nn
 
 from configs import digits_tcl
-from tcl_jax.data.facts import DatasetFacts
+from tcl_jax.data import DatasetFacts
 from tcl_jax.errors import UserError
-from tcl_jax.experiment import build
+from tcl_jax.experiment.build import Facts, make_program
+from tcl_jax.experiment.parts import make_parts
 from tcl_jax.losses.contrastive import best_block_size
+from tcl_jax.models.description import encoder_dtype
 from tcl_jax.parallel import make_mesh
 from tcl_jax.plan import estimate
 from tcl_jax.plan.devices import Accelerator
@@ -26,8 +28,12 @@ pytestmark = pytest.mark.xdist_group("plan")  # they share what is compiled
 @pytest.fixture(scope="module")
 def variables():
     """The real parameters and statistics of the network that is planned."""
-    facts = build.Facts((8, 8, 1), 10, 1437, (0.5,), (0.5,))
-    return build.build_training(digits_tcl.get_config(), facts, make_mesh(8)).initial_state().variables
+    facts, config = Facts((8, 8, 1), 10, 1437, (0.5,), (0.5,)), digits_tcl.get_config()
+    return make_program(config, make_parts(config, make_mesh(8)), facts).initial_state(0).variables
+
+
+def without_dtype():
+    return nn.Dense(3)
 
 
 def count(tree):
@@ -121,8 +127,10 @@ def test_an_encoder_of_another_kind_has_a_plan(monkeypatch, head, dtype, loss, p
 def test_what_depends_on_the_platform_follows_the_mesh():
     """A plan for a TPU is made on a CPU."""
     tpu = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform="tpu")]))
-    assert build.compute_dtype("auto", tpu) == jnp.bfloat16
-    assert build.compute_dtype("auto", make_mesh(1)) is None
+    assert encoder_dtype("resnet18", "auto", tpu) == jnp.bfloat16
+    assert encoder_dtype("resnet18", "auto", make_mesh(1)) is None
+    assert encoder_dtype(f"{__name__}:without_dtype", "auto", tpu) is None  # which an encoder must take
+    assert encoder_dtype(f"{__name__}:without_dtype", "bfloat16", tpu) == jnp.bfloat16
     assert (best_block_size("cpu"), best_block_size("tpu")) == (512, 4096)
 
 
@@ -136,3 +144,27 @@ def test_a_step_too_large_for_the_memory_is_reported(monkeypatch):
     with pytest.raises(UserError, match=r"batch_size 8 does not fit .* \(Used 20G of 16G hbm\)") as caught:
         make_plan(digits_tcl.get_config(), make_mesh(8), peak_share=0.4)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tests.modes.tiny:Tiny", "tests.plan.test_estimate:plain"])
+def test_a_users_own_encoder_is_planned_by_its_name(tmp_path, name):
+    config = digits_tcl.get_config()
+    config.data.data_dir = str(tmp_path)
+    config.update_from_flattened_dict(
+        {"model.name": name, "train.batch_size": 16, "loss.name": "cross_entropy"}
+    )
+    found = make_plan(config, make_mesh(8), peak_share=0.5)
+    assert found["flops"]["loss_whole"] == 0
+    assert found["parameters"] > 0
+    assert found["memory"]["total"] > found["state_bytes"]
+
+
+def plain():
+    class Plain(nn.Module):
+        """Without BatchNorm."""
+
+        @nn.compact
+        def __call__(self, images):
+            return nn.Dense(4)(images.mean(axis=(1, 2)))
+
+    return Plain()
