@@ -26,7 +26,7 @@ test-prepare:
 # What needs the TPU compiler (0.7 GB, no TPU): plans for TPUs that are not there. In a folder of its own, too.
 test-tpu-plan:
 	$(MAKE) $(VENV)-tpu-plan/.tpu-plan VENV=$(VENV)-tpu-plan
-	$(VENV)-tpu-plan/bin/pytest -m slow tests/modes/test_plan.py
+	$(VENV)-tpu-plan/bin/pytest -m slow tests/plan
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ Any field of the config can be set on the command line; configs/common.py lists 
 --workdir continues the run.
 """
 
-import functools
 import os
 import pathlib
 import sys
@@ -19,10 +18,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from configs import common
-from tcl_jax.command_line import parse_flags
+from tcl_jax.command_line import ConfigOption
 from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.fields import flat_items
 
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
     from tcl_jax.run.workdir import Workdir
 
 _BEGAN = time.monotonic()
+_EXPERIMENTS = sorted(pathlib.Path("configs").glob("[a-z]*_*.py"))
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment: a file in configs/.", lock_config=True
-)
+_CONFIG = ConfigOption(common.get_config(), _EXPERIMENTS)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run. By default runs/<name of the config file>."
 )
@@ -50,12 +48,12 @@ _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "latest",
     ["latest", "best"],
-    "With --mode=evaluate and export: which checkpoint. best: that with the highest kNN accuracy of held-out images.",
+    "With --mode=evaluate and export: which checkpoint. best: that with the highest metric of held-out images.",
 )
 _PROFILE_STEPS = flags.DEFINE_integer(
     "profile_steps",
     0,
-    "With --mode=train: trace so many training steps, after the first, into the folder profile/ of the run.",
+    "With --mode=train: number of training steps, after the first, to trace into the folder profile/ of the run.",
 )
 _PLAN_TOPOLOGY = flags.DEFINE_string(
     "plan_topology",
@@ -80,29 +78,34 @@ _SWEEP = flags.DEFINE_multi_string(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Several processes: host:port of process 0. Slurm, Open MPI and TPU slices tell this and the next two.",
+    "Several processes: host:port of process 0. Under Slurm, Open MPI and on TPU slices this and the next two are "
+    "found automatically.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Several processes: how many. 1: this one alone, whatever the environment tells."
+    "num_processes", None, "Several processes: how many. 1: this one alone, whatever the environment says."
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: the number of this one, from 0.")
+
+# Modes in which several processes work together.
+_OF_ALL_PROCESSES = ["train", "evaluate", "report", "sweep"]
 
 # Flags that mean something in some modes only.
 _ONLY_WITH = {
     "checkpoint": ["evaluate", "export"],
     "profile_steps": ["train"],
     "plan_topology": ["plan"],
+    "plan_peak_share": ["plan"],
     "workdirs": ["compare"],
     "sweep": ["sweep"],
+    "coordinator": _OF_ALL_PROCESSES,
+    "num_processes": _OF_ALL_PROCESSES,
+    "process_id": _OF_ALL_PROCESSES,
 }
-
-# Modes in which several processes work together.
-_OF_ALL_PROCESSES = ("train", "evaluate", "report", "sweep")
 
 
 def main(argv: list[str]) -> None:
     if argv[1:]:
-        raise UserError(f"'{argv[1]}' is no flag: a config field is set as in --config.train.epochs=3.")
+        raise UserError(f"'{argv[1]}' is not a flag; set config fields with --config.train.epochs=3.")
     for flag, modes in _ONLY_WITH.items():
         given = flags.FLAGS[flag]
         if given.value != given.default and _MODE.value not in modes:
@@ -115,13 +118,13 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--profile_steps is {_PROFILE_STEPS.value}, expected a number of steps, 0 or more.")
     # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
     logging.set_verbosity(logging.FATAL)
-    sys.unraisablehook = _tell_unraisable
+    sys.unraisablehook = _print_unraisable
     # Orbax' writes of a checkpoint that go on after one of them failed.
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
     if _PLAN_TOPOLOGY.value:
-        from tcl_jax.plan import topology
+        from tcl_jax.plan import devices
 
-        topology.prepare_environment()
+        devices.prepare_environment()
     _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train
@@ -130,36 +133,49 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "compare":
         compare.run(_WORKDIRS.value, Workdir(_WORKDIR.value or "runs/comparison"))
         return
+    if _MODE.value == "export":
+        export.run(_workdir_of_run(), checkpoint=_CHECKPOINT.value)
+        return
     config, workdir, name = _find_experiment()
     if _MODE.value == "train":
-        train.run(config, workdir, name, profile_steps=_PROFILE_STEPS.value, began=_BEGAN)
+        train.run(
+            config,
+            workdir,
+            name,
+            config_file=_CONFIG.file,
+            profile_steps=_PROFILE_STEPS.value,
+            began=_BEGAN,
+        )
+    elif _MODE.value == "sweep":
+        sweep.run(config, workdir, name, _SWEEP.value, config_file=_CONFIG.file)
     elif _MODE.value == "evaluate":
         evaluate.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
-    elif _MODE.value == "preview":
-        preview.run(config, workdir, name)
-    elif _MODE.value == "plan":
-        written = workdir if _WORKDIR.value else None
-        plan.run(config, written, name, topology=_PLAN_TOPOLOGY.value, peak_share=_PLAN_PEAK_SHARE.value)
     elif _MODE.value == "report":
         report.run(config, workdir, name)
-    elif _MODE.value == "sweep":
-        sweep.run(config, workdir, name, _SWEEP.value)
+    elif _MODE.value == "preview":
+        preview.run(config, workdir, name)
     else:
-        export.run(config, workdir, name, checkpoint=_CHECKPOINT.value)
+        written = workdir if _WORKDIR.value else None
+        plan.run(config, written, name, topology=_PLAN_TOPOLOGY.value, peak_share=_PLAN_PEAK_SHARE.value)
+
+
+def _workdir_of_run() -> "Workdir":
+    """The folder that --workdir names, or that of the config."""
+    from tcl_jax.run.workdir import Workdir
+
+    if _WORKDIR.value or _CONFIG.file is not None:
+        ending = "_sweep" if _MODE.value == "sweep" else ""
+        return Workdir(_WORKDIR.value or f"runs/{_CONFIG.name}{ending}")
+    raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
 
 
 def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
     """Config, folder and name of the run: of --config, or those with which the run in --workdir was started."""
-    from tcl_jax.run.workdir import Workdir
-
-    if flags.FLAGS["config"].present:
-        file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-        name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
-        ending = "_sweep" if _MODE.value == "sweep" else ""
-        return _CONFIG.value, Workdir(_WORKDIR.value or f"runs/{name}{ending}"), name
-    if _MODE.value in ("train", "sweep") or not _WORKDIR.value:
+    workdir = _workdir_of_run()
+    if _CONFIG.file is not None:
+        return _CONFIG.config, workdir, _CONFIG.name
+    if _MODE.value in ("train", "sweep"):
         raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
-    workdir = Workdir(_WORKDIR.value)
     name, config = workdir.read_config()
     missing = set(dict(flat_items(common.get_config()))) - set(dict(flat_items(config)))
     if missing:
@@ -170,8 +186,8 @@ def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
     return config, workdir, name
 
 
-def _tell_unraisable(failure: "sys.UnraisableHookArgs") -> None:
-    """Leave out what Orbax' reads say that go on after one of a damaged checkpoint failed, which ends them all."""
+def _print_unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Leave out what Orbax' reads print that go on after one of a damaged checkpoint failed, which ends them all."""
     closed = "Event loop is closed" in str(failure.exc_value)
     if not closed and not isinstance(failure.object, types.CoroutineType):
         sys.__unraisablehook__(failure)
@@ -186,7 +202,7 @@ def _start_jax() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # which JAX itself reads
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "tcl_jax"))
-    if _MODE.value == "plan":  # it writes nothing, and reads what only a fresh compilation tells
+    if _MODE.value == "plan":  # it writes nothing, and reads what only a fresh compilation has
         jax.config.update("jax_enable_compilation_cache", False)
     if _MODE.value in _OF_ALL_PROCESSES:
         processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
@@ -197,7 +213,7 @@ def _start_jax() -> None:
 
 def _entry() -> None:
     try:
-        app.run(main, flags_parser=functools.partial(parse_flags, complete=common.get_config()))
+        app.run(main, flags_parser=_CONFIG.parse)
     except UserError as error:
         _fail(error, 2)
     except RunFailed as error:

@@ -6,7 +6,7 @@
 Ours is one jitted program for a batch. The reference makes views by the same policy one by one, from arrays in memory
 through PIL images to arrays, in as many processes as there are cores: torchvision's transforms where torchvision is
 installed, otherwise the same operations of PIL called directly, which leaves out all that torchvision adds around them.
-Both run in turns; the best of several rounds counts. A table goes to stdout; table and figures go to --output.
+Both run in turns; the best of several rounds counts. The page goes to stdout, and with its record to --output.
 """
 
 import argparse
@@ -14,12 +14,10 @@ import concurrent.futures
 import functools
 import importlib.metadata
 import importlib.util
-import json
 import multiprocessing
 import pathlib
 import random
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +31,7 @@ def main() -> None:
     options = _parse(sys.argv[1:])
     import jax
 
-    from benchmarks import machine
+    from benchmarks import machine, results
     from benchmarks.timing import interleave
     from tcl_jax.augment import make_policy
 
@@ -43,16 +41,12 @@ def main() -> None:
     placed = jax.device_put(images)
     keys = jax.random.split(jax.random.key(0), options.batch)
     cores = machine.num_cores()
-    record: dict = {
-        "command": _command(options),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine.describe(),
+    record = results.start(options.output) | {
         "pillow": importlib.metadata.version("pillow"),
         "reference": _reference_name(),
         "workers": cores,
         "batch": options.batch,
         "size": options.size,
-        "load_before": machine.load(),
         "policies": {},
     }
     # "spawn": a copy of a process in which JAX's threads run may hang.
@@ -82,20 +76,8 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    record["load_after"] = machine.load()
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"augment_{options.size}_{machine.device_name()}"
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    path.with_suffix(".md").write_text(_markdown(record))
-    print(_markdown(record))
-
-
-def _command(options: argparse.Namespace) -> str:
-    """What to type for the same run, without the folder that the results went to."""
-    names = ("size", "batch", "steps", "images", "seconds")
-    return " ".join(
-        ["python -m benchmarks.augment", *(f"--{name} {getattr(options, name):g}" for name in names)]
-    )
+    name = f"augment_{options.size}_{machine.device_name()}"
+    print(results.write(record, page, options.output, name))
 
 
 def _reference_name() -> str:
@@ -104,25 +86,22 @@ def _reference_name() -> str:
     return "PIL called directly (torchvision is not installed)"
 
 
-def _markdown(record: dict) -> str:
-    machine = record["machine"]
-    device = machine["processor"] if machine["platform"] == "cpu" else machine["device"]
-    lines = [
-        f"# Augmentation of {record['size']} x {record['size']} images of three channels, images per second",
-        "",
-        f"`{record['command']}`, {record['date']}: {device}, {machine['cores']} cores, JAX "
-        f"{machine['versions']['jax']}, Pillow {record['pillow']}. Ours: batches of {record['batch']} on "
-        f"{machine['device']}. Reference: {record['reference']}, {record['workers']} processes. Best of "
-        "several rounds in turns; processes that wanted a core in the last minute: "
-        f"{record['load_before']} before, {record['load_after']} after.",
-        "",
-        "| policy | ours | reference | ratio |",
-        "| --- | ---: | ---: | ---: |",
+def page(record: dict) -> str:
+    """Markdown: images per second of each policy."""
+    from benchmarks import results
+
+    rows = [
+        [f"`{name}`", f"{ours:,.0f}", f"{reference:,.0f}", f"{ours / reference:.2f}"]
+        for name, rates in record["policies"].items()
+        for ours, reference in [(rates["ours"], rates["reference"])]
     ]
-    for name, rates in record["policies"].items():
-        ours, reference = rates["ours"], rates["reference"]
-        lines.append(f"| `{name}` | {ours:,.0f} | {reference:,.0f} | {ours / reference:.2f} |")
-    return "\n".join(lines) + "\n"
+    return results.page(
+        f"Augmentation of {record['size']} x {record['size']} images of three channels, images per second",
+        record,
+        f"Ours: batches of {record['batch']}. Reference: {record['reference']}, Pillow {record['pillow']}, "
+        f"{record['workers']} processes. Best of several rounds in turns.",
+        results.table(["policy", "ours", "reference", "ratio"], rows),
+    )
 
 
 def _start_worker(images: np.ndarray) -> None:
@@ -164,9 +143,8 @@ def _pil_view(name: str) -> Callable:
     """The same policy by PIL alone, with Python's random numbers and tables made once."""
     from PIL import Image, ImageOps
 
-    from tcl_jax.augment.autoaugment import CIFAR, IMAGENET
-    from tcl_jax.augment.operations import SIGNED, magnitude_of
-    from tcl_jax.augment.randaugment import OPERATIONS
+    from tcl_jax.augment.autoaugment import CIFAR, IMAGENET, RAND_OPERATIONS
+    from tcl_jax.augment.autoaugment_ops import SIGNED, magnitude_of
     from tests.augment import pil
 
     def view(image):
@@ -190,7 +168,7 @@ def _pil_view(name: str) -> Callable:
         if name == "crop_flip":
             return []
         if name.startswith("randaug"):
-            return [(n, magnitude_of(n, 9, 31, size, size)) for n in random.choices(OPERATIONS, k=2)]
+            return [(n, magnitude_of(n, 9, 31, size, size)) for n in random.choices(RAND_OPERATIONS, k=2)]
         lines = CIFAR if name == "autoaug_cifar" else IMAGENET
         return [
             (operation, magnitude_of(operation, number, 10, size, size))

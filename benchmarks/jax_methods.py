@@ -69,7 +69,7 @@ def products(problem: Problem) -> Prepared:
 
         return lax.map(forward, blocks), lax.map(backward, blocks).reshape(z.shape)
 
-    # A single block is no loop, and there XLA does take the two equal products for one.
+    # A single block is not a loop, and there XLA does take the two equal products for one.
     least_flops = 6 * PRODUCT_ROWS * problem.embeddings.size if problem.size > PRODUCT_ROWS else 0
     prepared = _compiled(run, problem, problem.labels, least_flops)
     return prepared._replace(read=lambda _: (0.0, np.zeros(())))

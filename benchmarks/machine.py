@@ -1,4 +1,4 @@
-"""What the figures were measured on. No name of a host, a user or a folder."""
+"""What a benchmark runs on. No name of a host, a user or a folder."""
 
 import importlib.metadata
 import importlib.util
@@ -6,10 +6,14 @@ import os
 import pathlib
 import platform
 import re
+from typing import Any
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "libtpu", "torch", "pytorch-metric-learning", "optax", "numpy")
+from tcl_jax.data.lazy import free_memory as free_memory_of_system
+from tcl_jax.run import environment
+
+_PEERS = ("libtpu", "torch", "pytorch-metric-learning")
 
 
 def on_gpu() -> bool:
@@ -18,22 +22,19 @@ def on_gpu() -> bool:
 
 def num_cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return environment.describe()["cores"]
 
 
 def device_name() -> str:
     """For a file name: "cpu", or the kind of the accelerator."""
-    kind = jax.devices()[0].device_kind
-    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", environment.devices()["kind"].lower()).strip("-")
 
 
 def free_memory() -> int:
     """Bytes that new arrays may take, on the device of JAX."""
     stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if stats:
-        # Three quarters of the device by default. Each framework keeps what it once took, so both must find room.
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    return _meminfo("MemAvailable") or _total_memory()
+    # Three quarters of the device by default. Each framework keeps what it once took, so both must find room.
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else free_memory_of_system()
 
 
 def load() -> float | None:
@@ -41,23 +42,18 @@ def load() -> float | None:
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
-def describe() -> dict[str, object]:
-    """The machine and the versions, for the record of a run."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    device = jax.devices()[0]
+def describe() -> dict[str, Any]:
+    """The machine and the versions, for a record."""
+    found = environment.describe()
+    kind, backend = found["devices"]["kind"], found["devices"]["platform"]
     return {
-        "platform": device.platform,
-        "device": "CPU" if device.platform == "cpu" else device.device_kind,
+        "platform": backend,
+        "device": "CPU" if backend == "cpu" else kind,
         "processor": _processor(),
-        "cores": num_cores(),
-        "memory_gb": round(_total_memory() / 1e9, 1),
+        "cores": found["cores"],
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.system(),
-        "versions": versions,
+        "versions": found["versions"] | {peer: _version(peer) for peer in _PEERS},
     }
 
 
@@ -74,22 +70,14 @@ def missing(packages: tuple[str, ...]) -> str | None:
     return None
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def _processor() -> str:
     cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
-        if match:
-            return match[1]
-    return platform.processor() or platform.machine()
-
-
-def _total_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _meminfo(field: str) -> int | None:
-    meminfo = pathlib.Path("/proc/meminfo")
-    match = (
-        re.search(rf"^{field}:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE) if meminfo.exists() else None
-    )
-    return int(match[1]) * 1024 if match else None
+    found = cpuinfo.exists() and re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()

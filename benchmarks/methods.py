@@ -31,8 +31,8 @@ class Method(NamedTuple):
       loss: what it computes; methods of the same loss must agree.
       module, function: where `(Problem) -> Prepared` is; imported late, since every framework is optional but JAX.
       needs: the packages that have to be installed.
-      arrays: how many n x n float32 arrays it holds at its peak, as measured on a CPU at n = 1,024 to 4,096. It tells
-        what will not fit before it is tried.
+      arrays: how many n x n float32 arrays it holds at its peak, as measured on a CPU at n = 1,024 to 4,096, to
+        know what will not fit before it is tried.
       arrays_per_column: the same for each column of the embeddings.
       normalizes: divides the rows by their length itself, so that its gradient has no part along the row.
     """

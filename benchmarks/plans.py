@@ -12,12 +12,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any, NamedTuple
 
 from absl import app, flags
 
-from benchmarks import machine
+from benchmarks import results
 
 
 class Row(NamedTuple):
@@ -67,29 +66,17 @@ ROWS = {
 _NOTHING = "none"
 
 _OF = flags.DEFINE_enum("of", None, list(ROWS), "Which plans.")
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/results", "Folder for table and figures.")
-flags.mark_flag_as_required("of")
 
 
 def main(argv: list[str]) -> None:
-    """Make the plans, print the table and write it."""
+    """Make the plans, write the record and its page, and print the page."""
     del argv
-    rows = []
+    record = results.start(results.OUTPUT.value) | {"rows": []}
     for row in ROWS[_OF.value]:
         command = ["python", "main.py", "--mode=plan", *row.arguments]
         print(shlex.join(command), flush=True)
-        rows.append({"label": row.label, "command": shlex.join(command), "plan": _plan(command)})
-    record = {
-        "command": f"python -m benchmarks.plans --of={_OF.value}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine.describe(),
-        "rows": rows,
-    }
-    folder = pathlib.Path(_OUTPUT.value)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"plans_{_OF.value}.json").write_text(json.dumps(record, indent=1) + "\n")
-    (folder / f"plans_{_OF.value}.md").write_text(page(record))
-    print(page(record))
+        record["rows"].append({"label": row.label, "command": shlex.join(command), "plan": _plan(command)})
+    print(results.write(record, page, results.OUTPUT.value, f"plans_{_OF.value}"))
 
 
 def _plan(command: list[str]) -> dict[str, Any]:
@@ -103,26 +90,18 @@ def _plan(command: list[str]) -> dict[str, Any]:
         return json.loads((pathlib.Path(folder) / "plan.json").read_text())
 
 
-def page(record: dict[str, Any]) -> str:
+def page(record: results.Record) -> str:
     """Markdown of some plans: a row for each, without columns that have nothing, and the commands."""
-    versions = record["machine"]["versions"]
     rows = [_cells(row) for row in record["rows"]]
     heads = [head for head in rows[0] if any(row[head] != _NOTHING for row in rows)]
-    lines = [
-        "# Plans of training steps: compiled, not measured",
-        "",
-        f"    {record['command']}",
-        "",
-        f"{record['date']}; jax {versions['jax']}, libtpu {versions['libtpu']}. docs/scaling.md says what the columns "
-        "are.",
-        "",
-        f"| {' | '.join(heads)} |",
-        f"| {' | '.join(['---', '---', *['---:'] * (len(heads) - 2)])} |",
-        *(f"| {' | '.join(row[head] for head in heads)} |" for row in rows),
-        "",
-        *(f"    {row['command']}" for row in record["rows"]),
-    ]
-    return "\n".join(lines) + "\n"
+    return results.page(
+        "Plans of training steps: compiled, not measured",
+        record,
+        "docs/scaling.md says what the columns are.",
+        results.table(heads, [[row[head] for head in heads] for row in rows], texts=2),
+        "\n".join(f"    {row['command']}" for row in record["rows"]),
+        packages=("jax", "libtpu"),
+    )
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
@@ -143,12 +122,12 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _traffic(collectives: dict[str, Any], kind: str) -> str:
-    """Bytes in the program, and by formula."""
-    if not collectives["formula"]:
-        return _NOTHING
-    compiled = collectives["compiled"].get(kind, {}).get("bytes", 0)
-    return f"{compiled:,} / {sum(collectives['formula'][kind].values()):,}"
+    """Bytes in the program."""
+    found = collectives["compiled"].get(kind)
+    return f"{found['bytes']:,}" if found else _NOTHING
 
 
 if __name__ == "__main__":
+    flags.adopt_module_key_flags(results)  # for --help
+    flags.mark_flag_as_required("of")
     app.run(main)

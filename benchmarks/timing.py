@@ -1,7 +1,10 @@
-"""Times of several methods, taken in turns, so that a disturbance of the machine meets all of them."""
+"""Times of several methods, taken in turns, so that a disturbance of the machine meets all of them; and of main.py."""
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # After a parallel region the threads of PyTorch stay awake for a moment, in the way of whoever comes next.
@@ -13,7 +16,7 @@ def interleave(
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Rounds of one run of each method, as many as fit into `seconds`.
 
-    A first run that warms something up is no case of its own: the best of the rounds counts.
+    A first run that warms something up is not treated apart: the best of the rounds counts.
 
     Returns:
       The seconds of each run; and of methods that failed, which are not run again, the reason.
@@ -42,3 +45,24 @@ def interleave(
             else:
                 times[name].append(time.perf_counter() - before)
     return times, failed
+
+
+def time_main(arguments: Sequence[str], cache: str) -> tuple[float, str]:
+    """Seconds of a command of main.py, and what it printed; it keeps compiled programs in the folder `cache`.
+
+    Raises:
+      SystemExit: it failed.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    began = time.perf_counter()
+    ended = subprocess.run(
+        [sys.executable, "main.py", *arguments],
+        env=kept | {"XDG_CACHE_HOME": cache},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - began
+    if ended.returncode:
+        raise SystemExit(ended.stderr)
+    return seconds, ended.stdout + ended.stderr

@@ -5,7 +5,7 @@ weights go in as they are; the loss is the dense form of the papers' code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,84 +17,59 @@ from benchmarks.machine import num_cores, on_gpu
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
-class Setting(NamedTuple):
-    """What a step does, in the words of a config.
-
-    Attributes:
-      depth, stem, width, channels, projection_dim: of the network.
-      mean, std: by which pixels divided by 255 are normalised.
-      num_views: copies of each image.
-      temperature, k1, k2: of the loss; k1 = 0 and k2 = 1 is SupCon.
-      learning_rate, momentum, weight_decay: of SGD.
-    """
-
-    depth: int
-    stem: str
-    width: int
-    channels: int
-    projection_dim: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    num_views: int
-    temperature: float
-    k1: float
-    k2: float
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-
-
 class Step:
     """One step after another on one batch that lies on the device, without augmentation.
 
     On a GPU the way from images to the loss is compiled; everywhere images lie channels last.
 
     Args:
+      network, loss, sgd: arguments of `ResNet`, of `dense_loss` and of SGD.
       encoder, head: tensors by torchvision's names, from `tcl_jax.models.torchvision`.
-      images: uint8 [b, h, w, c]. ids: int [b], equal for positives.
+      images: uint8 [b, h, w, c]. ids: int [b], equal for positives. num_views: copies of each image.
+      mean, std: [c], by which pixels divided by 255 are normalised.
       narrow: compute the encoder in bfloat16 (autocast), else all in float32 without TF32.
       compiled: False leaves it as written on a GPU too.
     """
 
     def __init__(
         self,
-        setting: Setting,
         encoder: Mapping[str, np.ndarray],
         head: Mapping[str, np.ndarray],
         images: np.ndarray,
         ids: np.ndarray,
         *,
+        network: Mapping[str, Any],
+        loss: Mapping[str, float],
+        sgd: Mapping[str, float],
+        num_views: int,
+        mean: Sequence[float],
+        std: Sequence[float],
         narrow: bool,
         compiled: bool,
     ):
         torch.set_num_threads(num_cores())
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         device = "cuda" if on_gpu() else "cpu"
-        self.encoder = ResNet(setting.depth, setting.stem, setting.width, setting.channels)
-        self.head = _head(self.encoder.num_features, setting.projection_dim)
+        self.encoder = ResNet(**network)
+        self.head = _head(head)
         self.encoder.load_state_dict(_tensors(encoder))
         self.head.load_state_dict(_tensors(head))
         self.encoder.to(device, memory_format=torch.channels_last)
         self.head.to(device)
         self._images = torch.tensor(images, device=device)
-        self._ids = torch.tensor(ids, device=device, dtype=torch.int64).repeat(setting.num_views)
-        self._optimizer = torch.optim.SGD(
-            [*self.encoder.parameters(), *self.head.parameters()],
-            lr=setting.learning_rate,
-            momentum=setting.momentum,
-            weight_decay=setting.weight_decay,
-            fused=device == "cuda",
-        )
-        mean, std = (torch.tensor(x, device=device).view(1, -1, 1, 1) for x in (setting.mean, setting.std))
+        self._ids = torch.tensor(ids, device=device, dtype=torch.int64).repeat(num_views)
+        parameters = [*self.encoder.parameters(), *self.head.parameters()]
+        self._optimizer = torch.optim.SGD(parameters, **sgd, fused=device == "cuda")
+        centre, scale = (torch.tensor(x, device=device).view(1, -1, 1, 1) for x in (mean, std))
 
         def loss_of(images: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
             # Rows of pixels with their channels beside each other are what channels_last means.
-            views = (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
-            views = torch.cat([views] * setting.num_views).contiguous(memory_format=torch.channels_last)
+            views = (images.permute(0, 3, 1, 2).float() / 255 - centre) / scale
+            views = torch.cat([views] * num_views).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device, dtype=torch.bfloat16, enabled=narrow):
                 features = self.encoder(views)
             rows = functional.normalize(self.head(features))
-            return dense_loss(rows, ids, setting.temperature, setting.k1, setting.k2)
+            return dense_loss(rows, ids, **loss)
 
         self._loss_of: Callable[..., torch.Tensor] = torch.compile(loss_of) if compiled else loss_of
 
@@ -204,8 +179,10 @@ def _conv(before: int, after: int, size: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(before, after, size, stride=stride, padding=(size - 1) // 2, bias=False)
 
 
-def _head(features: int, projection_dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, projection_dim))
+def _head(tensors: Mapping[str, np.ndarray]) -> nn.Sequential:
+    """Two layers, as wide as the tensors."""
+    first, second = (nn.Linear(*tensors[f"{layer}.weight"].shape[::-1]) for layer in (0, 2))
+    return nn.Sequential(first, nn.ReLU(), second)
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import machine
+from benchmarks.steps import is_contrastive
 from benchmarks.train_step_variants import with_settings
 from tcl_jax.data import Batch
 from tcl_jax.experiment.build import Experiment, Training, build_training
@@ -29,7 +30,7 @@ def reason_against(config: ConfigDict, parts: Experiment) -> str | None:
     if parts.mesh.size > 1:
         return f"PyTorch's step is for one device, ours ran on {parts.mesh.size}"
     ours_alone = {
-        "loss.name": config.loss.name == "cross_entropy",
+        "loss.name": not is_contrastive(config),
         "train.optimizer": config.train.optimizer != "sgd",
         "train.decay": config.train.decay != "all",
         "train.ema_decay": config.train.ema_decay > 0,
@@ -69,7 +70,7 @@ def check(config: ConfigDict, parts: Experiment, batch: Batch) -> dict[str, floa
         "update_difference": (difference / length) ** 0.5,
         "update_tolerance": _UPDATE_TOLERANCE,
     }
-    # Put this way, a figure that is no number does not pass either.
+    # Put this way, NaN does not pass either.
     if not (found["loss_difference"] <= _LOSS_TOLERANCE and found["update_difference"] <= _UPDATE_TOLERANCE):
         raise SystemExit(f"error: the step in PyTorch is not ours, so that they are not compared: {found}")
     return found
@@ -82,31 +83,32 @@ def make_step(
 
     That of the experiment's own training is to be timed, and leaves the weights as they are.
     """
-    from benchmarks.torch_network import Setting, Step
+    from benchmarks.torch_network import Step
 
+    encoder, loss, tcl = training.model.encoder, config.loss, config.loss.name == "tcl"
     timed = training is parts.training
-    encoder = training.model.encoder
-    setting = Setting(
-        depth=encoder.depth,
-        stem=encoder.stem,
-        width=encoder.width,
-        channels=parts.facts.image_shape[-1],
-        projection_dim=config.model.projection_dim,
+    return Step(
+        *_torch_names(training.initial_state()),
+        batch.images,
+        batch.indices if loss.name == "ntxent" or loss.labels == "image" else batch.labels,
+        network={
+            "depth": encoder.depth,
+            "stem": encoder.stem,
+            "width": encoder.width,
+            "channels": parts.facts.image_shape[-1],
+        },
+        loss={"temperature": loss.temperature, "k1": loss.k1 if tcl else 0.0, "k2": loss.k2 if tcl else 1.0},
+        sgd={
+            "lr": 0.0 if timed else _CHECKED_RATE,
+            "momentum": config.train.momentum,
+            "weight_decay": config.train.weight_decay,
+        },
+        num_views=training.course.num_views,
         mean=parts.facts.mean,
         std=parts.facts.std,
-        num_views=training.course.num_views,
-        temperature=config.loss.temperature,
-        k1=config.loss.k1 if config.loss.name == "tcl" else 0.0,
-        k2=config.loss.k2 if config.loss.name == "tcl" else 1.0,
-        learning_rate=0.0 if timed else _CHECKED_RATE,
-        momentum=config.train.momentum,
-        weight_decay=config.train.weight_decay,
+        narrow=encoder.dtype == jnp.bfloat16,
+        compiled=compiled,
     )
-    by_image = config.loss.name == "ntxent" or config.loss.labels == "image"
-    ids = batch.indices if by_image else batch.labels
-    narrow = encoder.dtype == jnp.bfloat16
-    tensors = _torch_names(training.initial_state())
-    return Step(setting, *tensors, batch.images, ids, narrow=narrow, compiled=compiled)
 
 
 def _torch_names(state: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

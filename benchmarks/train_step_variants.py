@@ -1,7 +1,6 @@
 """A training step and what is left of it without one part after the other."""
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
+from benchmarks.steps import is_contrastive
 from benchmarks.train_step_page import (
     AUGMENTATION,
     FORWARD,
@@ -24,13 +24,12 @@ from benchmarks.train_step_page import (
     PLACED,
     WHOLE,
 )
-from tcl_jax.data import Batch, train_batches
-from tcl_jax.experiment.build import Experiment, Training, build_training
+from tcl_jax.data import Batch
+from tcl_jax.experiment import build
+from tcl_jax.experiment.build import Experiment, build_training
 from tcl_jax.models import resnet
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
 from tcl_jax.train.objective import Objective, make_objective
-from tcl_jax.train.optimizer import make_optimizer
-from tcl_jax.train.step import compile_step, make_device_step
 
 PRODUCT_SIDE = 2048
 
@@ -48,7 +47,7 @@ def our_steps(
     step_of = {
         WHOLE: training.step,
         NO_AUGMENTATION: build_training(plain, parts.facts, mesh).step,
-        NO_LOSS: _step_without_loss(config, training, parts),
+        NO_LOSS: _step_without_loss(config, parts),
     }
     if jax.default_backend() == "cpu":  # elsewhere they are what runs
         step_of[OWN_GRADIENTS] = _step_with_own_gradients(config, parts)
@@ -62,7 +61,7 @@ def our_steps(
     runs = {name: partial(one, step, name == WHOLE) for name, step in step_of.items()}
     return runs | {
         FORWARD: _forward(config, parts, placed),
-        AUGMENTATION: _augmentation(training, placed),
+        AUGMENTATION: partial(jax.jit(training.views), jax.random.key(0), placed.images, placed.indices),
         LOSS: _loss(config, parts, placed, hyper),
     }
 
@@ -78,32 +77,16 @@ def _step_with_own_gradients(config: ConfigDict, parts: Experiment) -> Any:
     return run
 
 
-def _step_without_loss(config: ConfigDict, training: Training, parts: Experiment) -> Any:
+def _step_without_loss(config: ConfigDict, parts: Experiment) -> Any:
     """The step with the sum of all outputs, each times a fixed number, in the place of the loss."""
 
     def weighted_sum(outputs: jax.Array, batch: Batch, hyper: Any) -> jax.Array:
         factors = np.random.default_rng(0).standard_normal(outputs.shape).astype(np.float32)
         return lax.pmean(jnp.sum(outputs * factors), DATA_AXIS)
 
-    device_step = make_device_step(
-        training.model,
-        _optimizer(config),
-        Objective(weighted_sum, lambda outputs, batch, hyper: {}),
-        training.views,
-        steps_per_epoch=len(training.course.learning_rates) // training.course.epochs,
-        sync_batch_norm=config.model.sync_batch_norm,
-        micro_batches=training.course.micro_batches,
-        ema_decay=config.train.ema_decay,
-        skip_not_finite=config.train.not_finite == "skip",
-    )
-    return compile_step(device_step, parts.mesh)
-
-
-def _optimizer(config: ConfigDict) -> Any:
-    train = config.train
-    return make_optimizer(
-        train.optimizer, momentum=train.momentum, weight_decay=train.weight_decay, decay=train.decay
-    )
+    objective = Objective(weighted_sum, lambda outputs, batch, hyper: {})
+    with mock.patch.object(build, "make_objective", return_value=objective):
+        return build_training(config, parts.facts, parts.mesh).step
 
 
 def _forward(config: ConfigDict, parts: Experiment, placed: Batch) -> Run:
@@ -133,17 +116,10 @@ def _forward(config: ConfigDict, parts: Experiment, placed: Batch) -> Run:
     return run
 
 
-def _augmentation(training: Training, placed: Batch) -> Run:
-    return partial(jax.jit(training.views), jax.random.key(0), placed.images, placed.indices)
-
-
 def _loss(config: ConfigDict, parts: Experiment, placed: Batch, hyper: Any) -> Run:
     """The loss and its gradient, of drawn outputs."""
-    rows, contrastive = (
-        placed.images.shape[0] * parts.training.course.num_views,
-        config.loss.name != "cross_entropy",
-    )
-    width = config.model.projection_dim if contrastive else parts.facts.num_classes
+    rows = placed.images.shape[0] * parts.training.course.num_views
+    width = config.model.projection_dim if is_contrastive(config) else parts.facts.num_classes
     outputs = np.random.default_rng(0).standard_normal((rows, width)).astype(np.float32)
     outputs = split_batch(outputs / np.linalg.norm(outputs, axis=1, keepdims=True), parts.mesh)
     objective = make_objective(
@@ -165,14 +141,6 @@ def _loss(config: ConfigDict, parts: Experiment, placed: Batch, hyper: Any) -> R
 def matrix_product() -> Run:
     side = jax.random.normal(jax.random.key(0), (PRODUCT_SIDE, PRODUCT_SIDE))
     return partial(jax.jit(lambda x: jnp.matmul(x, x, precision=lax.Precision.HIGHEST)), side)
-
-
-def endless_batches(parts: Experiment) -> Iterator[Batch]:
-    """The batches of one epoch after the other, as training reads them."""
-    split, training = parts.dataset.train, parts.training
-    for epoch in itertools.count():
-        size, examples = training.course.batch_size, training.division.train
-        yield from train_batches(split, size, seed=0, epoch=epoch, examples=examples)
 
 
 def with_settings(

@@ -10,6 +10,7 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     # "digits" (embedded), "image_folder" (your own), "imagenet100", or a TFDS data set of labelled images.
+    # Or "module:attribute", as all parts may be: one of your own. docs/extending.md has an example of each.
     config.data.name = "digits"
     # Folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets. image_folder: that of train/.
     config.data.data_dir = ""
@@ -23,7 +24,10 @@ def get_config() -> ConfigDict:
     config.data.skip_unreadable = False
 
     config.augment = ConfigDict()
-    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view, of these:
+    config.augment.views = (
+        "crop_flip",
+        "crop_flip",
+    )  # one policy per view, your own "module:attribute" or of these:
     # "none", "crop_flip", "simaug", "autoaug_cifar", "autoaug_imagenet" and "randaug(n,m)", as in "randaug(2,9)":
     # n operations of magnitude m, 0 to 30. tcl_jax/augment/policies.py says what each does.
     config.augment.crop_padding = 4  # pixels by which crop_flip, autoaug_cifar and randaug may shift
@@ -31,18 +35,16 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "resnet18"  # resnet18, resnet34, resnet50, resnet101
-    config.model.stem = (
-        "cifar"  # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
-    )
+    # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
+    config.model.stem = "cifar"
     config.model.width = 64  # channels of the first stage
     # File of encoder weights to begin with: encoder.safetensors of --mode=export, or torchvision's weights saved by
     # safetensors.torch.save_file; "": they are drawn.
     config.model.init_from = ""
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
-    config.model.remat = (
-        False  # residual blocks are computed again in the backward pass, not kept: less memory
-    )
+    # Residual blocks are computed again in the backward pass, not kept: less memory.
+    config.model.remat = False
 
     config.loss = ConfigDict()
     config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end
@@ -62,23 +64,25 @@ def get_config() -> ConfigDict:
     # "sqrt": learning_rate * sqrt(batch_size / 256).
     config.train.learning_rate_scaling = "none"
     config.train.warmup_epochs = 0  # of linear rise from 0
-    config.train.optimizer = (
-        "sgd"  # "sgd"; "lars": each layer's step in proportion to the size of its weights
-    )
+    # "sgd"; "adamw"; "lars": each layer's step in proportion to the size of its weights.
+    config.train.optimizer = "sgd"
     config.train.momentum = 0.9
     config.train.weight_decay = 1e-4
     config.train.decay = "all"  # which parameters decay: "all"; "kernels": not biases, nor BatchNorm's scales
-    config.train.ema_decay = (
-        0.0  # of the moving average of the weights that is evaluated, as 0.999; 0: the weights
-    )
+    # Of the moving average of the weights that is evaluated, as 0.999; 0: the weights.
+    config.train.ema_decay = 0.0
     config.train.precision = "auto"  # float32, bfloat16; auto: bfloat16 on accelerators, float32 on CPU
     # A step whose loss or gradient is not finite: "stop" ends the run, "skip" leaves the step out and counts it.
     config.train.not_finite = "stop"
 
     config.validation = ConfigDict()
-    # Training images that contrastive training does not see. Their kNN accuracy is taken with every checkpoint of whole
-    # epochs and tells the best one; 0: neither.
+    # Training images that contrastive training does not see. Their metric is taken with every checkpoint of whole
+    # epochs and decides which is the best; 0: neither.
     config.validation.images = 1000
+    config.validation.metric = "knn"  # of encoder features, the higher the better
+
+    config.evaluation = ConfigDict()
+    config.evaluation.metrics = ("linear_probe", "knn")  # after training, on all test images
 
     config.probe = ConfigDict()
     config.probe.epochs = 50
@@ -90,4 +94,5 @@ def get_config() -> ConfigDict:
 
     config.log = ConfigDict()
     config.log.every_steps = 10  # steps per record of metrics.jsonl
+    config.log.to = ("tensorboard",)  # where records go beside metrics.jsonl; () for nowhere
     return config.lock()  # a mistyped field in an experiment is an error, not a new field

@@ -6,63 +6,115 @@ import pathlib
 import runpy
 import textwrap
 import traceback
+from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from tcl_jax.errors import UserError
 from tcl_jax.fields import flat_items
+from tcl_jax.run.workdir import ConfigFile
 
 
-def parse_flags(argv: list[str], *, complete: ConfigDict) -> list[str]:
-    """absl's parser, with one sentence for each mistake.
+class ConfigOption:
+    """--config=FILE and --config.FIELD=VALUE. The file is executed once.
 
     Args:
-      argv: the program and what is typed behind it.
       complete: a config with every field that there is.
+      known: the files that messages name.
 
-    Raises:
-      UserError: an unknown flag or config field, a value that it cannot have, a config file that cannot be loaded or
-        lacks a field.
+    Attributes:
+      file: what the file gives; None where none is named.
+      name: of the run, after the file.
     """
-    given = {}
-    for argument, following in itertools.pairwise([*argv[1:], ""]):  # --flag=value, or --flag value
-        if argument.startswith("-"):
-            flag, equals, value = argument.lstrip("-").partition("=")
-            given[flag] = value if equals else following
-    if "config" in given:
-        config = _load_config(given["config"], complete)
-        for flag in given:
-            if flag.startswith("config."):
-                _check_field(config, flag.removeprefix("config."))
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{error}.") from error
+
+    def __init__(self, complete: ConfigDict, known: Sequence[pathlib.Path] = ()):
+        self._complete, self._known = complete, known
+        self.file: ConfigFile | None = None
+        self.name = ""
+
+    @property
+    def config(self) -> ConfigDict:
+        """The config of the file, with the fields that are typed."""
+        return flags.FLAGS["config"].value
+
+    def parse(self, argv: list[str]) -> list[str]:
+        """absl's parser, with one sentence for each mistake.
+
+        Args:
+          argv: the program and what is typed behind it.
+
+        Raises:
+          UserError: an unknown flag or config field, a value that it cannot have, a config file that cannot be loaded
+            or lacks a field.
+        """
+        named, fields, rest = _split(argv)
+        about = (
+            "The experiment: a file such as configs/digits_tcl.py. --config.FIELD=VALUE sets a field of it."
+        )
+        if named is None:
+            if fields:
+                raise UserError(
+                    f"--config.{fields[0]} is given without a config: name an experiment, as in "
+                    "--config=configs/digits_tcl.py."
+                )
+            flags.DEFINE_string("config", None, about)
+        else:
+            config = self._load(named)
+            for field in fields:
+                _check_field(config, field)
+            self.file = ConfigFile(named, dict(flat_items(config)), dict(flat_items(self._complete)))
+            file, _, argument = named.partition(":")
+            self.name = "_".join(filter(None, [pathlib.Path(file).stem, argument]))
+            config_flags.DEFINE_config_dict("config", config, about, sys_argv=rest)
+        try:
+            return flags.FLAGS(rest)
+        except flags.Error as error:
+            raise UserError(f"{error}.") from error
+
+    def _load(self, name: str) -> ConfigDict:
+        """The config of "file.py" or "file.py:argument"."""
+        file, _, argument = name.partition(":")
+        if not pathlib.Path(file).is_file():
+            known = ", ".join(str(path) for path in self._known)
+            raise UserError(f"There is no config file '{file}': expected {known or 'a Python file'}.")
+        try:
+            get_config = runpy.run_path(file)["get_config"]
+            config = get_config(argument) if argument else get_config()
+            missing = set(dict(flat_items(self._complete))) - set(dict(flat_items(config)))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a mistake in the file raises
+            inside = [
+                frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
+            ]
+            place = f" in line {inside[-1]}" if inside else ""
+            cause = textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")
+            raise UserError(
+                f"The config file '{file}' cannot be loaded ({cause}{place}): correct it."
+            ) from error
+        if missing:
+            raise UserError(
+                f"The config file '{file}' lacks {sorted(missing)[0]}: begin with configs/common.py."
+            )
+        return config
 
 
-def _load_config(name: str, complete: ConfigDict) -> ConfigDict:
-    """The config of "file.py" or "file.py:argument", to find mistakes in it before absl words them its own way."""
-    file, _, argument = name.partition(":")
-    if not pathlib.Path(file).is_file():
-        known = ", ".join(str(path) for path in sorted(pathlib.Path("configs").glob("[a-z]*_*.py")))
-        raise UserError(f"There is no config file '{file}': expected {known or 'a Python file'}.")
-    try:
-        get_config = runpy.run_path(file)["get_config"]
-        config = get_config(argument) if argument else get_config()
-        missing = set(dict(flat_items(complete))) - set(dict(flat_items(config)))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a mistake in the file raises
-        inside = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
-        ]
-        place = f" in line {inside[-1]}" if inside else ""
-        cause = textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")
-        raise UserError(f"The config file '{file}' cannot be loaded ({cause}{place}): correct it.") from error
-    if missing:
-        raise UserError(f"The config file '{file}' lacks {sorted(missing)[0]}: begin with configs/common.py.")
-    return config
+def _split(argv: list[str]) -> tuple[str | None, list[str], list[str]]:
+    """What --config names, the fields that --config.FIELD sets, and the command line without the former."""
+    named, fields, rest = None, [], []
+    words = iter(itertools.pairwise([*argv, ""]))
+    for word, following in words:
+        flag, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and flag == "config":  # --config=FILE, or --config FILE
+            named = value if equals else following
+            if not equals:
+                next(words, None)
+            continue
+        if word.startswith("-") and flag.startswith("config."):
+            fields.append(flag.removeprefix("config."))
+        rest.append(word)
+    return named, fields, rest
 
 
 def _check_field(config: ConfigDict, field: str) -> None:

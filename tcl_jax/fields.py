@@ -22,3 +22,17 @@ def metric_title(name: str) -> str:
     ('linear probe', 'kNN')
     """
     return {"knn": "kNN", "classifier": "trained classifier"}.get(name, name.replace("_", " "))
+
+
+def brief(value: Any) -> str:
+    """A setting in few characters, exact all the same.
+
+    >>> brief(5000.0), brief(0.1), brief(("simaug", "none"))
+    ('5000', '0.1', 'simaug+none')
+    """
+    if isinstance(value, tuple):
+        return "+".join(map(brief, value))
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return "absent" if value is None else str(value)

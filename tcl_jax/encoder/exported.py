@@ -7,24 +7,17 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from tcl_jax.encoder.from_run import About, Trained
+from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import compute_dtype
-from tcl_jax.models import make_model
+from tcl_jax.models import model_shapes
+from tcl_jax.models.description import EncoderDescription
+from tcl_jax.models.layout import encoder_tensors, encoder_variables, in_brief, mismatches, of_encoder
 from tcl_jax.models.tensor_file import read_tensors, write_tensors
-from tcl_jax.models.torchvision import (
-    encoder_template,
-    encoder_tensors,
-    encoder_variables,
-    head_params,
-    head_tensors,
-    in_brief,
-    mismatches,
-)
+from tcl_jax.models.torchvision import head_params, head_tensors, layout_of
 from tcl_jax.parallel import replicate
 
 PROJECTION = "projection.safetensors"
-_VERSION = "1"
+_VERSION = "2"
 
 
 def write_exported(trained: Trained, path: epath.Path) -> epath.Path | None:
@@ -34,12 +27,14 @@ def write_exported(trained: Trained, path: epath.Path) -> epath.Path | None:
       WriteFailed: a file cannot be written.
     """
     variables = jax.device_get(trained.variables)
-    encoder = {kind: variables[kind]["encoder"] for kind in ("params", "batch_stats")}
     metadata = _metadata(trained.about)
     projection = path.parent / PROJECTION if trained.has_projection else None
     if projection is not None:
         write_tensors(projection, head_tensors(variables["params"]["head"]), metadata)
-    write_tensors(path, encoder_tensors(encoder, num_batches=trained.about.step), metadata)
+    layout = layout_of(trained.model.encoder)
+    write_tensors(
+        path, encoder_tensors(of_encoder(variables), layout, num_batches=trained.about.step), metadata
+    )
     return projection
 
 
@@ -47,58 +42,52 @@ def read_exported(path: epath.Path, mesh: Mesh) -> Trained:
     """The encoder at `path`, on the devices of `mesh`, and its projection head if that lies beside it.
 
     Raises:
-      UserError: the file cannot be read, or is no exported encoder.
+      UserError: the file cannot be read, or is not an exported encoder.
     """
     tensors, metadata = read_tensors(path)
     about = _about(metadata, path)
     head = _head(path.parent / PROJECTION, metadata)
-    model = make_model(
-        about.model,
-        stem=about.stem,
-        width=about.width,
-        projection_dim=head["linear2"]["bias"].size if head else 1,
-        dtype=compute_dtype(about.precision, mesh),
-    )
-    template = encoder_template(model, channels=about.image_shape[-1])
-    if wrong := mismatches(tensors, template):
+    model = about.make_model(mesh)
+    template, layout = of_encoder(model_shapes(model, about.image_shape)), layout_of(model.encoder)
+    if wrong := mismatches(tensors, template, layout):
         raise UserError(
-            f"{path} does not hold the {about.model} that it tells of ({in_brief(wrong)}): export it again."
+            f"{path} does not hold the encoder {about.model} that it describes ({in_brief(wrong)}): export it again."
         )
-    encoder = encoder_variables(tensors, template)
-    params = {"encoder": encoder["params"]} | ({"head": head} if head else {})
-    variables = {"params": params, "batch_stats": {"encoder": encoder["batch_stats"]}}
+    encoder = encoder_variables(tensors, template, layout)
+    variables = {kind: {"encoder": tree} for kind, tree in encoder.items()}
+    if head:
+        variables["params"]["head"] = head
     return Trained(model, replicate(variables, mesh), about)
 
 
-def _metadata(about: About) -> dict[str, str]:
+def _metadata(about: EncoderDescription) -> dict[str, str]:
     """Text by name: words as they are, numbers and lists as JSON."""
     fields = about._asdict()
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     return {"format_version": _VERSION, **texts}
 
 
-def _about(metadata: dict[str, str], path: epath.Path) -> About:
+def _about(metadata: dict[str, str], path: epath.Path) -> EncoderDescription:
     version = metadata.get("format_version")
     if version is None:
         raise UserError(
-            f"{path} does not tell how images go into it, as the files of --mode=export do: export a run, or begin a "
+            f"{path} does not say how images go into it, as the files of --mode=export do: export a run, or begin a "
             "training with these weights by model.init_from."
         )
     if version != _VERSION:
         raise UserError(
             f"{path} has version {version} of the format, expected {_VERSION}: use the tcl_jax that wrote it."
         )
+    kinds = EncoderDescription.__annotations__
     try:
-        return About(**{name: _value(metadata[name], kind) for name, kind in About.__annotations__.items()})
+        return EncoderDescription.from_json(
+            {
+                name: metadata[name] if kind is str else json.loads(metadata[name])
+                for name, kind in kinds.items()
+            }
+        )
     except (KeyError, ValueError) as error:
-        raise UserError(f"{path} does not tell all of its encoder ({error}): export it again.") from error
-
-
-def _value(text: str, kind: Any) -> Any:
-    if kind is str:
-        return text
-    value = json.loads(text)
-    return tuple(value) if isinstance(value, list) else value
+        raise UserError(f"{path} does not describe all of its encoder ({error}): export it again.") from error
 
 
 def _head(path: epath.Path, metadata: dict[str, str]) -> dict[str, Any] | None:
@@ -109,4 +98,4 @@ def _head(path: epath.Path, metadata: dict[str, str]) -> dict[str, Any] | None:
     try:
         return head_params(tensors) if own == metadata else None
     except KeyError as error:
-        raise UserError(f"{path} is no projection head, as it lacks {error}: export it again.") from error
+        raise UserError(f"{path} is not a projection head, as it lacks {error}: export it again.") from error

@@ -6,17 +6,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
-from tcl_jax.data import Split
 from tcl_jax.encoder.exported import PROJECTION, read_exported
-from tcl_jax.encoder.from_run import About, Trained, read_trained
+from tcl_jax.encoder.from_run import read_trained
+from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
-from tcl_jax.evaluate import extract_features, make_encode
-from tcl_jax.models import ContrastiveModel
+from tcl_jax.models.description import EncoderDescription
+from tcl_jax.models.encode import make_apply_head, make_encode
 from tcl_jax.models.tensor_file import SUFFIX
-from tcl_jax.parallel import DATA_AXIS, make_mesh
+from tcl_jax.parallel import local_rows, make_mesh, split_batch
 from tcl_jax.run.workdir import Workdir
 
 
@@ -38,14 +37,14 @@ class Encoder:
 
     def __init__(self, trained: Trained, mesh: Mesh):
         about = trained.about
-        self.about: About = about
+        self.about: EncoderDescription = about
         self.image_shape = about.image_shape
         self.mean, self.std = about.mean, about.std
         self.class_names = about.class_names
         self.config_name, self.step = about.config_name, about.step
         self._variables, self._mesh = trained.variables, mesh
         self._encode = make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh)
-        self._apply_head = _make_apply_head(trained.model, mesh)
+        self._apply_head = make_apply_head(trained.model, mesh)
         image = jax.ShapeDtypeStruct((mesh.size, *about.image_shape), np.uint8)
         features = jax.eval_shape(self._encode, self._variables, image)
         self.feature_dim: int = features.shape[1]
@@ -78,7 +77,7 @@ class Encoder:
         if self.projection_dim is None:
             raise UserError(
                 f"This encoder has no projection head: it was trained with {self.about.loss}, or exported, and "
-                f"{PROJECTION} of the same export does not lie beside it: use its features, or put the file there."
+                f"{PROJECTION} of the same export is not beside it: use its features, or put the file there."
             )
 
         def project(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
@@ -101,8 +100,14 @@ class Encoder:
             return np.zeros((0, columns), np.float32)
         size = min(batch_size, 1 << (len(images) - 1).bit_length())
         size = -(-size // self._mesh.size) * self._mesh.size
-        split = Split(images, np.zeros(len(images), np.int32))
-        return extract_features(function, self._variables, split, batch_size=size, mesh=self._mesh)
+        padding = np.zeros((-len(images) % size, *images.shape[1:]), np.uint8)
+        padded = np.concatenate([images, padding])
+        rows = local_rows(size, self._mesh)
+        found = [
+            np.asarray(function(self._variables, split_batch(padded[start + rows], self._mesh)))
+            for start in range(0, len(padded), size)
+        ]
+        return np.concatenate(found)[: len(images)]
 
     def _checked(self, images: Any) -> np.ndarray:
         images = np.asarray(images)
@@ -149,13 +154,3 @@ def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") ->
             f"encoder{SUFFIX} of --mode=export."
         )
     return Encoder(read_trained(workdir, checkpoint=checkpoint, mesh=mesh), mesh)
-
-
-def _make_apply_head(model: ContrastiveModel, mesh: Mesh) -> Any:
-    """(variables, features [b, f] on every device) -> projections [b, d] on every device, compiled."""
-
-    def apply_head(variables: Mapping[str, Any], features: jax.Array) -> Any:
-        return model.apply(variables, features, method="apply_head")
-
-    mapped = jax.shard_map(apply_head, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=P(DATA_AXIS))
-    return jax.jit(mapped, out_shardings=NamedSharding(mesh, P()))

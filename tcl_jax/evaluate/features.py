@@ -1,37 +1,14 @@
 """Features of every example of a split, by the frozen encoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
-from tcl_jax.augment import normalize
 from tcl_jax.data import Split, padded_batches
-from tcl_jax.models import ContrastiveModel
-from tcl_jax.parallel import DATA_AXIS, local_rows, split_batch
-
-Encode = Callable[[Mapping[str, Any], Any], jax.Array]
-"""(variables of the model, uint8 images [b, h, w, c]) -> features [b, f], compiled."""
-
-
-def make_encode(
-    model: ContrastiveModel, *, mean: Sequence[float], std: Sequence[float], mesh: Mesh
-) -> Encode:
-    """The encoder with its running statistics, compiled for batches split over `mesh`.
-
-    Args:
-      mean, std: [c], of the pixels divided by 255.
-    """
-
-    def encode(variables: Mapping[str, Any], images: jax.Array) -> Any:
-        return model.apply(variables, normalize(images, mean=mean, std=std), train=False, method="encode")
-
-    mapped = jax.shard_map(encode, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=P(DATA_AXIS))
-    # All features on every device: each process can read them, whichever devices are its own.
-    return jax.jit(mapped, out_shardings=NamedSharding(mesh, P()))
+from tcl_jax.models.encode import Encode
+from tcl_jax.parallel import local_rows, split_batch
 
 
 def extract_features(
@@ -40,8 +17,8 @@ def extract_features(
     """Encoder features (not projections) of all images as they are, without augmentation: float [n, f].
 
     Args:
-      encode: from `make_encode`.
-      variables: "params" and "batch_stats" of the model; they are not changed.
+      encode: from `tcl_jax.models.make_encode`.
+      variables: of the model; they are not changed.
       batch_size: images at a time over all devices, a multiple of their number; the last batch is padded.
     """
     features = [

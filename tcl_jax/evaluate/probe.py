@@ -23,6 +23,14 @@ from tcl_jax.train.state import PROBE_STREAM, stream_key
 _OPTIMIZER = sgd(momentum=0.9, weight_decay=1e-4)
 
 
+class ProbeSettings(NamedTuple):
+    """epochs, learning_rate, batch_size: of the classifier, the latter over all devices."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+
 class _ProbeState(NamedTuple):
     params: Any
     opt_state: Any

@@ -7,19 +7,14 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import UserError
-from tcl_jax.report.comparison import brief
+from tcl_jax.fields import brief
+from tcl_jax.train.objective import find_loss
 
 Axes = Mapping[str, tuple[float, ...]]
 """Values by config field, as {"loss.k1": (10.0, 100.0), "seed": (0, 1)}."""
 
 # The step takes these as traced values: changing one compiles nothing anew.
 _FIELDS = ("loss.k1", "loss.k2", "loss.temperature", "train.learning_rate", "seed")
-
-_WITHOUT_EFFECT = {
-    "supcon": ("loss.k1", "loss.k2"),
-    "ntxent": ("loss.k1", "loss.k2"),
-    "cross_entropy": ("loss.k1", "loss.k2", "loss.temperature"),
-}
 
 
 class GridPoint(NamedTuple):
@@ -35,12 +30,13 @@ def parse_axes(given: Sequence[str], config: ConfigDict) -> Axes:
 
     Raises:
       UserError: a word of another form, a field that cannot be swept or has no effect on the loss of `config`, a value
-        that is no number of the field's kind, or a field or value that is there twice.
+        that is not a number of the field's kind, or a field or value that is there twice.
     """
     if not given:
         raise UserError(
             "Nothing is given to sweep: name fields and values, as in --sweep=loss.k1=10,100,1000."
         )
+    effective = find_loss(config.loss.name).settings
     axes: dict[str, tuple[float, ...]] = {}
     for word in given:
         field, equals, values = word.partition("=")
@@ -55,7 +51,7 @@ def parse_axes(given: Sequence[str], config: ConfigDict) -> Axes:
             )
         if field in axes:
             raise UserError(f"{field} is there twice in --sweep: name all its values at once.")
-        if field in _WITHOUT_EFFECT.get(config.loss.name, ()):
+        if field.startswith("loss.") and field.removeprefix("loss.") not in effective:
             raise UserError(
                 f"{field} has no effect on the loss '{config.loss.name}': leave it out of --sweep."
             )

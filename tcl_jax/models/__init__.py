@@ -1,17 +1,34 @@
 """Image encoders, the heads on top of them, and `make_model`, which joins the two."""
 
-from tcl_jax.models.contrastive import ContrastiveModel
+from tcl_jax.models.contrastive import ContrastiveModel, params_sha256
+from tcl_jax.models.encode import make_encode
 from tcl_jax.models.heads import LinearClassifier, ProjectionHead
-from tcl_jax.models.make import MODEL_NAMES, check_image_size, make_model
+from tcl_jax.models.make import (
+    ENCODERS,
+    check_model,
+    compute_dtype,
+    make_encoder,
+    make_model,
+    model_shapes,
+    takes,
+    with_head,
+)
 from tcl_jax.models.resnet import STEMS, ResNet
 
 __all__ = [
-    "MODEL_NAMES",
+    "ENCODERS",
     "STEMS",
     "ContrastiveModel",
     "LinearClassifier",
     "ProjectionHead",
     "ResNet",
-    "check_image_size",
+    "check_model",
+    "compute_dtype",
+    "make_encode",
+    "make_encoder",
     "make_model",
+    "model_shapes",
+    "params_sha256",
+    "takes",
+    "with_head",
 ]

@@ -1,43 +1,59 @@
 """Encoder weights to begin a training with, from a file."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 
 from tcl_jax.errors import UserError
-from tcl_jax.models import make_model
-from tcl_jax.models.tensor_file import read_tensors
-from tcl_jax.models.torchvision import encoder_template, encoder_variables, in_brief, mismatches
+from tcl_jax.models.contrastive import ContrastiveModel
+from tcl_jax.models.layout import encoder_variables, in_brief, mismatches, of_encoder
+from tcl_jax.models.make import model_shapes
+from tcl_jax.models.resnet import ResNet
+from tcl_jax.models.torchvision import layout_of
 
 
-def read_initial_encoder(
-    path: str, *, name: str, stem: str, width: int, channels: int | None
-) -> dict[str, Any]:
-    """The variables of an encoder in a file with torchvision's names: "params" and "batch_stats", in numpy.
+def fit_encoder(
+    tensors: Mapping[str, np.ndarray],
+    model: ContrastiveModel,
+    image_shape: tuple[int, int, int] | None,
+    *,
+    path: str,
+) -> dict[str, Any] | None:
+    """The variables of the encoder of `model` from the tensors of a file: "params" and "batch_stats", in numpy.
 
-    A classifier in the file, fc.weight and fc.bias, is left out, and so is what else torchvision counts.
+    A classifier in torchvision's file, fc.weight and fc.bias, is left out, and so is what else torchvision counts.
 
     Args:
-      name, stem, width: of the model.
-      channels: of the images; None takes those of the file.
+      image_shape: (h, w, c); None where it is not known yet, which takes the channels of the file for a ResNet, and
+        gives None for other encoders.
+      path: the file, for messages.
 
     Raises:
-      UserError: the file cannot be read, does not fit the model, or holds numbers that are not finite.
+      UserError: the tensors do not fit the model, or are not finite.
     """
-    tensors = read_tensors(epath.Path(path).expanduser()).tensors
-    if channels is None:
+    encoder = model.encoder
+    if image_shape is None:
+        if not isinstance(encoder, ResNet):
+            return None
         first = tensors.get("conv1.weight")
-        channels = first.shape[1] if first is not None and first.ndim == 4 else 3
-    template = encoder_template(make_model(name, stem=stem, width=width, projection_dim=1), channels=channels)
-    if wrong := mismatches(tensors, template):
+        image_shape = (32, 32, first.shape[1] if first is not None and first.ndim == 4 else 3)
+    template = of_encoder(model_shapes(model, image_shape))
+    layout = layout_of(encoder)
+    if wrong := mismatches(tensors, template, layout):
         raise UserError(
-            f"model.init_from is {path}, which does not fit a {name} with the stem '{stem}' and width {width} for "
-            f"{channels}-channel images ({in_brief(wrong)}): give another file, or the model.name, model.stem and "
-            "model.width that it was made with."
+            f"model.init_from is {path}, which does not fit {_described(encoder)} for {image_shape[-1]}-channel images "
+            f"({in_brief(wrong)}): give another file, or the model.name, model.stem and model.width that it was made "
+            "with."
         )
-    variables = encoder_variables(tensors, template)
+    variables = encoder_variables(tensors, template, layout)
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(variables)):
         raise UserError(f"model.init_from is {path}, which holds numbers that are not finite: give another.")
     return variables
+
+
+def _described(encoder: Any) -> str:
+    if isinstance(encoder, ResNet):
+        return f"a resnet{encoder.depth} with the stem '{encoder.stem}' and width {encoder.width}"
+    return f"the encoder {type(encoder).__name__}"

@@ -1,62 +1,178 @@
-"""Models by name, and the checks that turn a wrong choice into one clear sentence."""
+"""Models by name, known ones and the user's own, and the checks that turn a wrong choice into one clear sentence."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax.typing import DTypeLike
 
 from tcl_jax.errors import UserError
 from tcl_jax.models.contrastive import ContrastiveModel
 from tcl_jax.models.heads import LinearClassifier, ProjectionHead
 from tcl_jax.models.resnet import DEPTHS, STEMS, ResNet
+from tcl_jax.resolve import arguments_of, resolve
 
-_DEPTH_OF_NAME = {f"resnet{depth}": depth for depth in DEPTHS}
-MODEL_NAMES = tuple(_DEPTH_OF_NAME)
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    f"resnet{depth}": functools.partial(ResNet, depth) for depth in DEPTHS
+}
+"""Encoders by name: functions that take, by name, any of stem, width, axis_name, dtype, param_dtype and remat."""
 
-# Side of the smallest image, in pixels: the one that the last stage sees as a single pixel.
+_OPTIONS = ("stem", "width", "axis_name", "dtype", "param_dtype", "remat")
+_EXAMPLE = "my_encoder.py with `def make(): return MyModule()`, images [b, h, w, c] -> features [b, f]"
+
+# Side of the smallest image of a ResNet, in pixels: the one that the last stage sees as a single pixel.
 _SMALLEST_SIDE = {"cifar": 8, "imagenet": 32}
 
 
-def make_model(
+def make_encoder(
     name: str,
     *,
     stem: str,
     width: int,
-    projection_dim: int,
-    num_classes: int | None = None,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
     remat: bool = False,
-) -> ContrastiveModel:
-    """The model called `name`: a ResNet with a projection head, or with a classifier for cross-entropy.
+) -> nn.Module:
+    """The encoder called `name`: images [b, h, w, c] -> features [b, f].
 
     Args:
-      name: one of `MODEL_NAMES`: "resnet18", "resnet34", "resnet50", "resnet101".
+      name: one of `ENCODERS` ("resnet18", "resnet34", "resnet50", "resnet101"), or "module:attribute" of the user's
+        own: a Linen module called with (images) or (images, train), or a function or class that makes one, which is
+        handed those of the following arguments that it names.
       stem: "cifar" for small images, "imagenet" for large ones.
       width: channels of the first stage, at least 1; 64 is the papers'.
-      projection_dim: length of a projection, at least 1; 128 is the papers'.
-      num_classes: given, the head is a linear classifier of so many classes instead.
       axis_name: the mapped axis over which BatchNorm shares its statistics; None keeps each device's own.
       dtype: compute dtype of the encoder; None is `param_dtype`.
       param_dtype: dtype of parameters and statistics.
       remat: compute each residual block again in the backward pass, instead of keeping its activations.
 
     Raises:
-      UserError: an unknown name or stem, a width or projection_dim below 1.
+      UserError: an unknown name or stem, a width below 1, a part that does not make a module, or one that cannot be
+        handed a dtype or remat that is asked for.
     """
-    if name not in _DEPTH_OF_NAME:
-        raise UserError(f"there is no model {name!r}: choose one of {', '.join(MODEL_NAMES)}")
     _check_stem(stem)
-    for setting, value in (("width", width), ("projection_dim", projection_dim)):
-        if value < 1:
-            raise UserError(f"{setting} is {value}, but must be at least 1: choose a positive {setting}")
-    encoder = ResNet(_DEPTH_OF_NAME[name], stem, width, axis_name, dtype, param_dtype, remat)
+    _check_positive("model.width", width)
+    options = dict(
+        stem=stem, width=width, axis_name=axis_name, dtype=dtype, param_dtype=param_dtype, remat=remat
+    )
+    encoder = _resolve(name)
+    taken = {} if isinstance(encoder, nn.Module) else arguments_of(encoder, options, field="model.name")
+    for option, field in {"dtype": "train.precision", "remat": "model.remat"}.items():
+        if options[option] and option not in taken:
+            raise UserError(
+                f"{field} is set, but the encoder {name!r} of model.name takes no {option!r}: leave {field} at its "
+                "default, or take the argument."
+            )
+    if not isinstance(encoder, nn.Module):
+        encoder = encoder(**taken)
+    if not isinstance(encoder, nn.Module):
+        raise UserError(
+            f"model.name is {name!r}, which makes a {type(encoder).__name__}, expected a flax.linen.Module: "
+            f"return one, as in {_EXAMPLE}."
+        )
+    return encoder
+
+
+def with_head(
+    encoder: nn.Module,
+    *,
+    projection_dim: int,
+    num_classes: int | None = None,
+    param_dtype: DTypeLike = jnp.float32,
+) -> ContrastiveModel:
+    """An encoder with a projection head, or with a linear classifier where `num_classes` is given.
+
+    Args:
+      projection_dim: length of a projection, at least 1; 128 is the papers'.
+
+    Raises:
+      UserError: a projection_dim below 1.
+    """
+    _check_positive("model.projection_dim", projection_dim)
     if num_classes is not None:
         return ContrastiveModel(encoder, LinearClassifier(num_classes, param_dtype))
     return ContrastiveModel(encoder, ProjectionHead(projection_dim, param_dtype))
 
 
+def make_model(
+    name: str,
+    *,
+    projection_dim: int,
+    num_classes: int | None = None,
+    param_dtype: DTypeLike = jnp.float32,
+    **options: Any,
+) -> ContrastiveModel:
+    """`make_encoder` and `with_head` in one call; arguments and errors are theirs."""
+    encoder = make_encoder(name, param_dtype=param_dtype, **options)
+    return with_head(encoder, projection_dim=projection_dim, num_classes=num_classes, param_dtype=param_dtype)
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the encoder called `name` can be handed an option of `make_encoder`, such as "dtype"."""
+    part = _resolve(name)
+    return not isinstance(part, nn.Module) and option in arguments_of(
+        part, dict.fromkeys(_OPTIONS), field="model.name"
+    )
+
+
+def check_model(model: ContrastiveModel, image_shape: tuple[int, int, int]) -> None:
+    """Refuse an encoder that cannot be trained on images [h, w, c].
+
+    Raises:
+      UserError: images too small for a ResNet's stem; or an encoder of the user's own that does not make features
+        [b, f], or keeps other variables than "params" and "batch_stats".
+    """
+    if isinstance(model.encoder, ResNet):
+        check_image_size(*image_shape[:2], stem=model.encoder.stem)
+        return
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+
+    def encode(key: jax.Array, images: jax.Array) -> tuple[jax.Array, Any]:
+        return model.init_with_output(key, images, train=False, method="encode")
+
+    features, variables = jax.eval_shape(encode, jax.random.key(0), images)
+    if features.ndim != 2 or features.shape[0] != 2:
+        raise UserError(
+            f"The encoder of model.name makes an array of shape {list(features.shape)} of 2 images, expected features "
+            "[2, f]: take the mean over pixels, or flatten them."
+        )
+    if others := sorted(set(variables) - {"params", "batch_stats"}):
+        raise UserError(
+            f"The encoder of model.name keeps variables in {others[0]!r}, expected 'params' and, for BatchNorm, "
+            "'batch_stats' alone: keep none in another collection."
+        )
+
+
+def model_shapes(model: ContrastiveModel, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Structure, shapes and dtypes of the variables of a model for images [h, w, c], of which none is computed."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return dict(jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image))
+
+
+def compute_dtype(precision: str, platform: str) -> jnp.dtype | None:
+    """What an encoder computes in: bfloat16, or None for the dtype of its parameters.
+
+    Args:
+      precision: "float32", "bfloat16", or "auto", which is bfloat16 on accelerators and float32 on a CPU.
+
+    Raises:
+      UserError: another word.
+    """
+    known = ("auto", "float32", "bfloat16")
+    if precision not in known:
+        raise UserError(
+            f"There is no precision {precision!r} for train.precision, expected one of {', '.join(known)}."
+        )
+    narrow = precision == "bfloat16" or (precision == "auto" and platform != "cpu")
+    return jnp.dtype(jnp.bfloat16) if narrow else None
+
+
 def check_image_size(height: int, width: int, *, stem: str) -> None:
-    """Refuses images too small for a stem: below 8 pixels a side for "cifar", below 32 for "imagenet".
+    """Refuses images too small for a ResNet's stem: below 8 pixels a side for "cifar", below 32 for "imagenet".
 
     Raises:
       UserError: a side that is too small, or an unknown stem.
@@ -64,13 +180,22 @@ def check_image_size(height: int, width: int, *, stem: str) -> None:
     _check_stem(stem)
     smallest = _SMALLEST_SIDE[stem]
     if min(height, width) < smallest:
-        remedy = "use larger images" if stem == "cifar" else 'use the stem "cifar" or larger images'
+        remedy = "use larger images" if stem == "cifar" else "set model.stem to 'cifar', or use larger images"
         raise UserError(
-            f"images of {height}x{width} pixels are too small for the stem {stem!r}, "
-            f"which needs at least {smallest}x{smallest}: {remedy}"
+            f"The images have {height}x{width} pixels, too few for model.stem {stem!r}, which needs at least "
+            f"{smallest}x{smallest}: {remedy}."
         )
+
+
+def _resolve(name: str) -> Any:
+    return resolve(name, ENCODERS, field="model.name", example=_EXAMPLE)
 
 
 def _check_stem(stem: str) -> None:
     if stem not in STEMS:
-        raise UserError(f"there is no stem {stem!r}: choose one of {', '.join(STEMS)}")
+        raise UserError(f"There is no stem {stem!r} for model.stem, expected one of {', '.join(STEMS)}.")
+
+
+def _check_positive(field: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{field} is {value}, expected 1 or more.")

@@ -1,4 +1,4 @@
-"""Compare runs that were evaluated: a page, a table and the figures, for people and for programs."""
+"""Compare runs that were evaluated: a page, a table and a CSV file."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from tcl_jax.errors import UserError
 from tcl_jax.fields import flat_items
 from tcl_jax.files import write_whole_bytes
-from tcl_jax.report.comparison import Run, group_runs, to_markdown
+from tcl_jax.report.comparison import ComparedRun, group_runs, to_markdown
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 
@@ -41,12 +41,12 @@ def run(paths: Sequence[str], workdir: Workdir) -> None:
 
 
 def write_comparison(
-    workdir: Workdir, title: str, runs: Sequence[Run], *, failures: Mapping[str, str], again: str
+    workdir: Workdir, title: str, runs: Sequence[ComparedRun], *, failures: Mapping[str, str], again: str
 ) -> None:
     """Write the comparison of some runs into `workdir`, and print its table.
 
     Args:
-      failures: why further runs have no figures, by name.
+      failures: why further runs have no results, by name.
       again: the command that makes the comparison again.
 
     Raises:
@@ -70,7 +70,7 @@ def write_comparison(
     print(f"The comparison is in {report / 'index.html'}")
 
 
-def read_run(workdir: Workdir) -> Run | None:
+def read_run(workdir: Workdir) -> ComparedRun | None:
     """What the run in a folder left; None where it was not evaluated yet.
 
     Raises:
@@ -80,7 +80,7 @@ def read_run(workdir: Workdir) -> Run | None:
     results = workdir.read_results()
     if results is None:
         return None
-    return Run(str(workdir.path), dict(flat_items(config)), results, read_metrics(workdir.metrics))
+    return ComparedRun(str(workdir.path), dict(flat_items(config)), results, read_metrics(workdir.metrics))
 
 
 def _runs_in(path: str) -> list[str]:

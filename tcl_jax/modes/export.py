@@ -1,22 +1,22 @@
 """Write the encoder of a run as a file that PyTorch and others read."""
 
-from typing import Any
-
 from tcl_jax.encoder.exported import write_exported
-from tcl_jax.encoder.from_run import About, read_trained
+from tcl_jax.encoder.from_run import read_trained
+from tcl_jax.models import ENCODERS
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 
 
-def run(config: Any, workdir: Workdir, config_name: str, *, checkpoint: str = "latest") -> None:
+def run(workdir: Workdir, *, checkpoint: str = "latest") -> None:
     """Write encoder.safetensors and, if there is a projection head, projection.safetensors into `workdir`.
 
-    The names, layout and values are those of torchvision's ResNet. The run may be in training meanwhile: its newest
-    checkpoint is read, and nothing of it is touched. What was exported before is replaced.
+    The names, layout and values of a ResNet are torchvision's, those of another encoder Flax' own. The run may be in
+    training meanwhile: its newest checkpoint is read, and nothing of it is touched. What was exported before is
+    replaced.
 
     Args:
-      config, config_name: not looked at: those that the run was started with count.
-      checkpoint: "latest", or "best" by kNN on the held-out images.
+      checkpoint: "latest", or "best" by the metric of the held-out images.
 
     Raises:
       UserError: there is no run, or it has no such checkpoint yet.
@@ -32,8 +32,13 @@ def run(config: Any, workdir: Workdir, config_name: str, *, checkpoint: str = "l
     print(how_to_load(about, str(workdir.encoder)))
 
 
-def how_to_load(about: About, path: str) -> str:
+def how_to_load(about: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
+    if about.model not in ENCODERS:
+        return (
+            f"{about.model} is not one of torchvision's networks, so the file has the names and layout of Flax. "
+            "In Python: tcl_jax.load_encoder(path), where its module can be imported."
+        )
     if about.width != 64:
         return (
             f"Its width is {about.width}, and torchvision's networks have 64: in PyTorch its names and layout fit a "

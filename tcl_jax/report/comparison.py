@@ -1,4 +1,4 @@
-"""Runs side by side: which of them are alike but for the seed, and what the figures of those are on the mean."""
+"""Runs side by side: which of them differ in their seed alone, and mean and deviation of their metrics."""
 
 import csv
 import io
@@ -7,18 +7,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-FIGURES = {
-    "linear_probe": "linear probe, top-1",
-    "knn": "kNN, top-1",
-    "test_top1": "trained classifier, top-1",
-}
-"""The accuracies of results.json that are compared, with their names for people."""
+from tcl_jax.fields import brief, metric_title
+from tcl_jax.report.results import number
 
-# The seed tells the runs of a group apart; the others change no figure.
+# The seed is what differs within a group; the others change no metric.
 _NOT_COMPARED = ("seed", "data.data_dir", "data.streaming", "log.", "checkpoint.")
 
 
-class Run(NamedTuple):
+class ComparedRun(NamedTuple):
     """What a run left: its name; its config by full field names; results.json; the records of metrics.jsonl."""
 
     name: str
@@ -38,21 +34,21 @@ class Group(NamedTuple):
 
     label: str
     settings: dict[str, Any]
-    runs: list[Run]
+    runs: list[ComparedRun]
 
 
 class Spread(NamedTuple):
-    """Mean and standard deviation (of a sample, so divided by runs - 1; None for one run) of a figure of some runs."""
+    """Mean and standard deviation (of a sample, so divided by runs - 1; None for one run) of values of some runs."""
 
     mean: float
     std: float | None
     runs: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f}" if self.std is None else f"{self.mean:.4f} ± {self.std:.4f}"
+        return number(self.mean) if self.std is None else f"{number(self.mean)} ± {number(self.std)}"
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
+def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
     """The runs by what their configs have in common but for the seed, in the order in which they are given."""
     compared = [
         {
@@ -89,37 +85,32 @@ def spread(values: Sequence[float | None]) -> Spread | None:
     )
 
 
-def figure_of(run: Run, figure: str) -> float | None:
-    """An accuracy of a run by its name in `FIGURES`, 0 to 1; None where the run has none."""
-    value = run.results.get(figure)
-    return value["top1"] if isinstance(value, Mapping) else value
+def metric_names(groups: Sequence[Group]) -> list[str]:
+    """Metrics of results.json that some run has, in the order in which they appear."""
+    return list(
+        dict.fromkeys(name for group in groups for run in group.runs for name in run.results["metrics"])
+    )
 
 
-def spreads(group: Group) -> dict[str, Spread | None]:
-    """Mean and standard deviation of each of `FIGURES` and of "final_train_loss" over the runs of a group."""
-    found = {figure: spread([figure_of(run, figure) for run in group.runs]) for figure in FIGURES}
-    return found | {"final_train_loss": spread([run.results["final_train_loss"] for run in group.runs])}
+def metric_spread(group: Group, metric: str) -> Spread | None:
+    """Mean and standard deviation of a metric over the runs of a group; None where none has it."""
+    return spread([run.results["metrics"].get(metric) for run in group.runs])
 
 
-def shown_figures(groups: Sequence[Group]) -> list[str]:
-    """Those of `FIGURES` that some run has."""
-    return [figure for figure in FIGURES if any(spreads(group)[figure] for group in groups)]
-
-
-def curve_of(group: Group, figure: str) -> tuple[list[float], list[Spread]]:
-    """A figure of metrics.jsonl against epochs, over the runs of a group that have it at the same step.
+def curve_of(group: Group, key: str) -> tuple[list[float], list[Spread]]:
+    """Values of metrics.jsonl against epochs, over the runs of a group that have some at the same step.
 
     Args:
-      figure: "loss", "validation_knn" or another name in the records.
+      key: of the values in a record, as "loss" or "validation_knn".
 
     Returns:
-      epochs (with their parts) and the spreads at them; none where no run has the figure.
+      epochs (with their parts) and the spreads at them; none where no run has such values.
     """
     by_step: dict[int, list[float]] = {}
     for run in group.runs:
         for record in run.records:
-            if record.get(figure) is not None:
-                by_step.setdefault(record["step"], []).append(record[figure])
+            if record.get(key) is not None:
+                by_step.setdefault(record["step"], []).append(record[key])
     last = [run.records[-1] for run in group.runs if run.records]
     per_epoch = max((record["step"] / (record["epoch"] + 1) for record in last), default=1.0)
     steps = sorted(step for step, values in by_step.items() if spread(values) is not None)
@@ -128,20 +119,14 @@ def curve_of(group: Group, figure: str) -> tuple[list[float], list[Spread]]:
 
 def to_rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """A table for people: heads, and a row for each group."""
-    figures = shown_figures(groups)
-    heads = ["runs", "seeds", *(FIGURES[figure] for figure in figures), "final training loss"]
+    metrics = metric_names(groups)
+    heads = ["runs", "seeds", *map(metric_title, metrics), "final training loss"]
     rows = []
     for group in groups:
-        found = spreads(group)
         seeds = ", ".join(brief(run.config.get("seed")) for run in group.runs)
-        rows.append(
-            [
-                group.label,
-                seeds,
-                *("-" if found[figure] is None else str(found[figure]) for figure in figures),
-                "-" if found["final_train_loss"] is None else str(found["final_train_loss"]),
-            ]
-        )
+        losses = spread([run.results["final_train_loss"] for run in group.runs])
+        spreads = [*(metric_spread(group, metric) for metric in metrics), losses]
+        rows.append([group.label, seeds, *("-" if found is None else str(found) for found in spreads)])
     return heads, rows
 
 
@@ -153,11 +138,11 @@ def to_markdown(groups: Sequence[Group]) -> str:
 
 
 def to_csv(groups: Sequence[Group]) -> str:
-    """A line for each run: its group, name, settings, seed and figures."""
+    """A line for each run: its group, name, settings, seed, metrics and final training loss."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    fields = list(groups[0].settings)
-    writer.writerow(["group", "run", *fields, "seed", *FIGURES, "final_train_loss", "params_sha256"])
+    fields, metrics = list(groups[0].settings), metric_names(groups)
+    writer.writerow(["group", "run", *fields, "seed", *metrics, "final_train_loss", "params_sha256"])
     for group in groups:
         for run in group.runs:
             writer.writerow(
@@ -166,26 +151,12 @@ def to_csv(groups: Sequence[Group]) -> str:
                     run.name,
                     *(brief(value) for value in group.settings.values()),
                     run.config.get("seed"),
-                    *(figure_of(run, figure) for figure in FIGURES),
+                    *(run.results["metrics"].get(metric) for metric in metrics),
                     run.results["final_train_loss"],
                     run.results["params_sha256"],
                 ]
             )
     return out.getvalue()
-
-
-def brief(value: Any) -> str:
-    """A setting in few characters that tell it exactly.
-
-    >>> brief(5000.0), brief(0.1), brief(("simaug", "none"))
-    ('5000', '0.1', 'simaug+none')
-    """
-    if isinstance(value, tuple):
-        return "+".join(map(brief, value))
-    if isinstance(value, float) and not isinstance(value, bool):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)
-    return "absent" if value is None else str(value)
 
 
 def _hashable(value: Any) -> Any:

@@ -1,10 +1,13 @@
-"""A contact sheet: pictures in rows and columns, with names beside and above them, and notes below them."""
+"""Pictures in rows and columns, with names beside and above them and notes below: one image, or a table of a page."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from tcl_jax.report.thumbnails import encoded, thumbnail
 
 _CELL = 96  # pixels to which small pictures are enlarged, by whole factors
 _LARGEST = 256  # pixels to which large ones are reduced, likewise
@@ -14,6 +17,9 @@ _LINE = 20  # height of a line of text
 _FONT_SIZE = 14
 _WIDEST_NAME = 200
 _INK, _PALE, _PAPER = "#111111", "#666666", "#ffffff"
+
+_LARGEST_OF_PAGE = 64  # pixels of a picture of a page
+_LARGEST_EXACT = 32
 
 
 class Column(NamedTuple):
@@ -30,6 +36,58 @@ class Column(NamedTuple):
     name: str
     images: np.ndarray
     notes: Sequence[str] = ()
+
+
+class Cell(NamedTuple):
+    """A picture of a page.
+
+    Attributes:
+      data, kind: a file, png or jpeg.
+      alt: what it shows.
+      note: below it, if any.
+      begins: whether it begins a group of columns.
+    """
+
+    data: bytes
+    kind: str
+    alt: str
+    note: str | None
+    begins: bool
+
+
+class PictureTable(NamedTuple):
+    """A table of a page.
+
+    Attributes:
+      caption: above it.
+      groups: (name, number of columns) of each group.
+      names: (name, whether it begins a group) of each column; none where no column has a name.
+      rows: (name, pictures) of each.
+    """
+
+    caption: str
+    groups: list[tuple[str, int]]
+    names: list[tuple[str, bool]]
+    rows: list[tuple[str, list[Cell]]]
+
+
+def picture_table(columns: Sequence[Column], row_names: Sequence[str], *, caption: str) -> PictureTable:
+    """The columns as a table of a page.
+
+    Args:
+      columns: at least one; those of a group follow each other.
+      row_names: one for each image of a column.
+      caption: above the table.
+    """
+    groups = [(name, len(list(some))) for name, some in itertools.groupby(column.group for column in columns)]
+    starts = {0, *itertools.accumulate(count for _, count in groups)}
+    begins = [number in starts for number in range(len(columns))]
+    names = [(column.name, first) for column, first in zip(columns, begins, strict=True)]
+    rows = [
+        (name, [_cell(c, row, name, first) for c, first in zip(columns, begins, strict=True)])
+        for row, name in enumerate(row_names)
+    ]
+    return PictureTable(caption, groups, names if any(column.name for column in columns) else [], rows)
 
 
 def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str]) -> Image.Image:
@@ -78,6 +136,14 @@ def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str
     for row, name in enumerate(names):
         draw.text((_GROUP_GAP, top + row * pitch + (height - _LINE) // 2), name, _INK, font)
     return sheet
+
+
+def _cell(column: Column, row: int, row_name: str, begins: bool) -> Cell:
+    pixels: np.ndarray = column.images[row]
+    kind = "jpeg" if max(pixels.shape[:2]) > _LARGEST_EXACT else "png"
+    data = encoded(thumbnail(pixels, largest=_LARGEST_OF_PAGE), kind)
+    alt = ", ".join(filter(None, [row_name, column.group, column.name]))
+    return Cell(data, kind, alt, column.notes[row] if column.notes else None, begins)
 
 
 def _picture(image: np.ndarray) -> Image.Image:

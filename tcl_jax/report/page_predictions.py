@@ -5,24 +5,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tcl_jax.report.contact_sheet import Column, contact_sheet
-from tcl_jax.report.embedding_map import embedding_map
-from tcl_jax.report.figures import MOST_NAMED, confusion, scatter
-from tcl_jax.report.html import Html, Section, columns, element, folded, join, paragraph, table
-from tcl_jax.report.page_curves import Part
-from tcl_jax.report.picture_table import picture_table
-from tcl_jax.report.projection import projections
-from tcl_jax.report.samples import first_of_classes, nearest, shuffled
-from tcl_jax.report.thumbnails import encoded, thumbnails
+from tcl_jax.fields import metric_title
+from tcl_jax.report.contact_sheet import Column, PictureTable, picture_table
+from tcl_jax.report.embedding_map import EmbeddingMap, embedding_map, map_picture
+from tcl_jax.report.plots import MOST_NAMED, Picture, confusion
+from tcl_jax.report.results import named
+from tcl_jax.report.samples import first_of_classes, nearest, projections, shuffled
+from tcl_jax.report.thumbnails import thumbnails
 
 _MOST_POINTS = 2_000  # images in the map
 _MOST_PAIRS = 10  # of classes that are confused
 _NEIGHBOURS = 8
-_RIGHT, _WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
+_SAME, _OTHER = "\N{CHECK MARK}", "\N{BALLOT X}"
 _SAMPLES = 6  # test images whose neighbours are shown
-_MISTAKES = 4  # and of those that kNN tells wrong
+_MISTAKES = 4  # and of those that are misclassified
 
-SPOKEN = {"linear_probe": "linear probe", "knn": "kNN", "classifier": "trained classifier"}
+Predictions = Mapping[str, np.ndarray]
+"""Predicted classes of the test images, integer [m], by metric."""
 
 
 class Examples(NamedTuple):
@@ -39,109 +38,96 @@ class Examples(NamedTuple):
     features: np.ndarray
 
 
-def map_of(test: Examples, predictions: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Part:
+class MapSection(NamedTuple):
+    """shown of total test images in a map, as a plot too; outlined: the metric whose errors have an outline, if any."""
+
+    map: EmbeddingMap
+    picture: Picture
+    shown: int
+    total: int
+    outlined: str | None
+
+
+class Confusion(NamedTuple):
+    """Confused classes by a metric's predictions.
+
+    Attributes:
+      metric: its name.
+      picture: the confusion matrix.
+      pairs: (true class, predicted class, images, their share of the true class), the most confused first.
+      shown, errors: numbers of misclassified images, in `pairs` and in all.
+    """
+
+    metric: str
+    picture: Picture
+    pairs: list[tuple[str, str, str, str]]
+    shown: int
+    errors: int
+
+
+def map_section(test: Examples, predictions: Predictions, class_names: Sequence[str]) -> MapSection:
     """The test images in the plane; of many a fixed choice of 2,000."""
     count = len(test.labels)
     chosen = np.sort(shuffled(count)[:_MOST_POINTS])
-    labels = test.labels[chosen]
-    maps = projections(test.features[chosen])
-    told = {SPOKEN.get(name, name): found[chosen] for name, found in predictions.items()}
-    some = "" if len(chosen) == count else f"{len(chosen):,} of the {count:,} test images, chosen at random. "
-    by = next(iter(told), None)
-    body = join(
-        paragraph(
-            f"{some}Each mark is a test image, placed by its encoder features, which are scaled to unit length as kNN "
-            "compares them; colour and shape tell its class."
-            + (f" An outline marks those that the {by} tells wrong." if by else "")
-        ),
-        embedding_map(maps, labels, class_names, told, thumbnails(test.images, chosen), chosen),
-    )
-    picture = scatter(list(maps.items()), labels, class_names)
-    return Part(Section("map", "Map of the test images", body), {"map.png": picture})
+    labels, maps = test.labels[chosen], projections(test.features[chosen])
+    by_title = {metric_title(name): found[chosen] for name, found in predictions.items()}
+    shown = embedding_map(maps, labels, class_names, by_title, thumbnails(test.images, chosen), chosen)
+    outlined = next(iter(predictions), None)
+    return MapSection(shown, map_picture(maps, labels, class_names), len(chosen), count, outlined)
 
 
-def confusions(labels: np.ndarray, predictions: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Part:
-    """Which classes are taken for which, by each of the predictions."""
-    parts: list[Html] = []
-    files = {}
-    for name, found in predictions.items():
-        spoken = SPOKEN.get(name, name)
-        counts = count_confusions(labels, found, len(class_names))
-        picture = confusion(
-            counts,
-            class_names,
-            name=f"confusion-{name.replace('_', '-')}",
-            alt=f"Confusion matrix of the {spoken}; the table of confused classes names its largest errors",
-        )
-        files[f"confusion_{name}.png"] = picture.png
-        title = f"{spoken[0].upper() if spoken != 'kNN' else 'k'}{spoken[1:]}"
-        parts.append(
-            element(
-                "div",
-                element("h3", title),
-                element("figure", picture.svg),
-                _pairs(counts, class_names, spoken),
-            )
-        )
-    lead = paragraph(
-        "Counts of test images; a row is a true class, a column the class that was told. The colour is by the share "
-        "of the row, stretched so that single errors can be seen."
-    )
-    by_number: Html | str = ""
-    if len(class_names) > MOST_NAMED:
-        numbers = table(["number", "class"], list(enumerate(class_names)), caption="Classes by their numbers")
-        by_number = folded(f"The {len(class_names):,} classes by their numbers", numbers)
-    return Part(Section("confusion", "Confusion", join(lead, columns(*parts), by_number)), files)
+def confusions(labels: np.ndarray, predictions: Predictions, class_names: Sequence[str]) -> list[Confusion]:
+    """Which classes are predicted as which, by each of the predictions."""
+    return [
+        _confusion(metric, labels, predicted, class_names, f"confusion-{number}")
+        for number, (metric, predicted) in enumerate(predictions.items())
+    ]
 
 
-def count_confusions(labels: np.ndarray, found: np.ndarray, num_classes: int) -> np.ndarray:
-    """[c, c], of images of the row's class that were told to be of the column's.
+def _confusion(
+    metric: str, labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], name: str
+) -> Confusion:
+    counts = count_confusions(labels, predicted, len(class_names))
+    alt = f"Confusion matrix of {named(metric)}; the table of confused classes has its most frequent errors"
+    picture = confusion(counts, class_names, name=name, alt=alt)
+    errors = counts - np.diag(np.diag(counts))
+    share = errors / np.maximum(counts.sum(1, keepdims=True), 1)
+    order = np.argsort(-errors, axis=None, kind="stable")[: min(_MOST_PAIRS, np.count_nonzero(errors))]
+    pairs = [
+        (class_names[true], class_names[other], f"{errors[true, other]:,}", f"{share[true, other]:.1%}")
+        for true, other in zip(*np.unravel_index(order, errors.shape), strict=True)
+    ]
+    return Confusion(metric, picture, pairs, int(errors.flat[order].sum()), int(errors.sum()))
+
+
+def count_confusions(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """[c, c], of images of the row's class that were predicted as the column's.
 
     >>> count_confusions(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    places = np.asarray(labels, np.int64) * num_classes + np.asarray(found, np.int64)
-    return np.bincount(places, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def _pairs(counts: np.ndarray, class_names: Sequence[str], spoken: str) -> Html:
-    errors = counts - np.diag(np.diag(counts))
-    total = int(errors.sum())
-    if not total:
-        return paragraph(f"The {spoken} tells every test image right.")
-    order = np.argsort(-errors, axis=None, kind="stable")[: min(_MOST_PAIRS, np.count_nonzero(errors))]
-    rows = []
-    for true, told in zip(*np.unravel_index(order, errors.shape), strict=True):
-        share = errors[true, told] / counts[true].sum()
-        rows.append((class_names[true], class_names[told], f"{errors[true, told]:,}", f"{share:.1%}"))
-    shown = sum(int(errors.flat[place]) for place in order)
-    caption = f"Most confused classes: {shown:,} of the {total:,} errors"
-    return table(["true class", "told as", "images", "of the class"], rows, caption=caption, align="llrr")
+    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(predicted, np.int64)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def neighbours(
-    train: Examples, test: Examples, predictions: Mapping[str, np.ndarray], class_names: Sequence[str]
-) -> Part:
-    """Test images beside the training images nearest to them: of all classes, and such that kNN tells wrong."""
+    train: Examples, test: Examples, predictions: Predictions, class_names: Sequence[str]
+) -> list[PictureTable]:
+    """Test images beside the training images nearest to them: of all classes, and such that are misclassified.
+
+    Neighbours explain the predictions of kNN; those of another metric stand in where kNN has none.
+    """
     order = shuffled(len(test.labels))
-    chosen = first_of_classes(test.labels, order, _SAMPLES)
-    wrong = order[predictions["knn"][order] != test.labels[order]] if "knn" in predictions else order[:0]
-    parts, files = [], {}
-    shown = (
-        ("neighbours", "Test images of different classes", np.sort(chosen)),
-        ("neighbours_of_mistakes", "Test images that kNN tells wrong", wrong[:_MISTAKES]),
-    )
-    for name, caption, positions in shown:
-        if not len(positions):
-            continue
-        sheet, names = _neighbour_columns(train, test, positions, class_names)
-        parts.append(picture_table(sheet, names, caption=caption))
-        files[f"{name}.png"] = encoded(contact_sheet(caption, [_in_words(c) for c in sheet], names), "png")
-    lead = paragraph(
-        f"The training images with the most similar encoder features, nearest first, by cosine. {_RIGHT} marks those "
-        f"of the test image's class, {_WRONG} those of another, which is named."
-    )
-    return Part(Section("neighbours", "Nearest neighbours", join(lead, *parts)), files)
+    shown = {"Test images of different classes": np.sort(first_of_classes(test.labels, order, _SAMPLES))}
+    metric = "knn" if "knn" in predictions else next(iter(predictions), None)
+    if metric is not None:
+        wrong = order[predictions[metric][order] != test.labels[order]]
+        shown[f"Test images misclassified by {named(metric)}"] = wrong[:_MISTAKES]
+    return [
+        picture_table(*_neighbour_columns(train, test, positions, class_names), caption=caption)
+        for caption, positions in shown.items()
+        if len(positions)
+    ]
 
 
 def _neighbour_columns(
@@ -153,7 +139,7 @@ def _neighbour_columns(
     for rank in range(where.shape[1]):
         found = train.labels[where[:, rank]]
         notes = [
-            _RIGHT if one == label else f"{_WRONG} {class_names[one]}"
+            _SAME if one == label else f"{_OTHER} {class_names[one]}"
             for one, label in zip(found, labels, strict=True)
         ]
         images = np.asarray(train.images[where[:, rank]])
@@ -161,9 +147,6 @@ def _neighbour_columns(
     return sheet, [class_names[label] for label in labels]
 
 
-def _in_words(column: Column) -> Column:
-    """For a picture, whose font does not have the marks."""
-    marks = {_RIGHT: "right", _WRONG: "x"}
-    return column._replace(
-        notes=[" ".join(marks.get(word, word) for word in note.split()) for note in column.notes]
-    )
+def numbered_classes(class_names: Sequence[str]) -> list[tuple[int, str]]:
+    """The classes by the numbers that stand for them in a confusion matrix; none where their names do."""
+    return list(enumerate(class_names)) if len(class_names) > MOST_NAMED else []

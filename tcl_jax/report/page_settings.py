@@ -4,10 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from tcl_jax.report.html import Html, Section, element, folded, join, paragraph, table
-from tcl_jax.report.page_curves import Part
-
-_LINE = 72  # letters of a command that is one line
+_LINE = 72  # letters of a command that stays on one line
 
 
 def command(file: str, base: Mapping[str, Any], config: Mapping[str, Any], workdir: str) -> str:
@@ -32,8 +29,8 @@ def command(file: str, base: Mapping[str, Any], config: Mapping[str, Any], workd
 
 def settings(
     config: Mapping[str, Any], defaults: Mapping[str, Any], results: Mapping[str, Any], again: str
-) -> Part:
-    """The section of a page.
+) -> dict[str, Any]:
+    """What the section "settings" of a page shows.
 
     Args:
       config, defaults: values by full names of fields; in a field that has no default any value is shown as changed.
@@ -41,34 +38,16 @@ def settings(
       again: the command that makes the run again.
     """
     changed = [name for name in config if name not in defaults or config[name] != defaults[name]]
-    rows = [(name, _shown(config[name]), _shown(defaults.get(name))) for name in changed]
-    devices, versions = results["devices"], results["versions"]
-    facts = [
-        ("devices", f"{devices['count']} x {devices['kind']} ({devices['platform']})"),
-        *versions.items(),
-        ("parameters, SHA-256", element("code", results["params_sha256"])),
-    ]
-    body = join(
-        element("h3", "Command"),
-        element("pre", again, tabindex="0", role="region", aria_label="Command"),
-        element("h3", "Config"),
-        table(["field", "value", "default"], rows, caption="Fields that differ from their defaults")
-        if rows
-        else paragraph("All fields have their defaults."),
-        folded(
-            f"All {len(config)} fields",
-            table(
-                ["field", "value"], [(n, _shown(v)) for n, v in config.items()], caption="The whole config"
-            ),
-        ),
-        element("h3", "Versions and devices"),
-        table(["what", "which"], facts, caption="At the evaluation of the run"),
-    )
-    return Part(Section("settings", "How it was made", body), {})
-
-
-def _shown(value: Any) -> Html:
-    return element("code", "" if value is None else repr(value))
+    return {
+        "command": again,
+        "changed": [
+            (name, repr(config[name]), repr(defaults[name]) if name in defaults else "") for name in changed
+        ],
+        "fields": [(name, repr(value)) for name, value in config.items()],
+        "devices": results["devices"],
+        "versions": results["versions"],
+        "params_sha256": results["params_sha256"],
+    }
 
 
 def _quoted(value: Any) -> str:

@@ -1,39 +1,80 @@
-"""The figures of a finished run, for people."""
+"""The results of a finished run for people: a table for the terminal, and numbers as pages write them."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from tcl_jax.fields import metric_title
 
-def format_table(results: dict[str, Any], workdir: str) -> str:
-    """The figures of results.json as a table of two columns, ready to print."""
+
+def format_table(results: Mapping[str, Any], workdir: str) -> str:
+    """results.json as a table of two columns, ready to print."""
     best = results["best"]
     rows: list[tuple[str, Any]] = [
         ("data set", results["dataset"]),
         ("loss", results["loss"]),
         ("epochs", results["epochs"]),
-        ("final training loss", _number(results["final_train_loss"], ".4f")),
+        ("final training loss", number(results["final_train_loss"])),
         ("steps skipped", results["skipped_steps"] or None),
         (
             "best checkpoint",
-            best and f"kNN {best['validation_knn']:.4f} of held-out images, step {best['step']}",
+            best
+            and f"{metric_title(best['metric'])} {number(best['value'])} of held-out images, step {best['step']}",
         ),
         ("evaluated", results["checkpoint"] == "best" and f"the best checkpoint, step {results['step']}"),
-        ("trained classifier, top-1", "test_top1" in results and f"{results['test_top1']:.4f}"),
-        ("linear probe, top-1", f"{results['linear_probe']['top1']:.4f}"),
-        ("kNN, top-1", f"{results['knn']['top1']:.4f}"),
+        *((metric_title(name), number(value)) for name, value in results["metrics"].items()),
         ("training", f"{results['train_seconds']:.1f} s"),
-        ("rate", f"{_number(results['views_per_second'], ',.0f')} views/s"),
+        ("rate", f"{number(results['views_per_second'], decimals=0)} views/s"),
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
-    rows = [
-        (name, value) for name, value in rows if value not in (None, False)
-    ]  # what this run does not have
-    width = max(len(name) for name, _ in rows)
-    lines = [f"  {name:<{width}}   {value}" for name, value in rows]
+    shown = [(name, value) for name, value in rows if value not in (None, False)]
+    width = max(len(name) for name, _ in shown)
+    lines = [f"  {name:<{width}}   {value}" for name, value in shown]
     rule = "-" * max(len(line) for line in lines)
     return "\n".join([rule, *lines, rule])
 
 
-def _number(value: float | None, form: str) -> str:
-    """A figure, or a dash where a run was stopped before it had one."""
-    return "-" if value is None else format(value, form)
+def number(value: float | None, decimals: int = 4) -> str:
+    """A number as tables and pages write it; a dash where there is none.
+
+    Of very small and very large ones `decimals` are the digits that count.
+
+    >>> number(0.98888), number(0.0000123), number(1234.5, decimals=0), number(2e9), number(None)
+    ('0.9889', '1.23e-05', '1,234', '2e+09', '-')
+    """
+    if value is None:
+        return "-"
+    plain = value == 0 or 10**-decimals <= abs(value) < 1e9
+    return format(value, f",.{decimals}f" if plain else f".{decimals}g")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(59.94), duration(61), duration(7260)
+    ('59.9 s', '1 min 1 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def named(metric: str) -> str:
+    """A metric inside a sentence, with its article.
+
+    >>> named("linear_probe"), named("knn")
+    ('the linear probe', 'kNN')
+    """
+    title = metric_title(metric)
+    return title if title != title.lower() else f"the {title}"
+
+
+def capitalized(text: str) -> str:
+    """The text with a capital letter first, unless its first word has one already.
+
+    >>> capitalized("linear probe"), capitalized("kNN")
+    ('Linear probe', 'kNN')
+    """
+    first = text.split(" ")[0]
+    return text if first != first.lower() else f"{text[:1].upper()}{text[1:]}"

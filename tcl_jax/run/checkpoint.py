@@ -1,4 +1,4 @@
-"""Checkpoints: the training state and its place in the run, written by Orbax in the background."""
+"""Checkpoints: the training state and its place in the run, written by Orbax in the background, and read anywhere."""
 
 import contextlib
 import errno
@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -20,9 +20,30 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from tcl_jax.errors import Interrupted, RunFailed, WriteFailed, in_short
 from tcl_jax.processes import is_first, on_first
-from tcl_jax.train.state import TrainState
 
-_CHECKSUM = "checksum"  # of the state, kept with its position
+_METRIC = "validation"  # what Orbax calls the metric of the held-out images
+_CHECKSUM = "checksum"  # of each part of the state, kept with its position
+
+
+class Saveable(Protocol):
+    """A state that can be saved: a tree of arrays with the number of its step.
+
+    Its parts are trees of arrays by name, each of which can be read alone.
+    """
+
+    @property
+    def step(self) -> Any:
+        """Number of the step."""
+
+    def items(self) -> Mapping[str, Any]:
+        """The parts."""
+
+    @classmethod
+    def from_items(cls, items: Mapping[str, Any]) -> Any:
+        """The state of such parts."""
+
+
+S = TypeVar("S", bound=Saveable)
 
 
 class Position(NamedTuple):
@@ -42,16 +63,32 @@ class Position(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The checkpoint with the highest kNN accuracy of the held-out images; of equal ones the latest."""
+    """The checkpoint with the highest metric of the held-out images, and that value; ties go to the latest."""
 
     step: int
-    validation_knn: float
+    value: float
+
+
+class Read(NamedTuple):
+    """What was read of a checkpoint.
+
+    Attributes:
+      step: of the state.
+      items: the parts that were asked for, by name.
+      position: where in the run it was taken.
+      damaged: steps of newer checkpoints that cannot be read.
+    """
+
+    step: int
+    items: dict[str, Any]
+    position: Position
+    damaged: tuple[int, ...] = ()
 
 
 class Checkpoints:
     """The checkpoints of one run, of which the latest two and the best are kept.
 
-    A context manager: leaving it ends all writing. A checkpoint without a kNN accuracy is never the best.
+    A context manager: leaving it ends all writing. A checkpoint without a metric is never the best.
 
     Args:
       directory: absolute path; it is made if it is missing.
@@ -62,13 +99,11 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             create=True,
             enable_async_checkpointing=True,
-            best_fn=_validation_knn,  # without it Orbax writes no metrics, whatever the policy below looks at
+            best_fn=_value,  # without it Orbax writes no metrics, whatever the policy below looks at
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(2),
-                    policies.BestN(
-                        get_metric_fn=_validation_knn, n=1, keep_checkpoints_without_metrics=False
-                    ),
+                    policies.BestN(get_metric_fn=_value, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
         )
@@ -80,11 +115,11 @@ class Checkpoints:
         self._superseded: list[int] = []
         self._step: int | None = None  # of the checkpoint that is being written, or was last
 
-    def save(self, state: TrainState, position: Position, validation_knn: float | None = None) -> None:
-        """Start to write a checkpoint; returns when `state` may be donated.
+    def save(self, state: Saveable, position: Position, value: float | None = None) -> None:
+        """Start to write a checkpoint, once the one before is whole; returns when `state` may be donated.
 
         Args:
-          validation_knn: kNN accuracy of the held-out images, None where it was not taken.
+          value: metric of the held-out images, None where it was not taken.
 
         Raises:
           WriteFailed: this checkpoint cannot be written, or the one before was not.
@@ -92,15 +127,13 @@ class Checkpoints:
         self.finish()
         first, self._step = self._step is None, int(state.step)
         try:
-            self._start(state, position, validation_knn, first)
+            self._start(state, position, value, first)
         except RunFailed:
             raise
         except Exception as error:  # as in finish
             self._fail(error)
 
-    def _start(
-        self, state: TrainState, position: Position, validation_knn: float | None, first: bool
-    ) -> None:
+    def _start(self, state: Saveable, position: Position, value: float | None, first: bool) -> None:
         step = int(state.step)
         if (
             not self._directory.exists()
@@ -112,11 +145,13 @@ class Checkpoints:
             self._manager.delete(self._superseded.pop())
         if step in self._manager.all_steps():
             return
+        parts = state.items()
+        checksums = {name: _checksum(part) for name, part in parts.items()}
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            position=ocp.args.JsonSave(position._asdict() | {_CHECKSUM: _checksum(state)}),
+            position=ocp.args.JsonSave(position._asdict() | {_CHECKSUM: checksums}),
+            **{name: ocp.args.StandardSave(part) for name, part in parts.items()},
         )
-        metrics = None if validation_knn is None else {"validation_knn": validation_knn}
+        metrics = None if value is None else {_METRIC: value}
         if not self._manager.save(step, args=items, metrics=metrics):
             raise RunFailed(
                 f"The checkpoint of step {step} was not written, as {self._manager.directory} holds one of a later "
@@ -135,7 +170,7 @@ class Checkpoints:
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:
-        """What there is of the checkpoint gives its space back, and the error tells which one it was."""
+        """What there is of the checkpoint gives its space back, and the error names its step."""
         self._remove_unfinished(str(self._step))
         raise WriteFailed(f"The checkpoint of step {self._step}", error) from error
 
@@ -145,7 +180,7 @@ class Checkpoints:
                 with contextlib.suppress(OSError):
                     path.rmtree()
 
-    def restore_latest(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
+    def restore_latest(self, template: S, mesh: Mesh) -> tuple[S, Position] | None:
         """The newest checkpoint that can be read, on the devices of `mesh`, or None where none was written.
 
         The number of devices may be another than when it was written. `template` gives structure, shapes and dtypes.
@@ -154,87 +189,52 @@ class Checkpoints:
         Raises:
           RunFailed: there are checkpoints, and none can be read.
         """
-        damaged: dict[int, Exception] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                restored = self._restore(step, template, mesh)
-            except Exception as error:  # what a damaged file raises depends on where the damage is
-                damaged[step] = error
-                continue
-            for number, cause in damaged.items():
-                print(
-                    f"The checkpoint of step {number} is damaged ({in_short(cause)}): "
-                    f"continuing from that of step {step}."
-                )
-                self._superseded.append(number)
-            return restored
-        if damaged:
-            step, cause = next(iter(damaged.items()))
-            raise RunFailed(
-                f"None of the {len(damaged)} checkpoints in {self._manager.directory} can be read "
-                f"(step {step}: {in_short(cause)}): start again with another --workdir."
-            )
-        return None
+        found = read_latest(self._directory, template.items(), mesh)
+        if found is None:
+            return None
+        self._superseded += found.damaged
+        return type(template).from_items(found.items), found.position
 
-    def restore(self, step: int, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position]:
+    def restore_best(self, template: S, mesh: Mesh) -> tuple[S, Position] | None:
+        """The best checkpoint, as `restore_latest` gives the newest; None where none has a metric.
+
+        Raises:
+          RunFailed: it cannot be read; no other one stands in for it.
+        """
+        self.finish()
+        found = read_best(self._directory, template.items(), mesh)
+        return found and (type(template).from_items(found.items), found.position)
+
+    def restore(self, step: int, template: S, mesh: Mesh) -> tuple[S, Position]:
         """The checkpoint of a step, as `restore_latest` gives the newest; later ones are removed when one is saved.
 
         Raises:
           RunFailed: it cannot be read.
         """
         try:
-            restored = self._restore(step, template, mesh)
-        except Exception as error:  # as in restore_latest
+            found = _read(self._directory, step, template.items(), mesh)
+        except Exception as error:  # what a damaged file raises depends on where the damage is
             raise RunFailed(
-                f"The checkpoint of step {step} in {self._manager.directory} is damaged ({in_short(error)}): "
+                f"The checkpoint of step {step} in {self._directory} is damaged ({in_short(error)}): "
                 "delete its folder and repeat the command."
             ) from error
-        later = {number for number in self._manager.all_steps() if number > step}
+        later = {number for number in steps_of(self._directory) if number > step}
         self._superseded = sorted(later | set(self._superseded))
-        return restored
+        return type(template).from_items(found.items), found.position
 
     def has(self, step: int) -> bool:
         """Whether there is a whole checkpoint of a step."""
-        return step in self._manager.all_steps()
-
-    def restore_best(self, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position] | None:
-        """The best checkpoint, as `restore_latest` gives the newest; None where none has a kNN accuracy.
-
-        Raises:
-          RunFailed: it cannot be read; no other one stands in for it.
-        """
-        best = self.best()
-        if best is None:
-            return None
-        try:
-            return self._restore(best.step, template, mesh)
-        except Exception as error:  # as in restore_latest
-            raise RunFailed(
-                f"The best checkpoint in {self._manager.directory}, that of step {best.step}, is damaged "
-                f"({in_short(error)}): evaluate the latest with --checkpoint=latest."
-            ) from error
+        return step in steps_of(self._directory)
 
     def best(self) -> Best | None:
-        """Which checkpoint is the best, once all are written; None where none has a kNN accuracy."""
+        """Which checkpoint is the best, once all are written; None where none has a metric."""
         self.finish()
-        found = on_first(self._find_best)
+        found = on_first(lambda: best_of(self._directory, ignored=self._superseded))
         return found and Best(*found)
-
-    def _find_best(self) -> Best | None:
-        metrics = {step: self._manager.metrics(step) for step in self._manager.all_steps()}
-        known = [
-            Best(step, _validation_knn(found))
-            for step, found in metrics.items()
-            if found is not None and step not in self._superseded
-        ]
-        return max(known, key=lambda best: (best.validation_knn, best.step), default=None)
 
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint that is written or being written."""
         return self._manager.latest_step()
-
-    def _restore(self, step: int, template: TrainState, mesh: Mesh) -> tuple[TrainState, Position]:
-        return read_state(lambda args: self._manager.restore(step, args=args), template, mesh)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -252,14 +252,85 @@ class Checkpoints:
             self._manager.close()
 
 
-def read_state(
-    restore: Callable[[Any], Any], template: TrainState, mesh: Mesh
-) -> tuple[TrainState, Position]:
-    """A checkpoint on the devices of `mesh`, of which every byte is that which was written.
+def read_latest(directory: epath.Path, template: Mapping[str, Any], mesh: Mesh) -> Read | None:
+    """The newest checkpoint of a run that can be read, on the devices of `mesh`; None where there is none.
+
+    The run may be in training elsewhere: nothing of it is touched, and a checkpoint that is deleted meanwhile makes way
+    for a newer one. A damaged one is passed over, with a line that says so.
 
     Args:
-      restore: Orbax's, of one checkpoint: its arguments -> its items.
-      template: structure, shapes and dtypes.
+      template: structure, shapes and dtypes of the parts that are wanted, by name.
+
+    Raises:
+      RunFailed: there are checkpoints, and none can be read.
+    """
+    failed: dict[int, Exception] = {}
+    while wanted := steps_of(directory) - failed.keys():
+        step = max(wanted)
+        try:
+            found = _read(directory, step, template, mesh)
+        except Exception as error:  # what a damaged file raises depends on where the damage is
+            failed[step] = error
+            continue
+        damaged = sorted(steps_of(directory) & failed.keys(), reverse=True)
+        for number in damaged:
+            print(
+                f"The checkpoint of step {number} is damaged ({in_short(failed[number])}): taking that of {step}."
+            )
+        return found._replace(damaged=tuple(damaged))
+    if not failed:
+        return None
+    step, cause = max(failed.items(), key=lambda item: item[0])
+    raise RunFailed(
+        f"None of the {len(failed)} checkpoints in {directory} can be read (step {step}: {in_short(cause)}): "
+        "train the run again with another --workdir."
+    )
+
+
+def read_best(directory: epath.Path, template: Mapping[str, Any], mesh: Mesh) -> Read | None:
+    """The best checkpoint of a run, as `read_latest` gives the newest; None where none has a metric.
+
+    Raises:
+      RunFailed: it cannot be read; no other one stands in for it.
+    """
+    found = on_first(lambda: best_of(directory))
+    if found is None:
+        return None
+    step = Best(*found).step
+    try:
+        return _read(directory, step, template, mesh)
+    except Exception as error:  # as in read_latest
+        raise RunFailed(
+            f"The best checkpoint in {directory}, that of step {step}, is damaged ({in_short(error)}): "
+            "take the latest, with --checkpoint=latest."
+        ) from error
+
+
+def steps_of(directory: epath.Path) -> set[int]:
+    """Steps of the checkpoints whose writing came to its end."""
+    try:
+        return set(ocp.utils.checkpoint_steps(directory))
+    except OSError:  # the folder was never made, or is gone
+        return set()
+
+
+def best_of(directory: epath.Path, *, ignored: Collection[int] = ()) -> Best | None:
+    """Which checkpoint is the best, those of the steps `ignored` left out."""
+    known = [
+        Best(step, value)
+        for step in steps_of(directory) - set(ignored)
+        if (value := _stored_value(directory / str(step) / "metrics" / "metrics")) is not None
+    ]
+    return max(known, key=lambda best: (best.value, best.step), default=None)
+
+
+def last_whole_step(directory: epath.Path) -> int | None:
+    """Step of the newest checkpoint whose writing came to its end; None where there is none."""
+    return max(steps_of(directory), default=None)
+
+
+def _read(directory: epath.Path, step: int, template: Mapping[str, Any], mesh: Mesh) -> Read:
+    """A checkpoint on the devices of `mesh`, of which every byte is that which was written.
 
     Raises:
       Exception: it is damaged; the kind depends on where the damage is.
@@ -269,42 +340,40 @@ def read_state(
     def describe(x: jax.Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
 
-    items = restore(
-        ocp.args.Composite(
-            state=ocp.args.StandardRestore(jax.tree.map(describe, template)),
-            position=ocp.args.JsonRestore(),
+    wanted = {name: ocp.args.StandardRestore(jax.tree.map(describe, part)) for name, part in template.items()}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        found = checkpointer.restore(
+            directory / str(step), args=ocp.args.Composite(position=ocp.args.JsonRestore(), **wanted)
         )
-    )
-    written = items.position.pop(_CHECKSUM, None)  # None: by an older version
-    if written not in (None, _checksum(items.state)):
-        raise ValueError("the arrays are not those that were saved")
-    return items.state, Position(**items.position)
+    written = found.position.pop(_CHECKSUM)
+    for name in template:
+        if written[name] != _checksum(found[name]):
+            raise ValueError("the arrays are not those that were saved")
+    return Read(step, {name: found[name] for name in template}, Position(**found.position))
 
 
-def _checksum(state: TrainState) -> int:
+def _checksum(tree: Any) -> int:
     """CRC-32 of the bytes of all arrays: TensorStore reads a file of the right length without a word."""
     checksum = 0
-    for leaf in jax.tree.leaves(jax.device_get(state)):
+    for leaf in jax.tree.leaves(jax.device_get(tree)):
         checksum = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, checksum)
     return checksum
 
 
-def last_whole_step(directory: epath.Path) -> int | None:
-    """Step of the newest checkpoint whose writing came to its end; None where there is none."""
+def _value(metrics: Any) -> float:
+    return metrics[_METRIC]
+
+
+def _stored_value(path: epath.Path) -> float | None:
+    """The metric in a file of Orbax; None where it was not taken, or is damaged."""
     try:
-        return max(ocp.utils.checkpoint_steps(directory), default=None)
-    except OSError:  # the folder was never made, or is gone
+        return float(_value(json.loads(path.read_text())))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _validation_knn(metrics: Any) -> float:
-    return metrics["validation_knn"]
 
 
 def _remove_damaged_metrics(directory: epath.Path) -> None:
     """Orbax reads the metrics of every checkpoint when it starts, and gives up at the first that it cannot read."""
     for path in directory.glob("*/metrics/metrics"):
-        try:
-            _validation_knn(json.loads(path.read_text()))
-        except (ValueError, TypeError, KeyError):  # that checkpoint is none of the best any more
+        if _stored_value(path) is None:  # that checkpoint is not one of the best any more
             path.unlink()

@@ -1,33 +1,84 @@
-"""The curve of a run: one JSON object per line, each with the step after which it was taken; and for TensorBoard."""
+"""The log of a run: one JSON object per line, each with the step after which it was taken; and for other readers."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from etils import epath
 
-from tcl_jax.errors import WriteFailed
+from tcl_jax.errors import UserError, WriteFailed
 from tcl_jax.files import GrowingFile, write_whole, writing
+from tcl_jax.resolve import arguments_of, resolve
 from tcl_jax.run.tensorboard import EventFile
 
 
-class MetricsLog:
-    """Appends records to a file and to TensorBoard's events, and continues both where a checkpoint was taken.
+class Log(Protocol):
+    """What takes the records of a run."""
 
-    A context manager: leaving it closes the events. Each record is in both when `append` returns.
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record: numbers by name, "step" and "epoch" among them."""
+
+
+def _tensorboard(workdir: epath.Path, after_step: int) -> EventFile:
+    return EventFile(workdir / "tensorboard", after_step=after_step)
+
+
+SINKS: dict[str, Callable[..., Any]] = {"tensorboard": _tensorboard}
+"""Further logs by name: functions of those of workdir, after_step, name and config that they name."""
+
+
+def resolve_sinks(names: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    """The logs that `log.to` names, beside metrics.jsonl: known ones, and the user's own.
+
+    A log of the user's own is "module:attribute": a function that is handed those of workdir (the folder of the run, a
+    path), after_step (records of later steps come again), name (of the run) and config (a dict) that it names, and
+    makes an object with `append(record)` and, where there is something to end, `close()`.
+
+    Raises:
+      UserError: an unknown name, or a function that needs another argument.
+    """
+    example = "my_log.py with `def make(workdir): ...` that returns an object with append(record)"
+    found = {name: resolve(name, SINKS, field="log.to", example=example) for name in names}
+    for make in found.values():
+        arguments_of(make, dict.fromkeys(["workdir", "after_step", "name", "config"]), field="log.to")
+    return found
+
+
+class MetricsLog:
+    """Appends records to a file and to the sinks, and continues all where a checkpoint was taken.
+
+    A context manager: leaving it closes the sinks. Each record is in all of them when `append` returns.
 
     Args:
       path: the file, metrics.jsonl; it is made if it is missing.
-      events: folder of the TensorBoard events.
       after_step: records of later steps are removed: the steps are about to be done again. 0 starts anew.
+      sinks: from `resolve_sinks`.
+      name, config: of the run, for the sinks.
     """
 
-    def __init__(self, path: epath.Path, events: epath.Path, *, after_step: int):
+    def __init__(
+        self,
+        path: epath.Path,
+        *,
+        after_step: int,
+        sinks: Mapping[str, Callable[..., Any]] | None = None,
+        name: str = "",
+        config: Mapping[str, Any] | None = None,
+    ):
         self._path = path
         kept = [record for record in read_metrics(path) if record["step"] <= after_step]
         write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
         self._file = GrowingFile(path)
-        self._events = EventFile(events, after_step=after_step)
+        available = dict(workdir=path.parent, after_step=after_step, name=name, config=config)
+        self._sinks = []
+        for known, make in (sinks or {}).items():
+            sink = make(**arguments_of(make, available, field="log.to"))
+            if not callable(getattr(sink, "append", None)):
+                raise UserError(
+                    f"{known!r} of log.to makes a {type(sink).__name__}, expected an object with append(record)."
+                )
+            self._sinks.append(sink)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record; "step" is among its keys.
@@ -35,7 +86,8 @@ class MetricsLog:
         Raises:
           WriteFailed: the disk is full, or the folder of the run is gone.
         """
-        self._events.append(record)
+        for sink in self._sinks:
+            sink.append(record)
         with writing(str(self._path)):
             self._file.write((json.dumps(record) + "\n").encode())
             self._file.flush()
@@ -46,25 +98,18 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._events.close()
-        except WriteFailed:
-            if error is None:  # else what came first is the one to tell
-                raise
+        for sink in self._sinks:
+            try:
+                getattr(sink, "close", lambda: None)()
+            except WriteFailed:
+                if error is None:  # else what came first is the one to report
+                    raise
 
 
 class NoLog:
     """Takes the place of a `MetricsLog` in a process that writes nothing."""
 
     def append(self, record: dict[str, Any]) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> "NoLog":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
         """Do nothing."""
 
 

@@ -1,4 +1,4 @@
-"""The curve of a run for TensorBoard, without TensorFlow."""
+"""The log of a run for TensorBoard, without TensorFlow."""
 
 import time
 from typing import Any
@@ -10,22 +10,22 @@ from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
 from tcl_jax.files import GrowingFile, writing
 
-# By the names of metrics.jsonl.
-_TAGS = {
-    "loss": "train/loss",
-    "skipped": "train/skipped",
-    "learning_rate": "train/learning_rate",
-    "views_per_second": "train/views_per_second",
-    "data_seconds": "train/data_wait",
-    "validation_knn": "validation/knn",
-    "counted": "diagnostics/counted",
-    "positive_similarity": "diagnostics/positive_similarity",
-    "negative_similarity": "diagnostics/negative_similarity",
-    "hard_positive_mass": "diagnostics/hard_positive_mass",
-    "hard_negative_mass": "diagnostics/hard_negative_mass",
-    "alignment": "diagnostics/alignment",
-    "uniformity": "diagnostics/uniformity",
-}
+# Where TensorBoard shows the numbers of a record; all others are in "diagnostics".
+_TRAINING = ("loss", "skipped", "learning_rate", "views_per_second", "data_seconds")
+_PLACES = ("step", "epoch", "steps")  # which are not numbers to show
+
+
+def tag_of(name: str) -> str:
+    """The tag of a number of metrics.jsonl.
+
+    >>> tag_of("loss"), tag_of("validation_knn"), tag_of("alignment")
+    ('train/loss', 'validation/knn', 'diagnostics/alignment')
+    """
+    if name in _TRAINING:
+        return f"train/{name}"
+    if name.startswith("validation_"):
+        return f"validation/{name.removeprefix('validation_')}"
+    return f"diagnostics/{name}"
 
 
 class _RemoteFiles:
@@ -62,11 +62,11 @@ class EventFile:
         self._write(Event(step=after_step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write the figures of a record of metrics.jsonl."""
+        """Write the numbers of a record of metrics.jsonl."""
         values = [
-            Summary.Value(tag=tag, simple_value=record[name])
-            for name, tag in _TAGS.items()
-            if record.get(name) is not None
+            Summary.Value(tag=tag_of(name), simple_value=value)
+            for name, value in record.items()
+            if value is not None and name not in _PLACES
         ]
         self._write(Event(step=record["step"], summary=Summary(value=values)))
 

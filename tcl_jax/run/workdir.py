@@ -1,13 +1,14 @@
-"""The folder of one run: which run it belongs to, and where its files lie."""
+"""The folder of one run: which run it belongs to, and where its files are."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import filelock
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -18,9 +19,27 @@ from tcl_jax.processes import on_first
 from tcl_jax.run.checkpoint import last_whole_step
 from tcl_jax.run.environment import describe
 
-# Where data lie, how they are read and how often a run tells of itself change no figure: they may differ between two
-# starts of a run.
-_MAY_DIFFER = ("data.data_dir", "data.streaming", "log.", "checkpoint.", "probe.")
+# Where data are, how they are read, what is logged and how a trained encoder is evaluated change nothing of training:
+# they may differ between two starts of a run.
+_MAY_DIFFER = ("data.data_dir", "data.streaming", "log.", "checkpoint.", "probe.", "evaluation.")
+
+
+# What a file system answers that knows no locks.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+class ConfigFile(NamedTuple):
+    """Where a config is from, for the command that makes a run again.
+
+    Attributes:
+      name: what --config named, as "configs/smoke.py:cifar10_tcl"; "" where it is from elsewhere.
+      fields: all fields as the file gives them, by full names.
+      defaults: all fields as they are without a file.
+    """
+
+    name: str = ""
+    fields: Mapping[str, Any] = {}
+    defaults: Mapping[str, Any] = {}
 
 
 class Workdir:
@@ -31,7 +50,9 @@ class Workdir:
         if not is_remote(self.path):
             self.path = self.path.expanduser().resolve()
         self.config = self.path / "config.json"
+        self.description = self.path / "encoder.json"
         self.lock = self.path / "lock"
+        self.lock_holder = self.path / "lock_holder"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
@@ -42,6 +63,19 @@ class Workdir:
         self.predictions = self.path / "predictions.npz"
         self.report = self.path / "report"
 
+    def require_run(self) -> None:
+        """Raises a UserError where there is no run in this folder."""
+        self._read_start()
+
+    def evaluates_as(self, config: ConfigDict) -> bool:
+        """Whether the run was evaluated as `config` says.
+
+        Raises:
+          UserError: there is no run in this folder.
+        """
+        start, now = self._read_start()["config"], json.loads(config.to_json())
+        return all(start.get(group) == now[group] for group in ("probe", "evaluation"))
+
     def read_config(self) -> tuple[str, ConfigDict]:
         """Name and config with which the run was started.
 
@@ -51,16 +85,31 @@ class Workdir:
         stored = self._read_start()
         return stored["name"], ConfigDict(stored["config"])
 
-    def read_facts(self) -> dict[str, Any] | None:
-        """What `claim` was told of the run's data, as JSON keeps it; None where a run has not got so far.
+    def read_config_file(self) -> ConfigFile:
+        """Where the config of the run is from, as `claim` was given it.
 
         Raises:
           UserError: there is no run in this folder.
         """
-        return self._read_start()["facts"]
+        return ConfigFile(**self._read_start()["config_file"])
+
+    def read_description(self) -> dict[str, Any]:
+        """The description of the encoder, as JSON keeps it.
+
+        Raises:
+          UserError: there is no run in this folder, or it has none.
+        """
+        self._read_start()
+        try:
+            return dict(json.loads(self.description.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.description} is missing or damaged, without which the encoder cannot be used: repeat the "
+                "command that trained the run, which writes it again."
+            ) from error
 
     def _read_start(self) -> dict[str, Any]:
-        """What config.json holds: name, config and facts of the run, and the machine that it was last started on."""
+        """What config.json holds: name and config of the run, where that is from, and the machine of the last start."""
         if not self.config.exists():
             raise UserError(
                 f"There is no run in {self.path} (no config.json): "
@@ -69,8 +118,8 @@ class Workdir:
         try:
             stored = json.loads(self.config.read_text())
             parts = {part: dict(stored[part]) for part in ("config", "machine")}
-            facts = stored.get("facts")  # not there in runs of older versions
-            return {"name": str(stored["name"]), **parts, "facts": facts and dict(facts)}
+            config_file = dict(stored.get("config_file", ConfigFile()._asdict()))  # missing in older versions
+            return {"name": str(stored["name"]), **parts, "config_file": config_file}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.config} is damaged: delete it and start the run again with its own config, "
@@ -78,11 +127,12 @@ class Workdir:
             ) from error
 
     def read_results(self) -> dict[str, Any] | None:
-        """The figures of the last evaluation of the latest checkpoint, or None where there is none."""
+        """The results of the last evaluation of the latest checkpoint, or None where there are none."""
         try:
-            return json.loads(self.results.read_text())
+            results = json.loads(self.results.read_text())
         except (FileNotFoundError, NotADirectoryError, ValueError):  # a damaged file is made again
             return None
+        return results if "metrics" in results else None  # so is that of an older version
 
     def write_results(self, results: dict[str, Any], checkpoint: str) -> None:
         """Write results.json for the "latest" checkpoint, results_best.json for the "best"."""
@@ -99,42 +149,45 @@ class Workdir:
         Raises:
           UserError: another process holds it, or the folder cannot be written.
         """
-        held: list[int] = []
-        on_first(lambda: held.extend(self._acquire()))
-        try:
+        with contextlib.ExitStack() as held:
+            on_first(lambda: self._acquire(held))
             yield
-        finally:
-            for descriptor in held:
-                os.close(descriptor)
 
     def refuse_if_locked(self) -> None:
         """Raises the UserError that `locked` would raise now if another process holds the folder; makes nothing."""
         if self.lock.exists():
-            for descriptor in self._acquire():
-                os.close(descriptor)
+            with contextlib.ExitStack() as held:
+                self._acquire(held)
 
-    def _acquire(self) -> list[int]:
-        """The descriptor of the lock file, which holds the lock until it is closed; none where there are no locks."""
+    def _acquire(self, held: contextlib.ExitStack) -> None:
+        """Have `held` hold the lock until it is closed; nothing is held where there are no locks."""
         if is_remote(self.path):
-            return []
+            return
+        # The file stays, so that no process locks one that another has removed.
+        lock = filelock.FileLock(self.lock, timeout=0, fallback_to_soft=False, preserve_lock_file=True)
         with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
-            os.close(descriptor)
-            raise UserError(
-                f"The workdir {self.path} is in use by {holder}: wait until it ends, or give another --workdir."
-            ) from error
-        except OSError:  # a file system without locks
-            os.close(descriptor)
-            return []
+            try:
+                held.enter_context(lock)
+            except filelock.Timeout as error:
+                raise UserError(
+                    f"The workdir {self.path} is in use by {self._holder()}: wait until it ends, or give another "
+                    "--workdir."
+                ) from error
+            except NotImplementedError:
+                return
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
+                return
         with contextlib.suppress(OSError):  # a full disk: only the name of the holder is lost
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        return [descriptor]
+            self.lock_holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+
+    def _holder(self) -> str:
+        try:
+            return self.lock_holder.read_text().strip() or "another process"
+        except (OSError, ValueError):
+            return "another process"
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:
@@ -151,7 +204,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def failures_told(self) -> Iterator[None]:
-        """What cannot be written within ends the run with a sentence that also tells what is left of the run.
+        """What cannot be written within ends the run with a sentence that also names the last good checkpoint.
 
         Raises:
           RunFailed: such an error.
@@ -180,21 +233,30 @@ class Workdir:
                 f"{error.what} cannot be written ({error.cause}); {left}: {error.remedy}."
             ) from error
 
-    def claim(self, name: str, config: ConfigDict, *, facts: Mapping[str, Any] | None = None) -> None:
+    def claim(
+        self,
+        name: str,
+        config: ConfigDict,
+        *,
+        config_file: ConfigFile | None = None,
+        encoder: Mapping[str, Any] | None = None,
+    ) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
 
-        Says so where versions, devices or cores are not those of the last start: the bits of the figures may change.
+        Says so where versions, devices or cores are not those of the last start: the last bits may change.
 
         Args:
-          facts: of the data, without which the encoder cannot be used elsewhere; None keeps those told before.
+          config_file: where the config is from; None keeps what is known.
+          encoder: its description, which is written where a run begins; None leaves it as it is.
 
         Raises:
           UserError: the folder holds a run with another config, or cannot be written.
         """
         machine = describe()
+        known: Mapping[str, Any] = ConfigFile()._asdict()
         if self.config.exists():
             start = self._read_start()
-            facts = start["facts"] if facts is None else facts
+            known = start["config_file"]
             # By way of JSON, which makes a list of a tuple.
             before, now = (dict(flat_items(c)) for c in (start["config"], json.loads(config.to_json())))
             changed = [
@@ -215,7 +277,16 @@ class Workdir:
             ]
             if moved:
                 print(f"Changed since the last start, so that the last bits may differ: {', '.join(moved)}.")
-        stored = {"name": name, "config": json.loads(config.to_json()), "facts": facts, "machine": machine}
+        stored = {
+            "name": name,
+            "config": json.loads(config.to_json()),
+            "config_file": known if config_file is None else config_file._asdict(),
+            "machine": machine,
+        }
         with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(self.config, json.dumps(stored, indent=2) + "\n")
+            # That of a run that has trained is true of its checkpoints, whatever data it is evaluated on now.
+            begins = last_whole_step(self.checkpoints) is None or not self.description.exists()
+            if encoder is not None and begins:
+                write_whole(self.description, json.dumps(encoder, indent=2) + "\n")

@@ -9,10 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tcl_jax.errors import NotFinite
+from tcl_jax.fields import metric_title
 from tcl_jax.run.checkpoint import Checkpoints
-from tcl_jax.run.metrics_log import MetricsLog, NoLog
+from tcl_jax.run.metrics_log import Log
 
-# After so many skipped steps in a row it is not the batch: the state is such that no step will be finite.
+# After this many skipped steps in a row it is not the batch: the state is such that no step will be finite.
 _MOST_SKIPPED_IN_A_ROW = 10
 
 
@@ -27,15 +28,20 @@ class _Step(NamedTuple):
 class Curve:
     """Turns the losses of the steps into records, one interval late, so that the host never waits for the device.
 
+    Args:
+      log: of the records.
+      bar: counts views; it shows the loss and the metrics of held-out images.
+      checkpoints: of the run, for messages.
+
     Reading a loss waits for its step. By the time an interval is read here the next one is queued, and the device has
     work to do.
     """
 
-    def __init__(self, log: MetricsLog | NoLog, bar: tqdm, views_per_step: int, checkpoints: Checkpoints):
+    def __init__(self, log: Log, bar: tqdm, views_per_step: int, checkpoints: Checkpoints):
         self._log, self._bar, self._views_per_step, self._checkpoints = log, bar, views_per_step, checkpoints
         self._open: list[_Step] = []
         self._closed: collections.deque[list[_Step]] = collections.deque()
-        self._told = {"loss": "", "kNN": ""}
+        self._shown = {"loss": ""}
         self._skipped_in_a_row = 0
         self.restart_clock()
 
@@ -79,10 +85,11 @@ class Curve:
         self.close_interval()
         self._write(len(self._closed))
 
-    def add_validation(self, step: int, epoch: int, knn: float) -> None:
-        """Write the kNN accuracy of the held-out images after a step, as a record of its own."""
-        self._log.append({"step": step, "epoch": epoch, "validation_knn": knn})
-        self._tell(epoch, "kNN", knn, refresh=True)
+    def add_validation(self, step: int, epoch: int, metric: str, value: float | None) -> None:
+        """Write a metric of the held-out images after a step, as a record of its own; None where it is not finite."""
+        self._log.append({"step": step, "epoch": epoch, f"validation_{metric}": value})
+        if value is not None:
+            self._show(epoch, metric_title(metric), value, refresh=True)
 
     def _pending(self) -> list[_Step]:
         return [step for interval in (*self._closed, self._open) for step in interval]
@@ -144,13 +151,13 @@ class Curve:
             }
         )
         if loss is not None:
-            self._tell(last.epoch, "loss", loss, refresh=False)
+            self._show(last.epoch, "loss", loss, refresh=False)
         self._bar.update(len(interval) * self._views_per_step)
 
-    def _tell(self, epoch: int, name: str, figure: float, *, refresh: bool) -> None:
-        """Show a figure on the bar, beside those shown before."""
-        self._told[name] = f", {name} {figure:.4f}"
-        self._bar.set_postfix_str(f"epoch {epoch + 1}{''.join(self._told.values())}", refresh=refresh)
+    def _show(self, epoch: int, name: str, value: float, *, refresh: bool) -> None:
+        """Show a number on the bar, beside those shown before."""
+        self._shown[name] = f", {name} {value:.4f}"
+        self._bar.set_postfix_str(f"epoch {epoch + 1}{''.join(self._shown.values())}", refresh=refresh)
 
 
 def not_finite(what: str, step: int, checkpoints: Checkpoints) -> NotFinite:

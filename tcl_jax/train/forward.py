@@ -9,6 +9,7 @@ from jax import lax
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Batch
 from tcl_jax.models import ContrastiveModel
+from tcl_jax.models.dropout import dropout_by_row, row_keys
 from tcl_jax.parallel import DATA_AXIS
 
 
@@ -20,6 +21,7 @@ def forward(
     key: jax.Array,
     batch: Batch,
     *,
+    dropout_key: jax.Array,
     micro_batches: int,
     sync_batch_norm: bool,
 ) -> tuple[jax.Array, Mapping[str, Any]]:
@@ -34,14 +36,19 @@ def forward(
 
     Args:
       views: (key of the epoch, images, indices) -> augmented views.
+      batch_stats: empty for a model without BatchNorm.
+      dropout_key: of the epoch; the masks of a row follow from it, the example and the number of the view.
       micro_batches: a divisor of the number of rows.
     """
 
     def part(batch_stats: Any, batch: Batch) -> tuple[Any, jax.Array]:
         images = views(key, batch.images, batch.indices)
         variables = {"params": params, "batch_stats": batch_stats}
-        outputs, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-        return updated["batch_stats"], outputs
+        with dropout_by_row(row_keys(dropout_key, batch.indices, len(images) // len(batch.indices))):
+            outputs, updated = model.apply(
+                variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+            )
+        return updated.get("batch_stats", {}), outputs
 
     if micro_batches == 1:
         batch_stats, outputs = part(batch_stats, batch)

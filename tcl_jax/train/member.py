@@ -1,4 +1,4 @@
-"""A run of a sweep: what it is, what it tells while it trains, and what became of it."""
+"""One of the runs that train together: its settings, its records and checkpoints, and what becomes of it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,36 +10,45 @@ from tqdm import tqdm
 
 from tcl_jax.errors import NotFinite
 from tcl_jax.run.checkpoint import Checkpoints, Position
-from tcl_jax.run.metrics_log import MetricsLog, NoLog
+from tcl_jax.run.metrics_log import Log
 from tcl_jax.train.curve import Curve, not_finite
-from tcl_jax.train.loop import OF_EVERY_STEP, Course
+from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState, all_finite
+
+OF_EVERY_STEP = ("loss", "skipped")  # the metrics that count in a record for each of its steps
+
+
+class Validation(NamedTuple):
+    """metric: its name. measure: (variables of the model) -> its value on the held-out images; None if not finite."""
+
+    metric: str
+    measure: Callable[[Mapping[str, Any]], float | None]
 
 
 class Member(NamedTuple):
-    """A run of a sweep.
+    """A run.
 
     Attributes:
       name: for messages.
-      hyper: its settings; the learning rate comes from the course.
-      course: differs from those of the other members in its learning rates alone.
+      hyper: its settings; the learning rate is that of `learning_rates`.
+      learning_rates: float32, one for each step of all epochs.
       examples: int32, positions in the split of the images to train on; equally many for all members.
-      validate: as for `tcl_jax.train.loop.train`.
+      validation: taken with every checkpoint at the end of an epoch; None where no images are held out.
       log: of its curve.
       checkpoints: its own.
     """
 
     name: str
     hyper: Hyper
-    course: Course
+    learning_rates: np.ndarray
     examples: np.ndarray
-    validate: Callable[[Mapping[str, Any]], float] | None
-    log: MetricsLog | NoLog
+    validation: Validation | None
+    log: Log
     checkpoints: Checkpoints
 
 
 class Outcome(NamedTuple):
-    """What became of a member: its last state and where that is in the run, or why it failed."""
+    """What became of a run: its last state and where that is in the run, or why it failed."""
 
     state: TrainState
     position: Position
@@ -47,10 +56,17 @@ class Outcome(NamedTuple):
 
 
 class Clock:
-    """What the members took, each an equal share of what the sweep took."""
+    """The time that each run took, an equal share of what all took together.
 
-    def __init__(self, before: Position, members: int):
-        self._before, self._members, self._started = before, members, time.monotonic()
+    Args:
+      before: where the runs were when the clock began.
+      runs: their number.
+      began: when the program began, by time.monotonic(); None: now.
+    """
+
+    def __init__(self, before: Position, runs: int, began: float | None = None):
+        self._before, self._runs, self._started = before, runs, time.monotonic()
+        self._began = self._started if began is None else began
         self._compiled_at: float | None = None
         self.validation_seconds = 0.0
 
@@ -62,78 +78,78 @@ class Clock:
     def first_step_done(self) -> None:
         """Note that the first step is done, most of whose time went into compiling it."""
         self._compiled_at = time.monotonic()
-        tqdm.write(f"The first step was done after {self._compiled_at - self._started:.1f} s.")
+        tqdm.write(
+            f"The first step was done {self._compiled_at - self._began:.1f} s after the start, "
+            f"{self._compiled_at - self._started:.1f} s of them to compile and run it."
+        )
 
     def position(self, epochs_done: int) -> Position:
-        """Where the members are after so many epochs."""
+        """Where each run is after a number of epochs."""
         now = time.monotonic()
         compiling = (now if self._compiled_at is None else self._compiled_at) - self._started
         return Position(
             epoch=epochs_done,
-            train_seconds=self._before.train_seconds + (now - self._started) / self._members,
-            compile_seconds=self._before.compile_seconds + compiling / self._members,
-            validation_seconds=self._before.validation_seconds + self.validation_seconds / self._members,
+            train_seconds=self._before.train_seconds + (now - self._started) / self._runs,
+            compile_seconds=self._before.compile_seconds + compiling / self._runs,
+            validation_seconds=self._before.validation_seconds + self.validation_seconds / self._runs,
         )
 
 
-class Teller:
-    """Tells of one member: its curve, its accuracies and its checkpoints, until it fails."""
+class Recorder:
+    """Keeps the records and checkpoints of one run, until its numbers are no longer finite.
 
-    def __init__(self, member: Member, bar: tqdm, views_per_step: int, clock: Clock):
-        self._member, self._clock = member, clock
-        self._curve = Curve(member.log, _SilentBar(bar), views_per_step, member.checkpoints)
-        self._judged: tuple[TrainState, float | None] | None = None
+    Args:
+      bar: shows its views and metrics.
+      clock: of all runs that train together.
+      announce: whether to print why the run fails, when it does; `failure` has it in any case.
+    """
+
+    def __init__(self, member: Member, schedule: Schedule, bar: tqdm, clock: Clock, *, announce: bool):
+        self._member, self._clock, self._announce = member, clock, announce
+        self._curve = Curve(member.log, bar, schedule.views_per_step, member.checkpoints)
+        self._checked: tuple[TrainState, float | None] | None = None
         self.failure: NotFinite | None = None
         self.restart_clock = self._curve.restart_clock
 
     def add(
-        self,
-        step: int,
-        epoch: int,
-        rate: float,
-        metrics: dict[str, jax.Array],
-        data_seconds: float,
-        *,
-        closes: bool,
+        self, step: int, epoch: int, metrics: dict[str, jax.Array], data_seconds: float, *, closes: bool
     ) -> None:
-        """Note a step, as `Curve.add` does; `closes`: it ends an interval."""
+        """Note a step, counted from 1, that the device was given; `closes`: a record ends with it."""
 
         def note() -> None:
-            told = metrics if closes else {name: metrics[name] for name in OF_EVERY_STEP if name in metrics}
-            self._curve.add(step, epoch, rate, told, data_seconds)
+            # Only the last step of a record is asked for what drives its loss.
+            kept = metrics if closes else {name: metrics[name] for name in OF_EVERY_STEP if name in metrics}
+            self._curve.add(step, epoch, self._member.learning_rates[step - 1], kept, data_seconds)
             if closes:
                 self._curve.close_interval()
 
         self._unless_failed(note)
 
-    def judge(self, state: TrainState, epochs_done: int, *, whole_epoch: bool) -> None:
-        """See that the state can be saved, and where an epoch is whole take the accuracy of the held-out images."""
+    def check(self, state: TrainState, epochs_done: int, *, whole_epoch: bool) -> None:
+        """See that the state can be saved, and where an epoch is whole measure it on the held-out images."""
 
         def look() -> None:
             self._curve.flush()
-            step, knn = int(state.step), None
+            step, value = int(state.step), None
             if not bool(all_finite(state)):
                 raise not_finite("The parameters are not", step, self._member.checkpoints)
-            if self._member.validate is not None and whole_epoch:
+            validation = self._member.validation
+            if validation is not None and whole_epoch:
                 asked_at = time.monotonic()
-                knn = self._member.validate(state.evaluated)
+                value = validation.measure(state.evaluated)
                 self._clock.validation_seconds += time.monotonic() - asked_at
-                self._curve.add_validation(step, epochs_done - 1, knn)
-            self._judged = state, knn
+                # Before the checkpoint: a run continued from it does not come by here again.
+                self._curve.add_validation(step, epochs_done - 1, validation.metric, value)
+            self._checked = state, value
 
         self._unless_failed(look)
 
-    def save(self, epochs_done: int) -> None:
-        """Begin to write the state that was found good, if it was."""
-        if self._judged is not None:
-            state, knn = self._judged
-            self._member.checkpoints.save(state, self._clock.position(epochs_done), knn)
-
-    def finish(self) -> None:
-        """Wait until it is written."""
-        self._judged = None
-        self._member.checkpoints.finish()
-        self._curve.restart_clock()
+    def save(self, position: Position) -> None:
+        """Begin to write the state that was checked, if it was found good; returns when it may be donated."""
+        if self._checked is not None:
+            state, value = self._checked
+            self._checked = None
+            self._member.checkpoints.save(state, position, value)
 
     def _unless_failed(self, act: Callable[[], None]) -> None:
         if self.failure is None:
@@ -141,14 +157,5 @@ class Teller:
                 act()
             except NotFinite as failure:
                 self.failure = failure
-                tqdm.write(f"{self._member.name}: {failure}")
-
-
-class _SilentBar:
-    """The bar of all members for the curve of one, which counts its views there and says nothing."""
-
-    def __init__(self, bar: tqdm):
-        self.update = bar.update
-
-    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
-        """Say nothing."""
+                if self._announce:
+                    tqdm.write(f"{self._member.name}: {failure}")

@@ -1,4 +1,4 @@
-"""What the step minimises, by name."""
+"""What the step minimises: a table of losses by name, and the user's own."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,32 +13,81 @@ from tcl_jax.data import Batch
 from tcl_jax.errors import UserError
 from tcl_jax.losses.contrastive import BlockSize
 from tcl_jax.parallel import DATA_AXIS
+from tcl_jax.resolve import arguments_of, resolve
 from tcl_jax.train.state import Hyper
+
+LABEL_KINDS = ("class", "image")
+SETTINGS = ("temperature", "k1", "k2")
+"""Config fields of a loss that the step takes as traced values."""
+
+
+class Loss(NamedTuple):
+    """A row of the table of losses.
+
+    Attributes:
+      function: (rows [v b, d], labels int [v b]) -> scalar, inside shard_map. Of `SETTINGS`, num_views, axis_name and
+        block_size it is handed by keyword those that it names. With axis_name, rows and labels are this device's, view
+        by view, and the value is of all devices; without, rows and labels are those of the whole batch.
+      head: what makes the rows: a "projection" head (rows of unit length) or a "classifier" (logits).
+      by_image: whether images are their own classes, whatever loss.labels says.
+      coefficients: hyper -> (k1, k2) with which `tcl_jax.losses.diagnostics` describes the gradient; None for none.
+    """
+
+    function: Callable[..., Any]
+    head: str = "projection"
+    by_image: bool = False
+    coefficients: Callable[[Hyper], tuple[Any, Any]] | None = None
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Those of `SETTINGS` that have an effect."""
+        taken = _options(self, dict.fromkeys((*SETTINGS, "num_views", "axis_name", "block_size")))
+        return tuple(name for name in SETTINGS if name in taken)
 
 
 class Objective(NamedTuple):
-    """Functions of (the model's output [v b, d] of this device, its batch, hyper), inside shard_map.
+    """A loss for the training step.
 
     Attributes:
-      loss: of the global batch.
-      diagnostics: `tcl_jax.losses.Diagnostics` of the global batch by name; none for cross-entropy.
+      loss: (output of the model [v b, d] of this device, its batch, hyper) -> scalar, of the global batch.
+      diagnostics: the same -> `tcl_jax.losses.Diagnostics` of the global batch by name; empty where there are none.
+      head: "projection" or "classifier".
     """
 
     loss: Callable[[jax.Array, Batch, Hyper], jax.Array]
     diagnostics: Callable[[jax.Array, Batch, Hyper], dict[str, jax.Array]]
+    head: str
 
 
-OBJECTIVE_NAMES = ("tcl", "supcon", "ntxent", "cross_entropy")
-LABEL_KINDS = ("class", "image")
+def _ntxent(
+    rows: jax.Array, labels: jax.Array, *, num_views: Any, temperature: Any, axis_name: Any, block_size: Any
+) -> jax.Array:
+    del labels  # NT-Xent numbers the images itself
+    return losses.ntxent_loss(
+        rows, num_views=num_views, temperature=temperature, axis_name=axis_name, block_size=block_size
+    )
+
+
+def _cross_entropy(logits: jax.Array, labels: jax.Array, *, axis_name: str) -> jax.Array:
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return lax.pmean(jnp.mean(each), axis_name)
+
+
+LOSSES = {
+    "tcl": Loss(losses.tcl_loss, coefficients=lambda hyper: (hyper.k1, hyper.k2)),
+    "supcon": Loss(losses.supcon_loss, coefficients=lambda hyper: (0.0, 1.0)),
+    "ntxent": Loss(_ntxent, by_image=True, coefficients=lambda hyper: (0.0, 1.0)),
+    "cross_entropy": Loss(_cross_entropy, head="classifier"),
+}
+"""Losses by name."""
 
 
 def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockSize = "auto") -> Objective:
     """The objective called `name`, for views stacked view by view.
 
-    "tcl", "supcon" and "ntxent" take projections; "cross_entropy" takes the logits of a classifier and is the mean over
-    all views.
-
     Args:
+      name: one of `LOSSES`, or "module:attribute" of the user's own: a `Loss`, or the function of one, which then takes
+        projections.
       labels: what makes two rows positives of each other: "class", or "image" for training without class labels (which
         "ntxent" always is).
       num_views: views of each image.
@@ -47,15 +96,12 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
     Raises:
       UserError: an unknown name, too few views for positives to exist, or labels that the objective cannot use.
     """
-    if name not in OBJECTIVE_NAMES:
-        raise UserError(
-            f"There is no loss '{name}' for loss.name, expected one of {', '.join(OBJECTIVE_NAMES)}."
-        )
+    loss = find_loss(name)
     if labels not in LABEL_KINDS:
         raise UserError(f"loss.labels is '{labels}', expected one of {', '.join(LABEL_KINDS)}.")
-    if name == "cross_entropy" and labels == "image":
-        raise UserError("Cross-entropy learns classes, but loss.labels is 'image': set it to 'class'.")
-    by_image = name == "ntxent" or labels == "image"
+    if loss.head == "classifier" and labels == "image":
+        raise UserError(f"The loss '{name}' learns classes, but loss.labels is 'image': set it to 'class'.")
+    by_image = loss.by_image or labels == "image"
     if num_views < (2 if by_image else 1):
         raise UserError(
             f"augment.views names {num_views} views, too few for the loss '{name}' with loss.labels '{labels}': "
@@ -63,27 +109,36 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
         )
 
     def ids(batch: Batch) -> jax.Array:
-        # Positions in the split tell the images of the global batch apart.
+        # Positions in the split are what images of the global batch differ in.
         return jnp.tile(jnp.asarray(batch.indices if by_image else batch.labels), num_views)
 
-    def loss(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
-        common: dict[str, Any] = dict(
-            temperature=hyper.temperature, axis_name=DATA_AXIS, block_size=block_size
+    def of_batch(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
+        options = _options(
+            loss,
+            dict(
+                {setting: getattr(hyper, setting) for setting in SETTINGS},
+                num_views=num_views,
+                axis_name=DATA_AXIS,
+                block_size=block_size,
+            ),
         )
-        if name == "tcl":
-            return losses.tcl_loss(outputs, ids(batch), k1=hyper.k1, k2=hyper.k2, **common)
-        if name == "supcon":
-            return losses.supcon_loss(outputs, ids(batch), **common)
-        if name == "ntxent":
-            return losses.ntxent_loss(outputs, num_views=num_views, **common)
-        each = optax.softmax_cross_entropy_with_integer_labels(outputs, ids(batch))
-        return lax.pmean(jnp.mean(each), DATA_AXIS)
+        if "axis_name" in options:
+            value = loss.function(outputs, ids(batch), **options)
+        else:
+            rows, labels = (_of_all_devices(x, num_views) for x in (outputs, ids(batch)))
+            value = lax.pmean(loss.function(rows, labels, **options), DATA_AXIS)
+        if jnp.shape(value):
+            raise UserError(
+                f"The loss '{name}' of loss.name gives an array of shape {list(jnp.shape(value))}, expected a scalar: "
+                "take the mean."
+            )
+        return value
 
     def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
-        if name == "cross_entropy":
+        if loss.coefficients is None:
             return {}
-        k1, k2 = (hyper.k1, hyper.k2) if name == "tcl" else (0.0, 1.0)
-        figures = losses.diagnostics(
+        k1, k2 = loss.coefficients(hyper)
+        found = losses.diagnostics(
             outputs,
             ids(batch),
             temperature=hyper.temperature,
@@ -92,6 +147,31 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
             axis_name=DATA_AXIS,
             block_size=block_size,
         )
-        return figures._asdict()
+        return found._asdict()
 
-    return Objective(loss, diagnostics)
+    return Objective(of_batch, diagnostics, loss.head)
+
+
+def find_loss(name: str) -> Loss:
+    """The loss called `name`, as for `make_objective`.
+
+    Raises:
+      UserError: an unknown name, or a function that needs an argument it cannot be handed.
+    """
+    found = resolve(
+        name, LOSSES, field="loss.name", example="my_loss.py with `def loss(rows, labels): ...` -> scalar"
+    )
+    loss = found if isinstance(found, Loss) else Loss(found)
+    _ = loss.settings  # refuses a function that cannot be called so
+    return loss
+
+
+def _options(loss: Loss, available: dict[str, Any]) -> dict[str, Any]:
+    return arguments_of(loss.function, available, field="loss.name", positional=2)
+
+
+def _of_all_devices(x: jax.Array, num_views: int) -> jax.Array:
+    """The rows of all devices, view by view as on one device, of each device's rows view by view."""
+    gathered = lax.all_gather(x, DATA_AXIS)
+    by_view = gathered.reshape(len(gathered), num_views, -1, *x.shape[1:]).swapaxes(0, 1)
+    return by_view.reshape(-1, *x.shape[1:])

@@ -1,6 +1,7 @@
 """A trace of some steps, to see where their time goes."""
 
 from types import TracebackType
+from typing import Any
 
 import jax
 from etils import epath
@@ -33,7 +34,7 @@ class Profile:
             self._annotation.__enter__()
         return begins
 
-    def end_step(self, metrics: dict[str, jax.Array]) -> bool:
+    def end_step(self, metrics: Any) -> bool:
         """Called after a step with what it gives; True where tracing ended with it, and the device is done with it."""
         if self._annotation is not None:
             self._annotation.__exit__(None, None, None)
@@ -49,7 +50,7 @@ class Profile:
         jax.profiler.stop_trace()
         count, last = len(self._numbers), self._numbers[-1] + 1
         tqdm.write(
-            f"The profile of {count} step{'s' * (count > 1)}, until step {last}, lies in {self._directory}: "
+            f"The trace of {count} step{'s' * (count > 1)}, up to step {last}, is in {self._directory}: "
             f"open it with `xprof --port=8791 {self._directory}` (pip install xprof)."
         )
 

@@ -1,17 +1,17 @@
 """Everything that training changes, as one tree of arrays; and what steers it from outside."""
 
 import functools
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from tcl_jax.train.optimizer import Optimizer
 
 
 class TrainState(NamedTuple):
@@ -19,7 +19,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: int32 scalar, updates done so far.
-      params, batch_stats: the model's variables.
+      params, batch_stats: the model's variables; the latter is empty for a model without BatchNorm.
       opt_state: the optimizer's.
       average: moving average of params and batch_stats, in one dict; None where none is kept.
       skipped: int32 scalar, steps that were left out as their loss or gradient was not finite.
@@ -42,6 +42,17 @@ class TrainState(NamedTuple):
         """What the model is evaluated with: the moving average where one is kept."""
         return self.variables if self.average is None else self.average
 
+    def items(self) -> dict[str, dict[str, Any]]:
+        """The parts of a checkpoint: "model", all that evaluation needs, and "training", the rest."""
+        model = {"params": self.params, "batch_stats": self.batch_stats, "average": self.average}
+        training = {"step": self.step, "opt_state": self.opt_state, "skipped": self.skipped}
+        return {"model": {name: tree for name, tree in model.items() if tree}, "training": training}
+
+    @classmethod
+    def from_items(cls, items: Mapping[str, Mapping[str, Any]]) -> "TrainState":
+        """The state of such parts."""
+        return cls(**{"batch_stats": {}, "average": None, **items["model"], **items["training"]})
+
 
 class Hyper(NamedTuple):
     """Settings of a step that are traced values: changing one compiles nothing anew.
@@ -49,7 +60,7 @@ class Hyper(NamedTuple):
     Attributes:
       learning_rate, temperature, k1, k2: float scalars.
       seed: uint32 scalar, from which all randomness of training is derived.
-      diagnose: bool scalar, whether the step also finds the diagnostics of its loss; it changes no other figure.
+      diagnose: bool scalar, whether the step also finds the diagnostics of its loss; it changes nothing else.
     """
 
     learning_rate: Any
@@ -61,7 +72,7 @@ class Hyper(NamedTuple):
 
 
 # Randomness for one purpose never follows from that for another: each purpose folds its own number into the seed.
-INIT_STREAM, VIEWS_STREAM, PROBE_STREAM = range(3)
+INIT_STREAM, VIEWS_STREAM, PROBE_STREAM, DROPOUT_STREAM = range(4)
 
 
 def stream_key(seed: Any, stream: int) -> jax.Array:
@@ -71,7 +82,7 @@ def stream_key(seed: Any, stream: int) -> jax.Array:
 
 def create_state(
     model: nn.Module,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     image_shape: tuple[int, int, int],
     seed: int,
@@ -85,14 +96,14 @@ def create_state(
 @functools.lru_cache(maxsize=1)  # the members of a sweep differ in their seeds alone
 def _compile_initial(
     model: nn.Module,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     image_shape: tuple[int, int, int],
     mesh: Mesh,
     keep_average: bool,
 ) -> Callable[[np.uint32], TrainState]:
     def initial(seed: jax.Array) -> TrainState:
         variables = model.init(stream_key(seed, INIT_STREAM), jnp.zeros((1, *image_shape)), train=False)
-        params, batch_stats = variables["params"], variables["batch_stats"]
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
         return TrainState(
             step=jnp.int32(0),
             params=params,
@@ -109,12 +120,12 @@ def begin_with(state: TrainState, encoder: Any, *, mesh: Mesh) -> TrainState:
     """A state before the first step, with the given weights of the encoder; its moving average begins there as well.
 
     Args:
-      encoder: {"params": ..., "batch_stats": ...} of the encoder, in numpy; each process hands over the same.
+      encoder: "params" and, where it has them, "batch_stats" of the encoder, in numpy; the same in each process.
     """
 
     def replace(state: TrainState, encoder: Any) -> TrainState:
         params, batch_stats = (
-            {**tree, "encoder": encoder[kind]}
+            {**tree, "encoder": encoder[kind]} if kind in encoder else tree
             for kind, tree in (("params", state.params), ("batch_stats", state.batch_stats))
         )
         average = None if state.average is None else {"params": params, "batch_stats": batch_stats}
@@ -130,21 +141,3 @@ def all_finite(tree: Any) -> jax.Array:
     """Whether every floating number of the tree is finite: a bool scalar."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
-
-
-def params_sha256(state: TrainState) -> str:
-    """SHA-256 of parameters and running statistics, to compare runs of one config to the last bit.
-
-    Over all leaves sorted by key path: the path (as in "params/encoder/conv1/kernel", UTF-8) followed by the array's
-    little-endian bytes in row-major order.
-    """
-    leaves = {
-        "/".join(str(entry.key) for entry in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(state.variables))[0]
-    }
-    digest = hashlib.sha256()
-    for path in sorted(leaves):
-        array = leaves[path]
-        digest.update(path.encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()

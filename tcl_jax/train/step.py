@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -16,19 +15,19 @@ from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.train.average import update_average
 from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import Objective
-from tcl_jax.train.optimizer import descend
-from tcl_jax.train.state import VIEWS_STREAM, Hyper, TrainState, all_finite, stream_key
+from tcl_jax.train.optimizer import Optimizer
+from tcl_jax.train.state import DROPOUT_STREAM, VIEWS_STREAM, Hyper, TrainState, all_finite, stream_key
 
 TrainStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
 """(state, batch, hyper) -> (state, metrics), compiled."""
 
-DeviceStep = TrainStep
-"""The same as one device does it, with its part of the batch, inside shard_map over `DATA_AXIS`."""
+DeviceStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
+"""The same on one device with its part of the batch, inside shard_map over `DATA_AXIS`."""
 
 
 def make_device_step(
     model: ContrastiveModel,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     objective: Objective,
     views: Views,
     *,
@@ -46,10 +45,10 @@ def make_device_step(
 
     Args:
       model: with BatchNorm over `DATA_AXIS` if and only if `sync_batch_norm`.
-      optimizer: gives the direction; the step subtracts hyper.learning_rate times it.
+      optimizer: from `make_optimizer`.
       objective: from `make_objective`.
       views: from `tcl_jax.augment.make_views`.
-      steps_per_epoch: tells the epoch from the step: views are drawn by seed, epoch, example and view number.
+      steps_per_epoch: gives the epoch of a step: views are drawn by seed, epoch, example and view number.
       sync_batch_norm: False leaves each device its own statistics in training, whose mean the state keeps.
       micro_batches: parts of the batch that go through the model one after the other, with the activations of one part
         in memory; the loss and its gradient stay those of the whole batch. A divisor of the images of each device.
@@ -60,7 +59,10 @@ def make_device_step(
 
     def device_step(state: TrainState, batch: Batch, hyper: Hyper):
         epoch = state.step // steps_per_epoch
-        key = jax.random.fold_in(stream_key(hyper.seed, VIEWS_STREAM), epoch)
+        views_key, dropout_key = (
+            jax.random.fold_in(stream_key(hyper.seed, stream), epoch)
+            for stream in (VIEWS_STREAM, DROPOUT_STREAM)
+        )
 
         def loss_of(params):
             outputs, batch_stats = forward(
@@ -68,8 +70,9 @@ def make_device_step(
                 views,
                 params,
                 state.batch_stats,
-                key,
+                views_key,
                 batch,
+                dropout_key=dropout_key,
                 micro_batches=micro_batches,
                 sync_batch_norm=sync_batch_norm,
             )
@@ -79,16 +82,12 @@ def make_device_step(
         (loss, (batch_stats, outputs)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if not sync_batch_norm:
             batch_stats = lax.pmean(batch_stats, DATA_AXIS)
-        direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        after = state._replace(
-            params=descend(state.params, direction, hyper.learning_rate),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
+        params, opt_state = optimizer.step(gradients, state.opt_state, state.params, hyper.learning_rate)
+        after = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
         if ema_decay:
             average = update_average(state.average, after.variables, state.step, decay=ema_decay)
             after = after._replace(average=average)
-        metrics = {"loss": loss, **figures(outputs, batch, hyper)}
+        metrics = {"loss": loss, **diagnostics(outputs, batch, hyper)}
         if skip_not_finite:
             finite = all_finite((loss, gradients))
             after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
@@ -96,7 +95,7 @@ def make_device_step(
             after = after._replace(skipped=state.skipped + metrics["skipped"])
         return after._replace(step=state.step + 1), metrics
 
-    def figures(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
+    def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
         def diagnose() -> dict[str, jax.Array]:
             return objective.diagnostics(outputs, batch, hyper)
 

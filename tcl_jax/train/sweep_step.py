@@ -21,7 +21,7 @@ class SweepStep(Protocol):
     """How the members of a sweep share the devices. Each makes the step that it makes alone."""
 
     def start(self, states: Sequence[TrainState]) -> Any:
-        """The states of all members, which are of one step, in the form that `__call__` takes; they are copied."""
+        """The states of all members, which are of one step, in the form that `__call__` takes, which donates them."""
 
     def __call__(
         self, states: Any, batches: Sequence[Batch], hypers: Sequence[Hyper]
@@ -48,7 +48,7 @@ class OneByOne:
 
     def start(self, states: Sequence[TrainState]) -> list[TrainState]:
         """See `SweepStep`."""
-        return [jax.tree.map(jnp.copy, state) for state in states]
+        return list(states)
 
     def __call__(
         self, states: list[TrainState], batches: Sequence[Batch], hypers: Sequence[Hyper]
@@ -81,7 +81,7 @@ class AtOnce:
                 return after[1:], metrics
 
             after, metrics = jax.vmap(one)(states[1:], hyper[:-1], own)
-            # Each figure an array of its own: the host reads them one member at a time.
+            # Each number an array of its own: the host reads them one member at a time.
             members = len(hyper.seed)
             each = [jax.tree.map(lambda x, number=number: x[number], metrics) for number in range(members)]
             return TrainState(states.step + 1, *after), each

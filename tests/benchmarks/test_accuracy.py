@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.accuracy_page import Result, groups_of, page, pictures
+from benchmarks.accuracy import groups_of, page, pictures
 from benchmarks.studies import METHODS, STUDIES, Row, Study
 from configs import protocol
 from tcl_jax.errors import UserError
@@ -17,7 +17,6 @@ from tcl_jax.experiment.build import Facts, build_training, check_config
 from tcl_jax.experiment.grid import grid, parse_axes
 from tcl_jax.fields import flat_items
 from tcl_jax.parallel import make_mesh
-from tcl_jax.report.comparison import Run
 
 ALL_ROWS = [
     pytest.param(study, row, id=f"{name}-{row.folder}")
@@ -67,82 +66,93 @@ def test_a_protocol_that_is_not_there_is_named() -> None:
             protocol.get_config(name)
 
 
-def result(label, knn, settings=None, **config) -> Result:
-    """Runs with these accuracies, one for each seed."""
+def row_of(label, knn, **config):
+    """A row of a record whose runs have these accuracies, one for each seed."""
     base = dict(flat_items(protocol.get_config("cifar10_reduced"))) | config
     runs = [
-        Run(
-            f"seed={seed}",
-            base | {"seed": seed},
-            {
-                "linear_probe": {"top1": 0.5},
-                "knn": {"top1": value},
-                "final_train_loss": 1.0,
-                "devices": {"count": 1, "platform": "cpu"},
-                "versions": {"jax": "1.2.3", "flax": "3.2.1"},
-                "dataset": "cifar10",
-                "config_name": "protocol_cifar10_reduced",
-            },
-            [{"step": s, "epoch": s - 1, "validation_knn": 0.1 * s} for s in (1, 2)],
-        )
+        {
+            "name": f"seed={seed}",
+            "config": base | {"seed": seed},
+            "config_name": "protocol_cifar10_reduced",
+            "metrics": {"linear_probe": 0.5, "knn": value},
+            "final_train_loss": 1.0,
+            "curve": [{"step": step, "epoch": step - 1, "validation_knn": 0.1 * step} for step in (1, 2)],
+        }
         for seed, value in enumerate(knn)
     ]
-    row = Row(label, label, settings or {})
-    return Result(row, STUDIES["cifar10_reduced"].command(row), runs)
+    return {"label": label, "command": f"python main.py {label}", "runs": runs}
 
 
-RECORD = {
-    "study": "cifar10_reduced",
-    "command": "python -m benchmarks.accuracy --study=cifar10_reduced",
-    "date": "2026-01-01",
-    "machine": {"device": "CPU", "processor": "one", "cores": 2},
-}
+def swept(label, field, accuracies):
+    """A row with runs of two seeds at each value of a field."""
+    rows = [row_of(label, knn, **{field: value}) for value, knn in accuracies.items()]
+    return rows[0] | {"runs": [run for row in rows for run in row["runs"]]}
+
+
+def record_of(*rows):
+    return {
+        "study": "cifar10_reduced",
+        "command": "python -m benchmarks.accuracy --study=cifar10_reduced",
+        "reduced": True,
+        "about": "All alike.",
+        "date": "2026-01-01",
+        "machine": {
+            "device": "CPU",
+            "processor": "one",
+            "cores": 2,
+            "versions": {"jax": "1.2.3", "flax": "3.2.1"},
+        },
+        "devices": 1,
+        "rows": list(rows),
+    }
 
 
 def test_page_has_mean_and_deviation_of_each_row_and_its_command() -> None:
     accuracies = [0.41, 0.42, 0.46]
-    results = [result("TCL", accuracies), result("SupCon", [0.5], {"loss.name": "supcon"})]
-    text = page(RECORD, STUDIES["cifar10_reduced"], results, ["curves.png"])
+    text = page(record_of(row_of("TCL", accuracies), row_of("SupCon", [0.5])))
     mean, deviation = 100 * np.mean(accuracies), 100 * np.std(accuracies, ddof=1)
+    assert "| runs | seeds | linear probe, top-1, % | kNN, top-1, % |" in text
     assert f"| TCL | 0, 1, 2 | 50.00 ± 0.00 | {mean:.2f} ± {deviation:.2f} |" in text
     assert "| SupCon | 0 | 50.00 | 50.00 |" in text
     assert "# CIFAR-10 (JPEG copy), reduced protocol: cifar10_reduced" in text
-    assert "--config.loss.name=supcon --mode=sweep --sweep=seed=0,1,2  # SupCon" in text
-    assert "![curves.png](curves.png)" in text
+    assert "    python main.py SupCon  # SupCon" in text
+    assert "2026-01-01; 1 x CPU (one), 2 cores, jax 1.2.3, flax 3.2.1." in text
 
 
-def swept(label, field, accuracies) -> Result:
-    """Runs of two seeds at each value of a field."""
-    parts = [result(label, knn, **{field: value}) for value, knn in accuracies.items()]
-    return Result(parts[0].row, parts[0].command, [run for part in parts for run in part.runs])
+def test_a_metric_of_some_runs_has_a_column() -> None:
+    classifier = row_of("cross-entropy", [0.5])
+    classifier["runs"][0]["metrics"]["classifier"] = 0.6
+    text = page(record_of(row_of("TCL", [0.4]), classifier))
+    assert "| kNN, top-1, % | trained classifier, top-1, % |" in text
+    assert "| TCL | 0 | 50.00 | 40.00 | - |" in text
+    assert "| cross-entropy | 0 | 50.00 | 50.00 | 60.00 |" in text
 
 
 def test_studies_of_methods_have_curves_and_studies_of_settings_what_came_of_them() -> None:
-    methods = STUDIES["cifar10_reduced"]
-    assert list(pictures(methods, [result("TCL", [0.4, 0.5]), result("SupCon", [0.4])])) == ["curves"]
-    rates = methods._replace(sweep=("train.learning_rate=0.1,0.2", "seed=0,1"))
-    found = [
-        swept(label, "train.learning_rate", {0.1: [0.4, 0.5], 0.2: [0.3, 0.3]}) for label in ("TCL", "SupCon")
-    ]
-    assert [group.label for one in found for group in groups_of(one)] == [
+    methods = record_of(row_of("TCL", [0.4, 0.5]), row_of("SupCon", [0.4]))
+    assert list(pictures(methods)) == ["curves"]
+    rates = {0.1: [0.4, 0.5], 0.2: [0.3, 0.3]}
+    found = [swept(label, "train.learning_rate", rates) for label in ("TCL", "SupCon")]
+    assert [group.label for row in found for group in groups_of(row)] == [
         "TCL, train.learning_rate=0.1",
         "TCL, train.learning_rate=0.2",
         "SupCon, train.learning_rate=0.1",
         "SupCon, train.learning_rate=0.2",
     ]
-    assert list(pictures(rates, found)) == ["settings"]
-    pairs = methods._replace(sweep=("loss.k1=1,10", "loss.k2=1", "seed=0,1"))
-    maps = pictures(pairs, [swept("TCL", "loss.k1", {1.0: [0.4, 0.5], 10.0: [0.3, 0.3]})])
+    assert list(pictures(record_of(*found))) == ["settings"]
+    pairs = [swept("TCL", "loss.k1", rates), swept("TCL", "loss.k1", rates)]
+    for run in pairs[1]["runs"]:
+        run["config"]["loss.k2"] = 5.0
+    maps = pictures(record_of(pairs[0] | {"runs": pairs[0]["runs"] + pairs[1]["runs"]}))
     assert list(maps) == ["heat_map_1", "heat_map_2"]
 
 
 def test_settings_are_judged_by_held_out_images_at_the_end() -> None:
-    rates = STUDIES["cifar10_reduced"]._replace(sweep=("train.learning_rate=0.1,0.2", "seed=0,1"))
     found = swept("TCL", "train.learning_rate", {0.1: [0.41, 0.41], 0.2: [0.3, 0.3]})
-    for run, accuracy in zip(found.runs, (0.36, 0.38), strict=False):
-        run.records[-1]["validation_knn"] = accuracy
-    found.runs[0].records.append({"step": 3, "epoch": 2})  # without held-out images
-    text = page(RECORD, rates, [found], [])
+    for run, accuracy in zip(found["runs"], (0.36, 0.38), strict=False):
+        run["curve"][-1]["validation_knn"] = accuracy
+    found["runs"][0]["curve"].append({"step": 3, "epoch": 2})  # without held-out images
+    text = page(record_of(found))
     assert "| TCL, train.learning_rate=0.1 | 0, 1 | 37.00 ± 1.41 | 50.00 ± 0.00 | 41.00 ± 0.00 |" in text
     assert "learning rate 0.1, 0.2, views" in text
 

@@ -18,19 +18,20 @@ from tcl_jax.data import Split
 from tcl_jax.encoder import load as encoder_module
 from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.errors import RunFailed, UserError
-from tcl_jax.evaluate import extract_features, make_encode
+from tcl_jax.evaluate import extract_features
+from tcl_jax.models import make_encode
 from tcl_jax.models.tensor_file import read_tensors, write_tensors
 from tcl_jax.modes import export
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
-from tests.modes.small_run import FACTS, drawn_state, images, small_config, training_of, write_run
+from tests.modes.small_run import FACTS, drawn_state, images, program_of, small_config, write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Checkpoints of steps 1, the best, and 2, the latest; exported too."""
     workdir = write_run(tmp_path_factory.mktemp("run"))
-    export.run(None, workdir, "")
+    export.run(workdir)
     return workdir
 
 
@@ -43,7 +44,7 @@ def evaluated_features(step, pixels, *, batch_size, devices=8):
     """What evaluation makes of images with the state of a step, of which the moving average counts."""
     config, mesh = small_config(), make_mesh(devices)
     variables = jax.device_get(drawn_state(config, step=step).average)
-    encode = make_encode(training_of(config).model, mean=FACTS.mean, std=FACTS.std, mesh=mesh)
+    encode = make_encode(program_of(config).model, mean=FACTS.mean, std=FACTS.std, mesh=mesh)
     split = Split(pixels, np.zeros(len(pixels), np.int32))
     return extract_features(encode, variables, split, batch_size=batch_size, mesh=mesh)
 
@@ -74,7 +75,7 @@ def test_any_number_of_images_and_any_batch_size(loaded):
 def test_projections_are_those_of_the_head(loaded):
     pixels = images(11)
     variables = jax.device_get(drawn_state(small_config(), step=2).average)
-    head = training_of(small_config()).model.apply(variables, loaded(pixels), method="apply_head")
+    head = program_of(small_config()).model.apply(variables, loaded(pixels), method="apply_head")
     projections = loaded.project(pixels)
     assert (projections.shape, projections.dtype) == ((11, 6), np.float32)
     np.testing.assert_allclose(projections, head, rtol=1e-4, atol=1e-6)
@@ -147,7 +148,7 @@ def test_a_run_in_training_is_read_and_not_touched(run, tmp_path):
 
 
 def damage(workdir, step):
-    for path in pathlib.Path(workdir.checkpoints / str(step) / "state").rglob("*"):
+    for path in pathlib.Path(workdir.checkpoints / str(step) / "model").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-40] + bytes(40))
 
@@ -156,11 +157,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_read(run, tmp_path,
     workdir = copy_of(run, tmp_path)
     damage(workdir, 2)
     assert load_encoder(tmp_path).step == 1
-    assert "step 2 cannot be read" in capsys.readouterr().out
+    assert "step 2 is damaged" in capsys.readouterr().out
     damage(workdir, 1)
     with pytest.raises(RunFailed, match="None of the 2 checkpoints"):
         load_encoder(tmp_path)
-    with pytest.raises(RunFailed, match="that of step 1, cannot be read"):
+    with pytest.raises(RunFailed, match="that of step 1, is damaged"):
         load_encoder(tmp_path, checkpoint="best")
 
 
@@ -169,7 +170,7 @@ def test_a_classifier_has_no_projections(tmp_path):
     config.loss.name = "cross_entropy"
     config.train.ema_decay = 0.0
     workdir = write_run(tmp_path, config, validation_knn=(0.1,))
-    export.run(None, workdir, "")
+    export.run(workdir)
     assert not (tmp_path / PROJECTION).exists()
     for path in (tmp_path, workdir.encoder):
         found = load_encoder(path)
@@ -209,7 +210,7 @@ def test_what_is_no_encoder_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"checkpoint is 'best', but .* an exported encoder"):
         load_encoder(run.encoder, checkpoint="best")
     save_file({"conv1.weight": np.zeros(3)}, tmp_path / "b.safetensors")
-    with pytest.raises(UserError, match=r"does not tell how images go into it.* model.init_from"):
+    with pytest.raises(UserError, match=r"does not say how images go into it.* model.init_from"):
         load_encoder(tmp_path / "b.safetensors")
 
 
@@ -222,14 +223,29 @@ def test_a_run_that_is_not_far_enough_is_refused(tmp_path):
     with pytest.raises(UserError, match="no best checkpoint"):
         load_encoder(tmp_path, checkpoint="best")
 
-    stored = json.loads(workdir.config.read_text())
-    workdir.config.write_text(json.dumps(stored | {"facts": None}))
-    with pytest.raises(UserError, match="does not tell how images go into its encoder"):
+    stored = json.loads(workdir.description.read_text())
+    stored.pop("stem")
+    workdir.description.write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"by another version of tcl_jax \(.*stem"):
         load_encoder(tmp_path)
-    stored["config"]["model"].pop("remat")
-    workdir.config.write_text(json.dumps(stored))
-    with pytest.raises(UserError, match=r"by another version of tcl_jax \(.*remat"):
+    workdir.description.unlink()
+    with pytest.raises(
+        UserError, match=r"encoder\.json is missing or damaged, without which the encoder cannot"
+    ):
         load_encoder(tmp_path)
+
+
+def test_it_needs_neither_training_nor_evaluation(run):
+    code = (
+        f"import sys, tcl_jax; tcl_jax.load_encoder({str(run.path)!r}); "
+        "ours = [name for name in sys.modules if name.split('.')[0] == 'tcl_jax']; "
+        "others = [name for name in ('optax', 'tensorboardX', 'PIL', 'matplotlib') if name in sys.modules]; "
+        "print(len(ours), others)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    count, others = found.split(maxsplit=1)
+    assert int(count) < 40
+    assert others == "[]\n"
 
 
 def test_the_losses_alone_load_nothing_of_it():

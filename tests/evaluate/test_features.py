@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tcl_jax.evaluate import extract_features, make_encode
+from tcl_jax.evaluate import extract_features
+from tcl_jax.models import make_encode
 from tcl_jax.parallel import make_mesh
 
 

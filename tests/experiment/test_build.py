@@ -1,7 +1,5 @@
 """Every field of a config arrives where it belongs, and evaluation looks at the right data."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +7,11 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.data import divide, steps_per_epoch
-from tcl_jax.errors import UserError
-from tcl_jax.experiment import build as experiment
-from tcl_jax.modes import evaluate
+from tcl_jax.evaluate import evaluate, evaluation
+from tcl_jax.evaluate.metrics import METRICS
+from tcl_jax.experiment import build as module
+from tcl_jax.experiment import parts as parts_module
+from tcl_jax.experiment.build import build_experiment, member_of
 from tcl_jax.train.optimizer import learning_rates
 
 
@@ -19,29 +19,29 @@ from tcl_jax.train.optimizer import learning_rates
 def config(tmp_path_factory):
     config = digits_tcl.get_config()
     config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
+    config.model.width = 2
     return config
 
 
-def spy(monkeypatch, name, module=experiment):
-    """Records the keyword arguments of every call of a function that `module` uses."""
-    calls, function = [], getattr(module, name)
+def spy(monkeypatch, name, where):
+    """Records the arguments of every call of a function that a module uses."""
+    calls, function = [], getattr(where, name)
 
-    @functools.wraps(function)
     def recorded(*arguments, **options):
         calls.append((arguments, options))
         return function(*arguments, **options)
 
-    monkeypatch.setattr(module, name, recorded)
+    monkeypatch.setattr(where, name, recorded)
     return calls
 
 
-def test_each_field_reaches_its_part(config, monkeypatch):
+def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypatch):
     config.seed = 3
     config.data.train_split = "train[:1000]"
     config.augment.views = ("none", "crop_flip", "simaug")
     config.augment.crop_padding = 2
     config.augment.flip = True
-    config.model.update(name="resnet34", width=6, projection_dim=24, sync_batch_norm=False)
+    config.model.update(name="resnet34", width=6, projection_dim=24, sync_batch_norm=False, remat=True)
     config.loss.update(name="supcon", labels="image", temperature=0.3, k1=7.0, k2=2.5)
     config.train.update(
         batch_size=40, epochs=6, learning_rate=0.7, warmup_epochs=2, momentum=0.8, weight_decay=0.02
@@ -50,88 +50,88 @@ def test_each_field_reaches_its_part(config, monkeypatch):
         optimizer="lars", decay="kernels", ema_decay=0.99, not_finite="skip", precision="bfloat16"
     )
     config.train.update(micro_batch_size=8, learning_rate_scaling="linear")
-    config.model.remat = True
-    config.model.init_from = "weights.safetensors"
     config.validation.images = 200
     config.probe.update(epochs=9, learning_rate=0.4, batch_size=16)
+    config.evaluation.metrics = ("knn",)
     config.checkpoint.every_epochs = 4
     config.log.every_steps = 11
-    calls = {
-        name: spy(monkeypatch, name)
-        for name in ("make_policy", "make_views", "make_objective", "make_optimizer", "make_device_step")
-    }
-    asked = []
+    config.log.to = ()
+    makers = ("make_policy", "make_objective", "make_optimizer", "make_encoder")
+    calls = {name: spy(monkeypatch, name, parts_module) for name in makers}
+    steps = spy(monkeypatch, "make_device_step", module)
+    experiment = build_experiment(config)
+    program, settings = experiment.program, experiment.settings
 
-    def read_initial_encoder(*arguments, **options):
-        asked.append((arguments, options))
-        raise UserError("read")
-
-    monkeypatch.setattr(experiment, "read_initial_encoder", read_initial_encoder)
-    parts = experiment.build_experiment(config)
-
-    assert len(parts.dataset.train.labels) == 1000
-    assert len(parts.training.division.validation) == 200
-    assert set(parts.training.division.bank) == set(
-        parts.training.division.train
-    )  # where the rest is no larger than a bank may be
-    np.testing.assert_array_equal(parts.training.division.train, divide(1000, 200, seed=3).train)
-    per_epoch = steps_per_epoch(800, 40)
-    assert parts.training.hyper[:5] == (0, np.float32(0.3), 7.0, 2.5, 3)
-    course = parts.training.course
-    assert (course.batch_size, course.micro_batches, course.epochs, course.num_views) == (40, 5, 6, 3)
-    assert (course.checkpoint_every_epochs, course.log_every_steps) == (4, 11)
-    expected = learning_rates(0.7 * 40 / 256, total_steps=6 * per_epoch, warmup_steps=2 * per_epoch)
-    np.testing.assert_array_equal(course.learning_rates, expected)
-    encoder, head = parts.training.model.encoder, parts.training.model.head
-    assert (encoder.depth, encoder.width, encoder.stem, encoder.axis_name) == (34, 6, "cifar", None)
-    assert encoder.dtype == jnp.bfloat16
-    assert encoder.remat
-    assert head.projection_dim == 24
-    assert parts.probe == {"epochs": 9, "learning_rate": 0.4, "batch_size": 16}
-    assert (parts.seed, parts.loss_name) == (3, "supcon")
-
-    asked_for = dict.fromkeys(c[0] for c in calls["make_policy"])  # to check them, and again to use them
-    assert list(asked_for) == [("none",), ("crop_flip",), ("simaug",)]
-    assert all(c[1] == {"crop_padding": 2, "flip": True} for c in calls["make_policy"])
-    statistics = parts.dataset.channel_statistics
-    for (policies,), options in calls["make_views"]:
-        assert options == {"mean": statistics.mean, "std": statistics.std}
-        assert len(policies) in (1, 3)  # of the probe, of training
-    assert {repr(c) for c in calls["make_objective"]} == {
-        repr((("supcon",), {"labels": "image", "num_views": 3, "block_size": 512}))
-    }
+    options = {"crop_padding": 2, "flip": True}
+    assert calls["make_policy"] == [((name,), options) for name in config.augment.views]
+    assert calls["make_objective"] == [(("supcon",), {"labels": "image", "num_views": 3, "block_size": 512})]
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
-    assert all(c == (("lars",), optimizer) for c in calls["make_optimizer"])
-    ((_, options),) = calls["make_device_step"]
-    assert options == {
+    assert calls["make_optimizer"] == [(("lars",), optimizer)]
+    assert len(calls["make_encoder"]) == len(steps) == 1
+    per_epoch = steps_per_epoch(800, 40)
+    assert steps[0][1] == {
         "steps_per_epoch": per_epoch,
         "sync_batch_norm": False,
         "micro_batches": 5,
         "ema_decay": 0.99,
         "skip_not_finite": True,
     }
-    assert jax.eval_shape(parts.training.initial_state).average is not None
-    assert not asked  # but for the first state itself
-    with pytest.raises(UserError):
-        parts.training.initial_state()
-    network = {"name": "resnet34", "stem": "cifar", "width": 6, "channels": 1}
-    assert asked == [(("weights.safetensors",), network)]
-    assert parts.facts[:3] == ((8, 8, 1), 10, 1000)
-    assert parts.facts[3:] == (*statistics, parts.dataset.class_names)
+    assert program.schedule == (40, 5, 3, 6, per_epoch, 11, 4)
+    assert len(experiment.dataset.train.labels) == 1000
+    assert len(settings.division.validation) == 200
+    np.testing.assert_array_equal(settings.division.train, divide(1000, 200, seed=3).train)
+    assert settings.hyper[:5] == (0, np.float32(0.3), 7.0, 2.5, 3)
+    expected = learning_rates(0.7 * 40 / 256, total_steps=6 * per_epoch, warmup_steps=2 * per_epoch)
+    np.testing.assert_array_equal(settings.learning_rates, expected)
+    encoder, head = program.model.encoder, program.model.head
+    assert (encoder.depth, encoder.width, encoder.stem, encoder.axis_name) == (34, 6, "cifar", None)
+    assert (encoder.dtype, encoder.remat, head.projection_dim) == (jnp.bfloat16, True, 24)
+    evaluator = experiment.evaluator
+    assert (evaluator.probe, evaluator.seed, evaluator.batch_size) == ((9, 0.4, 16), 3, 8)
+    assert (list(evaluator.metrics), program.parts.sinks) == (["knn"], {})
+    statistics = experiment.dataset.channel_statistics
+    assert experiment.facts == ((8, 8, 1), 10, 1000, *statistics, experiment.dataset.class_names)
+    assert program.state_shapes().average is not None
+
+
+def test_shapes_of_a_state_are_those_of_the_state(config):
+    program = build_experiment(config).program
+    shapes, state = program.state_shapes(), program.initial_state(0)
+    assert jax.tree.structure(shapes) == jax.tree.structure(state)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(shapes)] == [
+        (x.shape, x.dtype) for x in jax.tree.leaves(state)
+    ]
+
+
+def test_members_share_what_is_compiled_and_have_their_own_settings(config):
+    experiment = build_experiment(config)
+    other = config.copy_and_resolve_references()
+    other.seed, other.loss.k1, other.train.learning_rate = 5, 7.0, 0.01
+    member = member_of(experiment, other)
+    assert member.program is experiment.program
+    assert member.dataset is experiment.dataset
+    assert (member.settings.seed, member.settings.hyper.k1, member.settings.hyper.seed) == (5, 7.0, 5)
+    assert member.settings.learning_rates.max() == pytest.approx(0.01)
+    held_out = [set(e.settings.division.validation) for e in (experiment, member)]
+    assert held_out[0] != held_out[1]
 
 
 def test_batch_norm_is_synchronised_and_precision_is_float32_on_a_cpu(config):
-    encoder = experiment.build_experiment(config).training.model.encoder
+    encoder = build_experiment(config).program.model.encoder
     assert encoder.axis_name == "data"
     assert encoder.dtype is None
 
 
-def test_evaluation_uses_the_moving_average_where_one_is_kept(config, monkeypatch):
-    config.model.width = 2
+@pytest.fixture
+def classifier(config):
     config.loss.name = "cross_entropy"
     config.train.ema_decay = 0.9
-    parts = experiment.build_experiment(config)
-    state = parts.training.initial_state()
+    experiment = build_experiment(config)
+    return experiment, experiment.program.initial_state(0)
+
+
+def test_evaluation_uses_the_moving_average_where_one_is_kept(classifier, monkeypatch):
+    experiment, state = classifier
     state = state._replace(average=jax.tree.map(lambda x: x + 1, state.average))
     seen = []
 
@@ -141,51 +141,46 @@ def test_evaluation_uses_the_moving_average_where_one_is_kept(config, monkeypatc
 
     def probe(model, variables, *_, **__):
         seen.append(variables)
-        return parts.dataset.test.labels, []
+        return experiment.dataset.test.labels, []
 
-    monkeypatch.setattr(evaluate, "extract_features", features)
-    monkeypatch.setattr(evaluate, "linear_probe", probe)
+    monkeypatch.setattr(evaluation, "extract_features", features)
+    monkeypatch.setattr(evaluation, "linear_probe", probe)
     bias = jnp.zeros(10).at[3].set(1.0)  # of the average alone: every test image is a 3
     state.average["params"]["head"]["linear"]["bias"] = bias
-    found = evaluate.evaluate(parts, state)
+    found = evaluate(experiment.evaluator, state.evaluated)
     assert len(seen) == 3
     assert all(variables is state.average for variables in seen)
-    assert found.top1()["classifier"] == pytest.approx(np.mean(parts.dataset.test.labels == 3))
+    assert found.metrics["classifier"] == pytest.approx(np.mean(experiment.dataset.test.labels == 3))
 
 
-def test_evaluation_learns_from_training_images_and_looks_at_test_images(config, monkeypatch):
-    config.model.width = 2
-    config.loss.name = "cross_entropy"
-    parts = experiment.build_experiment(config)
-    train, test = parts.dataset.train, parts.dataset.test
-    # Stands for the encoder: the first pixels, by which every image is known.
-    monkeypatch.setattr(
-        evaluate,
-        "extract_features",
-        lambda encode, variables, split, **_: np.resize(
-            split.images.reshape(len(split.images), -1), (len(split.images), 16)
-        ).astype(np.float32),
-    )
+def test_evaluation_learns_from_training_images_and_looks_at_test_images(classifier, monkeypatch):
+    experiment, state = classifier
+    train, test = experiment.dataset.train, experiment.dataset.test
+
+    def first_pixels(encode, variables, split, **_):
+        """Stands for the encoder: by them every image is known."""
+        pixels = split.images.reshape(len(split.images), -1)
+        return np.resize(pixels, (len(split.images), 16)).astype(np.float32)
+
+    monkeypatch.setattr(evaluation, "extract_features", first_pixels)
     seen = {}
 
-    def knn(queries, bank, bank_labels, *, num_classes):
-        seen["knn"] = (len(queries), len(bank), bank_labels is train.labels, num_classes)
-        return np.zeros(len(queries), np.int32)
+    def knn(features, train_features, train_labels, num_classes):
+        seen["knn"] = (len(features), len(train_features), train_labels is train.labels, num_classes)
+        return np.zeros(len(features), np.int32)
 
     def probe(model, variables, split, test_features, **options):
         seen["probe"] = (split is train, len(test_features), options["num_classes"], options["epochs"])
         return test.labels.copy(), [0.5]
 
-    monkeypatch.setattr(evaluate, "knn_predict", knn)
-    monkeypatch.setattr(evaluate, "linear_probe", probe)
-    state = parts.training.initial_state()
-    found = evaluate.evaluate(parts, state)
+    monkeypatch.setattr(evaluation, "linear_probe", probe)
+    metrics = {**METRICS, "knn": knn}
+    found = evaluate(experiment.evaluator._replace(metrics=metrics), state.variables)
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
-    top1 = found.top1()
-    assert top1["linear_probe"] == 1.0
+    assert found.metrics["linear_probe"] == 1.0
     assert found.probe_losses == [0.5]
-    assert top1["knn"] == 0.1  # 36 of 360 are zeros
-    features = evaluate.extract_features(None, None, test)
+    assert found.metrics["knn"] == 0.1  # 36 of 360 are zeros
+    assert found.predictions.keys() == found.metrics.keys()
     head = jax.device_get(state.params["head"]["linear"])
-    logits = features @ head["kernel"] + head["bias"]
-    assert top1["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))
+    logits = first_pixels(None, None, test) @ head["kernel"] + head["bias"]
+    assert found.metrics["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))

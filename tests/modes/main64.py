@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    from tcl_jax.experiment import build as experiment
-    from tcl_jax.models import make_model  # what these hold of arrays is made after the choice
+    from tcl_jax.experiment import build, parts  # what these hold of arrays is made after the choice
 
-    experiment.make_model = functools.partial(make_model, param_dtype=jnp.float64)
+    parts.make_encoder = functools.partial(parts.make_encoder, param_dtype=jnp.float64)
+    build.with_head = functools.partial(build.with_head, param_dtype=jnp.float64)
     runpy.run_path("main.py", run_name="__main__")
 
 

@@ -5,8 +5,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits_tcl
-from tcl_jax.encoder.from_run import About
-from tcl_jax.experiment.build import Facts, Training, build_training
+from tcl_jax.experiment.build import Facts, Program, make_program
+from tcl_jax.experiment.parts import make_parts
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.parallel import make_mesh, replicate
 from tcl_jax.run.checkpoint import Checkpoints, Position
 from tcl_jax.run.workdir import Workdir
@@ -23,8 +24,30 @@ def small_config() -> ConfigDict:
     return config
 
 
-def training_of(config: ConfigDict) -> Training:
-    return build_training(config, FACTS, make_mesh(1))
+def program_of(
+    config: ConfigDict, *, facts: Facts = FACTS, devices: int = 1, begins: bool = False
+) -> Program:
+    mesh = make_mesh(devices)
+    return make_program(config, make_parts(config, mesh, begins=begins), facts)
+
+
+def description_of(config: ConfigDict) -> EncoderDescription:
+    return EncoderDescription(
+        model=config.model.name,
+        stem=config.model.stem,
+        width=config.model.width,
+        precision=config.train.precision,
+        projection_dim=config.model.projection_dim,
+        head="classifier" if config.loss.name == "cross_entropy" else "projection",
+        weights="average" if config.train.ema_decay > 0 else "trained",
+        image_shape=FACTS.image_shape,
+        mean=FACTS.mean,
+        std=FACTS.std,
+        class_names=FACTS.class_names,
+        config_name="small",
+        dataset="digits",
+        loss=config.loss.name,
+    )
 
 
 def drawn_state(config: ConfigDict, *, step: int) -> TrainState:
@@ -38,7 +61,7 @@ def drawn_state(config: ConfigDict, *, step: int) -> TrainState:
             return rng.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
         return (rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]) + 1)).astype(leaf.dtype)
 
-    template = jax.eval_shape(training_of(config).initial_state)
+    template = program_of(config).state_shapes()
     return replicate(jax.tree_util.tree_map_with_path(draw, template), make_mesh())
 
 
@@ -46,7 +69,7 @@ def write_run(path, config: ConfigDict | None = None, *, validation_knn=(0.9, 0.
     """A run with a checkpoint of step 1, 2, ... for each accuracy."""
     config = small_config() if config is None else config
     workdir = Workdir(str(path))
-    workdir.claim("small", config, facts=FACTS._asdict())
+    workdir.claim("small", config, encoder=description_of(config)._asdict())
     with Checkpoints(workdir.checkpoints) as checkpoints:
         for step, accuracy in enumerate(validation_knn, start=1):
             checkpoints.save(drawn_state(config, step=step), Position(), accuracy)
@@ -57,13 +80,16 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, *FACTS.image_shape)).astype(np.uint8)
 
 
-def about_64(**fields) -> About:
+def about_64(**fields) -> EncoderDescription:
     """Of an encoder of torchvision's width for colour images; the rest as in `fields`."""
-    known = About(
+    known = EncoderDescription(
         model="resnet50",
         stem="imagenet",
         width=64,
         precision="auto",
+        projection_dim=128,
+        head="projection",
+        weights="trained",
         image_shape=(32, 32, 3),
         mean=FACTS.mean,
         std=FACTS.std,
@@ -73,7 +99,6 @@ def about_64(**fields) -> About:
         loss="tcl",
         checkpoint="latest",
         step=1,
-        weights="trained",
         params_sha256="",
     )
     return known._replace(**fields)

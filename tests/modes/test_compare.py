@@ -23,8 +23,7 @@ def make_run(path, *, evaluated=True, probe=0.9, **fields):
         results = {
             "config_name": "digits_tcl",
             "dataset": "digits",
-            "linear_probe": {"top1": probe},
-            "knn": {"top1": 0.8},
+            "metrics": {"linear_probe": probe, "knn": 0.8},
             "final_train_loss": 4.0,
             "params_sha256": "0" * 64,
         }
@@ -44,7 +43,7 @@ def test_runs_and_folders_of_runs_are_compared_by_what_differs(tmp_path, capsys)
     assert "| loss.name=supcon | 0 | 0.7000 |" in shown
     assert str(out.path / "report" / "index.html") in shown
     names = {path.name for path in (out.path / "report").iterdir()}
-    assert names == {"index.html", "comparison.csv", "comparison.md", "loss.png"}
+    assert names == {"index.html", "comparison.csv", "comparison.md"}
     assert (out.path / "report" / "comparison.md").read_text() in shown
 
 

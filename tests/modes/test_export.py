@@ -9,20 +9,20 @@ from safetensors.numpy import load_file, save_file
 from configs import digits_tcl
 from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.errors import UserError
-from tcl_jax.experiment import build as experiment
-from tcl_jax.models.torchvision import encoder_tensors
+from tcl_jax.experiment import build
+from tcl_jax.models import params_sha256
+from tcl_jax.models.layout import encoder_tensors
+from tcl_jax.models.torchvision import TORCHVISION
 from tcl_jax.modes import export, train
-from tcl_jax.parallel import make_mesh
 from tcl_jax.run.checkpoint import Checkpoints, Position
 from tcl_jax.run.workdir import Workdir
-from tcl_jax.train.state import create_state, params_sha256
-from tests.modes.small_run import FACTS, about_64, drawn_state, small_config, write_run
+from tests.modes.small_run import FACTS, about_64, drawn_state, program_of, small_config, write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = write_run(tmp_path_factory.mktemp("run"))
-    export.run(None, workdir, "")
+    export.run(workdir)
     return workdir
 
 
@@ -30,11 +30,13 @@ def test_the_files_tell_all_of_the_encoder(run):
     with safe_open(run.encoder, "np") as file:
         metadata = file.metadata()
     assert metadata == {
-        "format_version": "1",
+        "format_version": "2",
         "model": "resnet18",
         "stem": "cifar",
         "width": "2",
         "precision": "auto",
+        "projection_dim": "6",
+        "head": "projection",
         "image_shape": "[12, 10, 3]",
         "mean": "[0.4, 0.5, 0.6]",
         "std": "[0.2, 0.3, 0.4]",
@@ -45,7 +47,7 @@ def test_the_files_tell_all_of_the_encoder(run):
         "checkpoint": "latest",
         "step": "2",
         "weights": "average",
-        "params_sha256": params_sha256(drawn_state(small_config(), step=2)),
+        "params_sha256": params_sha256(drawn_state(small_config(), step=2).variables),
     }
     average = jax.device_get(drawn_state(small_config(), step=2).average)
     tensors = load_file(run.encoder)
@@ -60,17 +62,17 @@ def test_the_files_tell_all_of_the_encoder(run):
 
 def test_an_export_replaces_the_one_before_and_says_where_it_is(run, capsys):
     before = run.encoder.read_bytes()
-    export.run(None, run, "", checkpoint="best")
+    export.run(run, checkpoint="best")
     assert load_file(run.encoder)["bn1.num_batches_tracked"] == 1
     assert f"The encoder of step 1, a resnet18, is in {run.encoder}" in capsys.readouterr().out
-    export.run(None, run, "")
+    export.run(run)
     assert run.encoder.read_bytes() == before
     assert not list(run.path.glob("*.partial"))
 
 
 def test_a_folder_without_a_run_is_named_and_stays_as_it_is(tmp_path):
     with pytest.raises(UserError, match="no run in"):
-        export.run(None, Workdir(str(tmp_path)), "")
+        export.run(Workdir(str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 
@@ -89,19 +91,12 @@ def test_how_to_load_it_fits_the_network():
     assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(about_64(width=8), "e")
 
 
-def test_training_begins_with_the_encoder_of_the_file(run, monkeypatch):
-    made = []
-
-    def create(*arguments, **options):
-        made.append(create_state(*arguments, **options))
-        return made[-1]
-
-    monkeypatch.setattr(experiment, "create_state", create)
+def test_training_begins_with_the_encoder_of_the_file(run):
     config = small_config()
     config.train.update(batch_size=8, micro_batch_size=8)
     config.model.init_from = str(run.encoder)
-    state = experiment.build_training(config, FACTS, make_mesh()).initial_state()
-    (drawn,) = made
+    program = program_of(config, devices=8, begins=True)
+    state, drawn = program.initial_state(0), program._replace(initial_encoder=None).initial_state(0)
 
     given = drawn_state(small_config(), step=2).average
     for kind, tree in state.variables.items():
@@ -128,8 +123,8 @@ class Reached(Exception):
 def begun(tmp_path_factory, monkeypatch):
     """The state with which `train.run` would begin."""
 
-    def stop(step, state, *_, **__):
-        raise Reached(state)
+    def stop(step, states, *_, **__):
+        raise Reached(*states)
 
     monkeypatch.setattr(train, "train", stop)
 
@@ -158,10 +153,10 @@ def test_a_run_stores_what_its_encoder_needs_and_goes_on_without_the_file(config
     assert state.average is None
     kernel = np.asarray(state.params["encoder"]["conv1"]["kernel"])
     np.testing.assert_array_equal(kernel, tensors["conv1.weight"].transpose(2, 3, 1, 0))
-    facts = workdir.read_facts()
-    assert (facts["image_shape"], facts["num_classes"], facts["num_images"]) == ([8, 8, 1], 10, 1437)
-    assert facts["class_names"] == [str(digit) for digit in range(10)]
-    assert 0.2 < facts["mean"][0] < facts["std"][0] < 0.5
+    description = workdir.read_description()
+    assert (description["model"], description["image_shape"]) == ("resnet18", [8, 8, 1])
+    assert description["class_names"] == [str(digit) for digit in range(10)]
+    assert 0.2 < description["mean"][0] < description["std"][0] < 0.5
 
     file.unlink()
     moved = state._replace(params=jax.tree.map(lambda x: x + 1, state.params), step=state.step + 3)
@@ -173,14 +168,11 @@ def test_a_run_stores_what_its_encoder_needs_and_goes_on_without_the_file(config
 
 def grey_weights():
     """Weights for digits_tcl with width 2."""
-    config = small_config()
-    facts = FACTS._replace(image_shape=(8, 8, 1))
-    shapes = jax.eval_shape(experiment.build_training(config, facts, make_mesh(1)).initial_state)
+    shapes = program_of(small_config(), facts=FACTS._replace(image_shape=(8, 8, 1))).state_shapes()
     encoder = {"params": shapes.params["encoder"], "batch_stats": shapes.batch_stats["encoder"]}
     rng = np.random.default_rng(0)
-    return encoder_tensors(
-        jax.tree.map(lambda x: rng.uniform(size=x.shape).astype(np.float32), encoder), num_batches=1
-    )
+    drawn = jax.tree.map(lambda x: rng.uniform(size=x.shape).astype(np.float32), encoder)
+    return encoder_tensors(drawn, TORCHVISION, num_batches=1)
 
 
 def without_name(tensors):
@@ -222,7 +214,7 @@ def test_a_file_that_does_not_fit_is_refused_before_data_are_loaded(
         change(tensors)
     save_file(tensors, tmp_path / "weights.safetensors")
     config.model.update(init_from=str(tmp_path / "weights.safetensors"), **fields)
-    monkeypatch.setattr(train, "build_experiment", None)
+    monkeypatch.setattr(build, "load_dataset", None)
     with pytest.raises(UserError, match=message):
         train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
     assert not (tmp_path / "run").exists()

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import functools
 import io
 import os
 import re
@@ -20,56 +19,43 @@ from absl import logging
 from configs import digits_tcl
 from tcl_jax.data import load_dataset
 from tcl_jax.errors import Interrupted, RunFailed, UserError, WriteFailed
-from tcl_jax.experiment import build as experiment
-from tcl_jax.models import ContrastiveModel, ProjectionHead
+from tcl_jax.evaluate import Evaluation
+from tcl_jax.experiment import results
 from tcl_jax.modes import evaluate, train
+from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train import loop
-from tests.train.test_step import SmallEncoder
+from tcl_jax.train.sweep_step import OneByOne
+from tests.modes.tiny import copy_of, tiny_config
 
 # In one process, so that two do not both train the undisturbed run.
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = [
+    pytest.mark.xdist_group("faults"),
+    pytest.mark.usefixtures("shared_parts", "without_pages", "without_evaluation"),
+]
 
 FULL = "/dev/full"  # every write to it fails, as on a full disk
 _NOTHING, _LABELS = np.zeros((2, 1)), np.arange(2)
-EVALUATION = evaluate.Evaluation(_NOTHING, _NOTHING, {"linear_probe": _LABELS, "knn": _LABELS}, _LABELS)
+EVALUATION = Evaluation(_NOTHING, _NOTHING, _LABELS, {"knn": 1.0}, {"knn": _LABELS})
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    """18 steps, 6 in an epoch; a checkpoint after each epoch, and a record for every two steps."""
-    config = digits_tcl.get_config()
-    config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
-    config.data.train_split = "train[:200]"
-    config.data.test_split = "test[:100]"
-    config.train.update(batch_size=32, epochs=3, warmup_epochs=0)
-    config.validation.images = 0
-    config.checkpoint.every_epochs = 1
-    config.log.every_steps = 2
-    return config
+def config(data_dir):
+    """18 steps, 6 in an epoch; its checkpoints are above 20 kB."""
+    return copy_of(tiny_config(data_dir), validation__images=0, model__projection_dim=512)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small(config):
-    """A network that compiles fast, compiled once, with checkpoints above 20 kB; and no evaluation."""
-
-    def make_model(*_, axis_name, **__):
-        return ContrastiveModel(SmallEncoder(axis_name, "float32"), ProjectionHead(512, "float32"))
-
+@pytest.fixture(scope="module")
+def without_evaluation():
     logging.set_verbosity(logging.FATAL)  # as main.py does
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "make_model", make_model)
-        parts = functools.cache(lambda: experiment.build_experiment(config))
-        for mode in (train, evaluate):
-            patch.setattr(mode, "build_experiment", lambda _: parts())
-        patch.setattr(evaluate, "evaluate", lambda *_: EVALUATION)
-        patch.setattr(evaluate, "write_report", lambda *_: None)
+        patch.setattr(results, "evaluate", lambda *_: EVALUATION)
         yield
 
 
 @pytest.fixture(scope="module")
-def undisturbed(config, tmp_path_factory):
+def undisturbed(config, shared_parts, without_pages, without_evaluation, tmp_path_factory):
     workdir = Workdir(str(tmp_path_factory.mktemp("undisturbed")))
     train.run(config, workdir, "digits_tcl")
     return workdir
@@ -78,15 +64,18 @@ def undisturbed(config, tmp_path_factory):
 def run_with(config, workdir, at_step, fault, wait=True):
     """A run in which `fault`, given the log, happens before a step, counted from 1, with no checkpoint half written."""
 
-    def faulty(step, state, position, *, log, checkpoints, **options):
-        def wrapped(state, *arguments):
-            if int(state.step) + 1 == at_step:
-                if wait:
-                    checkpoints.finish()
-                fault(log)
-            return step(state, *arguments)
+    def faulty(step, states, position, *, members, **options):
+        (member,) = members
 
-        return loop.train(wrapped, state, position, log=log, checkpoints=checkpoints, **options)
+        class Faulty(OneByOne):
+            def __call__(self, states, *arguments):
+                if int(states[0].step) + 1 == at_step:
+                    if wait:
+                        member.checkpoints.finish()
+                    fault(member.log)
+                return step(states, *arguments)
+
+        return loop.train(Faulty(None), states, position, members=members, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train", faulty)
@@ -175,13 +164,13 @@ def test_a_checkpoint_that_fails_does_not_hide_the_error_that_came_first(config,
 
     workdir = Workdir(str(tmp_path / "run"))
     with pytest.MonkeyPatch.context() as patch:
-        save = train.Checkpoints.save
+        save = Checkpoints.save
 
         def save_on_full_disk(*arguments):
             limited()
             save(*arguments)
 
-        patch.setattr(train.Checkpoints, "save", save_on_full_disk)
+        patch.setattr(Checkpoints, "save", save_on_full_disk)
         with pytest.raises(Earlier):
             run_with(config, workdir, 7, fail, wait=False)
     assert "The checkpoint of step 6 cannot be written" in capsys.readouterr().err
@@ -205,7 +194,7 @@ def fill_metrics(workdir):
 def fill_events(workdir):
     def fault(log):
         full = os.open(FULL, os.O_WRONLY)
-        os.dup2(full, log._events._writer._writer.fileno())
+        os.dup2(full, log._sinks[0]._writer._writer.fileno())
         os.close(full)
 
     return fault, lambda: None
@@ -390,34 +379,29 @@ def test_the_cause_of_a_failed_write_is_the_systems_word_for_it(error, cause, di
     assert ("free space" in str(failed)) == disk_full
 
 
-def run_with_not_finite(config, workdir, steps, parts):
+def run_with_not_finite(config, workdir, steps):
     """A run with train.not_finite="skip" whose temperature is no number in some steps, counted from 1."""
 
-    def broken(step, *arguments, **options):
+    def broken(step):
         def wrapped(state, batch, hyper):
             bad = int(state.step) + 1 in steps
             return step(state, batch, hyper._replace(temperature=np.float32(np.nan)) if bad else hyper)
 
-        return loop.train(wrapped, *arguments, **options)
+        return OneByOne(wrapped)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "build_experiment", lambda _: parts)
-        patch.setattr(train, "train", broken)
+        patch.setattr(train, "OneByOne", broken)
         train.run(config, workdir, "digits_tcl")
 
 
 @pytest.fixture(scope="module")
 def skipping(config):
-    """config and experiment that skip."""
-    changed = config.copy_and_resolve_references()
-    changed.train.not_finite = "skip"
-    return changed, experiment.build_experiment(changed)
+    return copy_of(config, train__not_finite="skip")
 
 
 def test_skipped_steps_are_in_the_results_of_a_run(skipping, tmp_path, capsys):
-    config, parts = skipping
     workdir = Workdir(str(tmp_path / "run"))
-    run_with_not_finite(config, workdir, {4, 17, 18}, parts)
+    run_with_not_finite(skipping, workdir, {4, 17, 18})
     results = workdir.read_results()
     assert results["skipped_steps"] == 3
     assert re.search(r"steps skipped +3\n", capsys.readouterr().out)
@@ -429,12 +413,11 @@ def test_skipped_steps_are_in_the_results_of_a_run(skipping, tmp_path, capsys):
 
 
 def test_ten_skipped_steps_in_a_row_end_a_run_whose_last_good_checkpoint_is_from_before(skipping, tmp_path):
-    config, parts = skipping
     workdir = Workdir(str(tmp_path / "run"))
     with pytest.raises(
         RunFailed, match=r"^10 steps in a row were skipped, .* at step 17; .* that of step 12: try"
     ):
-        run_with_not_finite(config, workdir, set(range(8, 19)), parts)
+        run_with_not_finite(skipping, workdir, set(range(8, 19)))
     assert workdir.read_results() is None
 
 
@@ -504,7 +487,7 @@ def test_main_tells_each_fault_in_one_sentence_and_never_with_a_traceback(tmp_pa
     assert code == 0, last
     results = workdir.read_results()
     workdir.results.unlink()
-    for path in (workdir.checkpoints / "20" / "state" / "d").iterdir():
+    for path in (workdir.checkpoints / "20" / "model" / "d").iterdir():
         path.write_bytes(path.read_bytes()[:100])
     code, stdout, _ = run()
     assert code == 0

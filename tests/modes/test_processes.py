@@ -19,10 +19,11 @@ import functools, os, runpy, signal, sys
 last = int(sys.argv.pop(1))
 import jax, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
-from tcl_jax.experiment import build as experiment
+from tcl_jax.experiment import build, parts
 from tcl_jax.train.curve import Curve
 
-experiment.make_model = functools.partial(experiment.make_model, param_dtype=jnp.float64)
+parts.make_encoder = functools.partial(parts.make_encoder, param_dtype=jnp.float64)
+build.with_head = functools.partial(build.with_head, param_dtype=jnp.float64)
 add = Curve.add
 def adding(self, step, *arguments):
     add(self, step, *arguments)
@@ -125,8 +126,9 @@ def test_two_processes_train_as_one_and_continue_each_others_runs(shared, tmp_pa
     np.testing.assert_allclose(losses_of(many), losses_of(alone), rtol=1e-10)
     ours, theirs = (json.loads((workdir / "results.json").read_text()) for workdir in (many, alone))
     assert ours["devices"]["count"] == 8
-    assert ours["knn"] == theirs["knn"]
-    assert ours["linear_probe"]["top1"] == pytest.approx(theirs["linear_probe"]["top1"], abs=0.02)
+    ours_found, theirs_found = ours["metrics"], theirs["metrics"]
+    assert ours_found["knn"] == theirs_found["knn"]
+    assert ours_found["linear_probe"] == pytest.approx(theirs_found["linear_probe"], abs=0.02)
     assert ours["best"]["step"] == theirs["best"]["step"]
 
 

@@ -47,9 +47,9 @@ def untrained_knn_top1():
     config = smoke.get_config("fashion_mnist_tcl")
     config.update_from_flattened_dict(OVERRIDES)
     parts = build_experiment(config)
-    state = parts.training.initial_state()
+    state = parts.program.initial_state(config.seed)
     bank, queries = (
-        extract_features(parts.encode, state.variables, split, batch_size=256, mesh=parts.mesh)
+        extract_features(parts.program.encode, state.variables, split, batch_size=256, mesh=parts.mesh)
         for split in (parts.dataset.train, parts.dataset.test)
     )
     predicted = knn_predict(queries, bank, parts.dataset.train.labels, num_classes=10)
@@ -63,7 +63,7 @@ def untrained_knn_top1():
 )
 def test_training_raises_knn_accuracy_on_fashion_mnist_clearly_above_the_untrained_encoders(tmp_path):
     untrained = untrained_knn_top1()
-    trained = train(tmp_path / "run")["knn"]["top1"]
+    trained = train(tmp_path / "run")["metrics"]["knn"]
     assert (
         0.3 < untrained < 0.8
     )  # 0.62 is seen: chance is 0.1, and better than 0.8 is hard to beat in 112 steps

@@ -1,11 +1,10 @@
 """The report of a run is made after its evaluation, and again from what is left of it, without training anything."""
 
-import functools
+import dataclasses
 import json
 import shutil
 
 import fsspec
-import jax
 import numpy as np
 import pytest
 from etils import epath
@@ -14,61 +13,51 @@ from configs import digits_tcl
 from tcl_jax.data import Split
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import RunFailed, UserError
-from tcl_jax.experiment import build as experiment
-from tcl_jax.experiment import run_page
-from tcl_jax.experiment.shown_views import shown_views
+from tcl_jax.evaluate import Evaluation, evaluation
+from tcl_jax.experiment import page
+from tcl_jax.experiment.opened import Run, open_run
+from tcl_jax.experiment.page import shown_views
+from tcl_jax.experiment.results import evaluate_run
+from tcl_jax.fields import flat_items
 from tcl_jax.modes import evaluate, report
-from tcl_jax.modes.evaluate import Evaluation
 from tcl_jax.parallel import replicate
 from tcl_jax.run.checkpoint import Checkpoints, Position
 from tcl_jax.run.metrics_log import MetricsLog
 from tcl_jax.run.predictions import pack
-from tcl_jax.run.workdir import Workdir
-from tests.report.pages import Page
-from tests.report.test_page_curves import FIGURES
+from tcl_jax.run.workdir import ConfigFile, Workdir
+from tests.modes.tiny import built_once, copy_of, tiny_config
+from tests.report.pages import DIAGNOSTICS, Page
 from tests.run.test_remote import Bucket
 
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.usefixtures("shared_parts")]
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    """8 steps of a narrow network."""
-    config = digits_tcl.get_config()
-    config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
-    config.data.train_split = "train[:120]"
-    config.data.test_split = "test[:60]"
-    config.model.width = 2
-    config.train.update(batch_size=32, epochs=4, warmup_epochs=0)
-    config.validation.images = 40
-    config.probe.update(epochs=1, batch_size=32)
-    return config
+def config(data_dir):
+    """Of 60 test images, as the page draws each."""
+    return copy_of(tiny_config(data_dir), data__test_split="test[:60]", probe__epochs=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def parts(config):
-    """All starts of this file share the parts of one experiment: its compiled step is most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        built = functools.cache(lambda: experiment.build_experiment(config))
-        for mode in (evaluate, report):
-            patch.setattr(mode, "build_experiment", lambda _: built())
-        yield built
+    return lambda: built_once(config)
 
 
 @pytest.fixture(scope="module")
-def finished(config, parts, tmp_path_factory):
+def finished(config, parts, shared_parts, tmp_path_factory):
     """A run that was evaluated after its last checkpoint; its steps, which cost the most time, were not made."""
     workdir = Workdir(str(tmp_path_factory.mktemp("finished")))
-    workdir.claim("digits_tcl", config)
+    file = ConfigFile("configs/digits_tcl.py", dict(flat_items(digits_tcl.get_config())))
+    workdir.claim("digits_tcl", config, config_file=file)
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        for epoch, knn in ((2, 0.75), (4, 0.5)):
-            step = replicate(np.int32(2 * epoch), parts().mesh)
-            checkpoints.save(parts().training.initial_state()._replace(step=step), Position(epoch, 9.0), knn)
-    with MetricsLog(workdir.metrics, workdir.tensorboard, after_step=0) as log:
-        for number in range(8):
-            log.append(
-                {"step": number + 1, "epoch": number // 2, "steps": 1, "loss": 3.0 - number / 8} | FIGURES
-            )
+        for epoch, knn in ((2, 0.75), (3, 0.5)):
+            step = replicate(np.int32(5 * epoch), parts().mesh)
+            state = parts().program.initial_state(0)._replace(step=step)
+            checkpoints.save(state, Position(epoch, 9.0), knn)
+    with MetricsLog(workdir.metrics, after_step=0) as log:
+        for number in range(15):
+            record = {"step": number + 1, "epoch": number // 5, "steps": 1, "loss": 3.0 - number / 15}
+            log.append(record | DIAGNOSTICS)
     evaluate.run(config, workdir, "digits_tcl")
     return workdir
 
@@ -85,7 +74,7 @@ def no_probe(monkeypatch):
     def refused(*arguments, **options):
         raise AssertionError("a linear probe is trained")
 
-    monkeypatch.setattr(evaluate, "linear_probe", refused)
+    monkeypatch.setattr(evaluation, "linear_probe", refused)
 
 
 def files_of(workdir):
@@ -95,19 +84,24 @@ def files_of(workdir):
 def test_evaluation_ends_with_a_page_of_its_figures(finished, config):
     files = files_of(finished)
     page, results = Page(files["index.html"].decode()), finished.read_results()
-    for evaluated in ("linear_probe", "knn"):
-        assert f"{results[evaluated]['top1']:.4f}" in page.text
+    for value in results["metrics"].values():
+        assert f"{value:.4f}" in page.text
     assert f"{results['final_train_loss']:.4f}" in page.text
     assert results["params_sha256"] in page.text
     assert "python main.py --config=configs/digits_tcl.py" in page.text
     assert str(finished.path) in page.text
     assert config.data.train_split in page.text
-    assert {"loss.png", "map.png", "views.png"} <= files.keys()
+    assert files.keys() == {
+        "index.html",
+        "map.png",
+        "confusion_linear_probe.png",
+        "confusion_knn.png",
+    }
     assert not [name for name in files if name.endswith(".partial")]
     told = page.blocks["map-data"]
     for name, evaluated in (("linear probe", "linear_probe"), ("kNN", "knn")):
         right = np.mean(np.array(told["predictions"][name]) == told["labels"])
-        assert right == pytest.approx(results[evaluated]["top1"])
+        assert right == pytest.approx(results["metrics"][evaluated])
 
 
 def test_the_page_is_made_again_byte_for_byte_without_a_probe(copied, config, no_probe, capsys):
@@ -136,7 +130,7 @@ def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config
             "0" * 64,
             parts().dataset.test.labels,
         )  # as after an evaluation before the last checkpoint
-        copied.results.write_text(json.dumps(before | {"params_sha256": other, "knn": {"top1": 9.0}}))
+        copied.results.write_text(json.dumps(before | {"params_sha256": other, "metrics": {"knn": 9.0}}))
         told = {"linear_probe": labels, "knn": labels}
         copied.predictions.write_bytes(pack(told, labels, params_sha256=other))
     else:
@@ -145,29 +139,31 @@ def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config
     report.run(config, copied, "digits_tcl")
     assert copied.read_results() == before
     assert copied.predictions.read_bytes()[:2] == b"PK"
-    assert f"{before['knn']['top1']:.4f}" in Page(files_of(copied)["index.html"].decode()).text
+    assert f"{before['metrics']['knn']:.4f}" in Page(files_of(copied)["index.html"].decode()).text
 
 
 def test_another_probe_is_trained_first(copied, config):
-    with config.unlocked():
-        changed = config.copy_and_resolve_references()
-    changed.probe.learning_rate = 0.2
-    copied.results.write_text(json.dumps(copied.read_results() | {"linear_probe": {"top1": 9.0}}))
+    changed = copy_of(config, probe__learning_rate=0.2)
+    copied.results.write_text(json.dumps(copied.read_results() | {"metrics": {"linear_probe": 9.0}}))
     report.run(changed, copied, "digits_tcl")
-    assert copied.read_results()["linear_probe"]["top1"] <= 1
+    assert copied.read_results()["metrics"]["linear_probe"] <= 1
+
+
+def test_another_metric_is_measured_first(copied, config):
+    report.run(copy_of(config, evaluation__metrics=("knn",)), copied, "digits_tcl")
+    assert list(copied.read_results()["metrics"]) == ["knn"]
 
 
 def test_evaluating_can_leave_the_page_out(copied, config, parts, capsys):
-    with Checkpoints(copied.checkpoints) as checkpoints:
-        restored = checkpoints.restore_latest(jax.eval_shape(parts().training.initial_state), parts().mesh)
     before = copied.read_results()
     for path in (copied.results, copied.predictions):
         path.unlink()
     shutil.rmtree(copied.report)
-    evaluate.evaluate_and_report(parts(), *restored, None, copied, "digits_tcl", tell=False)
+    with open_run("digits_tcl", parts(), copied) as opened:
+        evaluate_run(opened, show=False)
     assert not copied.report.exists()
     assert capsys.readouterr().out == ""
-    assert copied.read_results() == before | {"best": None}
+    assert copied.read_results() == before
     assert copied.predictions.exists()
 
 
@@ -217,19 +213,15 @@ def test_of_images_on_disk_only_those_shown_are_read_in_remote_storage_too(confi
         return Split(LazyImages(fetch, range(len(split.labels)), split.images.shape[1:]), split.labels)
 
     streamed = type(dataset)(dataset.name, lazy(dataset.train), lazy(dataset.test), dataset.class_names)
-    features = np.random.RandomState(0).randn(180, 8)
+    features = np.random.RandomState(0).randn(260, 8)
     labels = dataset.test.labels
-    evaluation = Evaluation(features[:120], features[120:], {"linear_probe": labels, "knn": labels}, labels)
-    run_page.write_report(
-        type(built)(**{**vars(built), "dataset": streamed}),
-        evaluation,
-        finished.read_results(),
-        workdir,
-        "digits_tcl",
-    )
+    predictions = {"linear_probe": labels, "knn": labels}
+    found = Evaluation(features[:200], features[200:], labels, {"knn": 1.0}, predictions)
+    run = Run("digits_tcl", dataclasses.replace(built, dataset=streamed), workdir, None, None, Position())
+    page.write_page(run, found, finished.read_results())
     assert isinstance(workdir.report, epath.Path)
-    page = Page((workdir.report / "index.html").read_text())
-    assert "gs://bucket/runs/digits" in page.text
+    shown = Page((workdir.report / "index.html").read_text())
+    assert "gs://bucket/runs/digits" in shown.text
     assert len(asked) <= 60 + 8 + 6 * 9  # the map, the views, the neighbours
 
 

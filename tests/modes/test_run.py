@@ -1,7 +1,6 @@
 """A run from end to end: trained, continued, complete, evaluated again."""
 
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -13,58 +12,29 @@ import jax
 import numpy as np
 import pytest
 
-from configs import digits_tcl
 from tcl_jax.data import Split, load_dataset
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import Interrupted, RunFailed, UserError
+from tcl_jax.evaluate import evaluate as evaluate_encoder
 from tcl_jax.evaluate import extract_features, knn_predict
-from tcl_jax.experiment import build as experiment
 from tcl_jax.modes import evaluate, train
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
-from tcl_jax.train import loop
+from tcl_jax.train.sweep_step import OneByOne
+from tests.modes.tiny import copy_of, tiny_config
 
 # In one process, so that two do not both train the undisturbed run.
-pytestmark = pytest.mark.xdist_group("run")
+pytestmark = [pytest.mark.xdist_group("run"), pytest.mark.usefixtures("shared_parts", "without_pages")]
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    """15 steps of a narrow network."""
-    config = digits_tcl.get_config()
-    config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
-    config.data.train_split = "train[:200]"
-    config.data.test_split = "test[:100]"
-    config.model.width = 2
-    config.train.update(batch_size=32, epochs=3, warmup_epochs=0)
-    config.validation.images = 40
-    config.probe.update(epochs=2, batch_size=32)
-    config.checkpoint.every_epochs = 1
-    config.log.every_steps = 2
-    return config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once():
-    """All runs of this file share the parts of one experiment: its compiled step is most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        built = functools.cache(lambda text: experiment.build_experiment(digits_tcl_from(text)))
-        for mode in (train, evaluate):
-            patch.setattr(mode, "build_experiment", lambda config: built(config.to_json()))
-        patch.setattr(evaluate, "write_report", lambda *_: None)  # test_report.py has the pages
-        yield
-
-
-def digits_tcl_from(text):
-    config = digits_tcl.get_config()
-    with config.unlocked():
-        config.update(json.loads(text))
-    return config
+def config(data_dir):
+    return tiny_config(data_dir)
 
 
 @pytest.fixture(scope="module")
-def finished(config, tmp_path_factory):
+def finished(config, shared_parts, without_pages, tmp_path_factory):
     """A run that was never interrupted."""
     workdir = Workdir(str(tmp_path_factory.mktemp("finished")))
     train.run(config, workdir, "digits_tcl")
@@ -76,13 +46,13 @@ def test_results_hold_the_figures_of_the_run(finished, config):
     assert results["config_name"] == "digits_tcl"
     assert results["dataset"] == "digits"
     assert results["loss"] == "tcl"
-    for evaluation in ("linear_probe", "knn"):
-        top1 = results[evaluation]["top1"]
-        assert 0 <= top1 <= 1
+    assert list(results["metrics"]) == ["linear_probe", "knn"]
+    for value in results["metrics"].values():
+        assert 0 <= value <= 1
         # Every one of the 100 test images counts, and none twice.
-        assert top1 * 100 == pytest.approx(round(top1 * 100))
-    assert results["knn"]["top1"] > 0.2  # chance is 0.1
-    assert len(results["linear_probe"]["losses"]) == config.probe.epochs
+        assert value * 100 == pytest.approx(round(value * 100))
+    assert results["metrics"]["knn"] > 0.2  # chance is 0.1
+    assert len(results["probe_losses"]) == config.probe.epochs
     records = curve_of(finished)
     last = [r for r in records if r["epoch"] == 2]
     assert results["final_train_loss"] == pytest.approx(sum(r["loss"] * r["steps"] for r in last) / 5)
@@ -119,24 +89,24 @@ def test_held_out_images_have_an_accuracy_with_every_checkpoint(finished, config
     assert [(r["step"], r["epoch"]) for r in records] == [(5, 0), (10, 1), (15, 2)]
     parts = train.build_experiment(config)
     with Checkpoints(finished.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore_latest(parts.training.initial_state(), parts.mesh)
+        state, _ = checkpoints.restore_latest(parts.program.state_shapes(), parts.mesh)
     held_out, bank = (
         Split(parts.dataset.train.images[part], parts.dataset.train.labels[part])
-        for part in (parts.training.division.validation, parts.training.division.bank)
+        for part in (parts.settings.division.validation, parts.settings.division.bank)
     )
     assert (len(held_out.labels), len(bank.labels)) == (40, 160)
     queries, others = (
-        extract_features(parts.encode, state.variables, split, batch_size=32, mesh=parts.mesh)
+        extract_features(parts.program.encode, state.variables, split, batch_size=32, mesh=parts.mesh)
         for split in (held_out, bank)
     )
     predicted = knn_predict(queries, others, bank.labels, num_classes=10)
     assert records[-1]["validation_knn"] == np.mean(predicted == held_out.labels)
-    assert parts.encode._cache_size() == 1
+    assert parts.program.encode._cache_size() == 1
 
 
 def test_results_name_the_best_checkpoint(finished):
     best = max(accuracies_of(finished), key=lambda record: (record["validation_knn"], record["step"]))
-    expected = {"step": best["step"], "validation_knn": best["validation_knn"]}
+    expected = {"step": best["step"], "metric": "knn", "value": best["validation_knn"]}
     assert finished.read_results()["best"] == expected
 
 
@@ -169,7 +139,7 @@ def test_a_run_interrupted_between_checkpoints_ends_as_if_it_never_had(
 def assert_same_end(workdir, undisturbed):
     """Parameters and evaluation to the last bit; the curve's last mean up to the grouping of its terms."""
     ours, theirs = workdir.read_results(), undisturbed.read_results()
-    for figure in ("params_sha256", "linear_probe", "knn", "epochs", "step", "best"):
+    for figure in ("params_sha256", "metrics", "probe_losses", "epochs", "step", "best"):
         assert ours[figure] == theirs[figure], figure
     assert ours["final_train_loss"] == pytest.approx(theirs["final_train_loss"], rel=1e-12)
     assert accuracies_of(workdir) == accuracies_of(undisturbed)
@@ -180,7 +150,9 @@ def test_a_run_whose_images_stay_on_disk_is_the_same_run(finished, config, tmp_p
     names = ("data_dir", "train_split", "test_split")
     streamed = load_dataset(config.data.name, streaming="yes", **{name: config.data[name] for name in names})
     assert isinstance(streamed.train.images, LazyImages)
-    monkeypatch.setattr(train, "build_experiment", lambda _: dataclasses.replace(parts, dataset=streamed))
+    monkeypatch.setattr(
+        train, "build_experiment", lambda *_, **__: dataclasses.replace(parts, dataset=streamed)
+    )
     workdir = Workdir(str(tmp_path))
     train.run(config, workdir, "digits_tcl")
     assert_same_end(workdir, finished)
@@ -200,7 +172,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(finished, config, tmp_
 
     workdir, before = Workdir(str(tmp_path)), signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "train", lambda step, *a, **k: loop.train(step_and_signal(step), *a, **k))
+        patch.setattr(train, "OneByOne", lambda step: OneByOne(step_and_signal(step)))
         with pytest.raises(Interrupted, match=f"Stopped by {number.name} after step 8, which is saved"):
             train.run(config, workdir, "digits_tcl")
         assert signal.getsignal(number) == before
@@ -214,7 +186,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(finished, conf
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
     workdir.results.unlink()
-    for path in pathlib.Path(workdir.checkpoints / "15" / "state").rglob("*"):
+    for path in pathlib.Path(workdir.checkpoints / "15" / "model").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     train.run(config, workdir, "digits_tcl")
@@ -226,10 +198,10 @@ def test_where_no_checkpoint_can_be_read_the_run_fails_with_one_sentence(finishe
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
     workdir.results.unlink()
-    for path in pathlib.Path(workdir.checkpoints).glob("*/state/**/*"):
+    for path in pathlib.Path(workdir.checkpoints).glob("*/training/**/*"):
         if path.is_file():
             path.unlink()
-    with pytest.raises(RunFailed, match=r"None of the 2 checkpoints in .* can be read"):
+    with pytest.raises(RunFailed, match=r"None of the [23] checkpoints in .* can be read"):
         train.run(config, workdir, "digits_tcl")
 
 
@@ -247,7 +219,7 @@ def test_what_is_not_finite_is_never_saved(config, tmp_path, monkeypatch, what):
         return wrapped
 
     workdir = Workdir(str(tmp_path))
-    monkeypatch.setattr(train, "train", lambda step, *a, **k: loop.train(broken(step), *a, **k))
+    monkeypatch.setattr(train, "OneByOne", lambda step: OneByOne(broken(step)))
     sentence = "finite at step 8; the last good checkpoint is that of step 5: try a smaller"
     if what == "parameters":
         sentence = "parameters are not finite at step 10"
@@ -272,7 +244,7 @@ def test_evaluating_again_gives_the_same_figures(finished, config, capsys):
     evaluate.run(config, finished, "digits_tcl")
     table = capsys.readouterr().out
     assert finished.read_results() == before
-    for shown in ("digits", "tcl", f"{before['linear_probe']['top1']:.4f}", str(finished.path)):
+    for shown in ("digits", "tcl", f"{before['metrics']['linear_probe']:.4f}", str(finished.path)):
         assert shown in table
 
 
@@ -289,25 +261,23 @@ def test_evaluating_a_stopped_run_does_not_make_it_complete(finished, config, tm
 def test_a_complete_run_is_evaluated_again_for_another_probe(finished, config, tmp_path):
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
-    with config.unlocked():
-        changed = config.copy_and_resolve_references()
-    changed.probe.update(epochs=20, learning_rate=1.0)
+    changed = copy_of(config, probe__epochs=20, probe__learning_rate=1.0)
     train.run(changed, workdir, "digits_tcl")
     ours, before = workdir.read_results(), finished.read_results()
-    assert ours["linear_probe"] != before["linear_probe"]
+    assert ours["probe_losses"] != before["probe_losses"]
     assert ours["params_sha256"] == before["params_sha256"]
     assert workdir.read_config()[1].probe.epochs == 20
 
 
 def test_a_run_compiles_its_step_once(finished, config):
-    assert train.build_experiment(config).training.step._cache_size() == 1
+    assert train.build_experiment(config).program.step._cache_size() == 1
 
 
 def with_best(finished, tmp_path, step):
     """A copy of the run in which the checkpoint of an earlier step is the best."""
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
-    (workdir.checkpoints / str(step) / "metrics" / "metrics").write_text('{"validation_knn": 2.0}')
+    (workdir.checkpoints / str(step) / "metrics" / "metrics").write_text('{"validation": 2.0}')
     return workdir
 
 
@@ -319,7 +289,7 @@ def test_the_best_checkpoint_is_evaluated_beside_the_latest(finished, config, tm
     assert workdir.results.read_text() == before
     best = json.loads(workdir.results_best.read_text())
     assert (best["checkpoint"], best["step"], best["epochs"]) == ("best", 10, 2)
-    assert best["best"] == {"step": 10, "validation_knn": 2.0}
+    assert best["best"] == {"step": 10, "metric": "knn", "value": 2.0}
     losses = [r["loss"] * r["steps"] for r in curve_of(workdir) if r["epoch"] == 1]
     assert best["final_train_loss"] == pytest.approx(sum(losses) / 5)
     assert best["params_sha256"] != finished.read_results()["params_sha256"]
@@ -334,15 +304,11 @@ def test_a_run_that_was_only_evaluated_at_its_best_is_not_complete(finished, con
     assert workdir.read_results() is None
     train.run(config, workdir, "digits_tcl")
     ours = workdir.read_results()
-    assert (ours["checkpoint"], ours["knn"]) == ("latest", finished.read_results()["knn"])
+    assert (ours["checkpoint"], ours["metrics"]) == ("latest", finished.read_results()["metrics"])
 
 
 def test_without_held_out_images_there_is_no_accuracy_and_no_best(config, tmp_path, capsys):
-    with config.unlocked():
-        changed = config.copy_and_resolve_references()
-    changed.data.train_split = "train[:64]"
-    changed.validation.images = 0
-    changed.train.epochs = 1
+    changed = copy_of(config, data__train_split="train[:64]", validation__images=0, train__epochs=1)
     workdir = Workdir(str(tmp_path))
     train.run(changed, workdir, "digits_tcl")
     assert "best" not in capsys.readouterr().out
@@ -363,8 +329,8 @@ def test_evaluating_without_a_checkpoint_is_refused(config, tmp_path):
 def test_evaluation_leaves_the_state_as_it_is(finished, config):
     parts = train.build_experiment(config)
     with Checkpoints(finished.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore_latest(parts.training.initial_state(), parts.mesh)
+        state, _ = checkpoints.restore_latest(parts.program.state_shapes(), parts.mesh)
     copy = [np.array(leaf) for leaf in jax.tree.leaves(state)]
-    evaluate.evaluate(parts, state)
+    evaluate_encoder(parts.evaluator, state.evaluated)
     for before, after in zip(copy, jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(before, after)

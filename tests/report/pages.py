@@ -1,8 +1,23 @@
-"""Reads a page as a browser would, and refuses what no page of ours may have."""
+"""Reads a page as a browser would, and refuses what no page of ours may have; makes small pages and runs."""
 
 import html.parser
 import json
 import re
+
+from tcl_jax.report.comparison import ComparedRun
+from tcl_jax.report.render import environment
+
+EVIL = "</script></style></title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;"
+
+DIAGNOSTICS = {
+    "counted": 1.0,
+    "positive_similarity": 0.9,
+    "negative_similarity": 0.1,
+    "hard_positive_mass": 0.3,
+    "hard_negative_mass": 0.2,
+    "alignment": 0.1,
+    "uniformity": -2.0,
+}
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
 _FETCHING = {"src", "href", "xlink:href", "action", "data", "poster", "srcset", "background"}
@@ -76,3 +91,42 @@ class Page(html.parser.HTMLParser):
             self.styles.append(data)
         else:
             self.text += data
+
+
+def page_with(body, *, title="title", styles=("page.css",), scripts=()):
+    """A page without sections, with this body."""
+    template = environment().from_string(
+        '{% extends "page.html" %}{% block footer %}<footer>{{ body }}</footer>{% endblock %}'
+    )
+    return template.render(body=body, title=title, styles=styles, scripts=scripts, sections={})
+
+
+def section_page(name, section, **values):
+    """A page with one section, of the template `name` in "folder/name" of templates/."""
+    folder, _, name = name.partition("/")
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            title="title",
+            styles=["page.css"],
+            scripts=[],
+            folder=folder,
+            titles={name: "Only"},
+            sections={name: section},
+            **values,
+        )
+    )
+
+
+def compared(name, knn=0.5, records=(), probe=0.9, **config):
+    """A run of a comparison."""
+    results = {
+        "config_name": "digits_tcl",
+        "dataset": "digits",
+        "metrics": {"linear_probe": probe, "knn": knn},
+        "final_train_loss": 3.0,
+        "params_sha256": "0" * 64,
+    }
+    config = {"loss.name": "tcl", "loss.k1": 10.0, "seed": 0, "data.data_dir": "", **config}
+    return ComparedRun(name, config, results, records)

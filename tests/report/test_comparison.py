@@ -1,4 +1,4 @@
-"""Which runs are alike but for the seed, and what their figures are on the mean."""
+"""Which runs differ in their seed alone, and mean and deviation of their metrics."""
 
 import csv
 import io
@@ -6,20 +6,16 @@ import io
 import numpy as np
 import pytest
 
-from tcl_jax.report.comparison import Run, curve_of, group_runs, spread, spreads, to_csv, to_markdown
-
-
-def run(name, knn=0.5, records=(), probe=0.9, **config):
-    config = {"loss.name": "tcl", "loss.k1": 10.0, "seed": 0, "data.data_dir": "", **config}
-    results = {
-        "config_name": "digits_tcl",
-        "dataset": "digits",
-        "linear_probe": {"top1": probe},
-        "knn": {"top1": knn},
-        "final_train_loss": 3.0,
-        "params_sha256": "0" * 64,
-    }
-    return Run(name, config, results, records)
+from tcl_jax.report.comparison import (
+    curve_of,
+    group_runs,
+    metric_names,
+    metric_spread,
+    spread,
+    to_csv,
+    to_markdown,
+)
+from tests.report.pages import compared as run
 
 
 def test_runs_that_differ_in_their_seed_and_in_places_are_one_group():
@@ -43,7 +39,7 @@ def test_only_settings_that_differ_name_a_group():
 def test_mean_and_deviation_are_those_of_a_sample():
     values = [0.7, 0.75, 0.9]
     (group,) = group_runs([run(str(v), knn=v, seed=i) for i, v in enumerate(values)])
-    found = spreads(group)["knn"]
+    found = metric_spread(group, "knn")
     assert found.mean == pytest.approx(np.mean(values))
     assert found.std == pytest.approx(np.std(values, ddof=1))
     assert found.runs == 3
@@ -75,7 +71,7 @@ def test_markdown_has_a_row_for_each_group_and_no_cell_breaks_it():
     assert "odd\\|name" in lines[3]
 
 
-def test_csv_has_a_line_for_each_run_with_exact_figures():
+def test_csv_has_a_line_for_each_run_with_exact_numbers():
     knn = 0.1 + 0.2
     runs = [run("a,b", knn=knn), run("c", seed=1), run("d", **{"loss.k1": 0.1 + 0.2})]
     rows = list(csv.DictReader(io.StringIO(to_csv(group_runs(runs)))))
@@ -83,4 +79,19 @@ def test_csv_has_a_line_for_each_run_with_exact_figures():
     assert [row["seed"] for row in rows] == ["0", "1", "0"]
     assert float(rows[0]["knn"]) == knn
     assert float(rows[2]["loss.k1"]) == knn
-    assert rows[0]["test_top1"] == ""
+    assert list(rows[0])[-4:] == ["linear_probe", "knn", "final_train_loss", "params_sha256"]
+
+
+def test_metrics_are_those_that_the_runs_have():
+    """Of any name and in no fixed range; where a run has none, its place is empty."""
+    other = run("b", **{"loss.k1": 20.0})
+    other.results["metrics"] = {"knn": 0.25, "perplexity": 1234.5}
+    groups = group_runs([run("a"), other])
+    assert metric_names(groups) == ["linear_probe", "knn", "perplexity"]
+    assert metric_spread(groups[0], "perplexity") is None
+    first, second = csv.DictReader(io.StringIO(to_csv(groups)))
+    assert (first["perplexity"], second["perplexity"]) == ("", "1234.5")
+    assert (first["linear_probe"], second["linear_probe"]) == ("0.9", "")
+    heads, _, *rows = to_markdown(groups).splitlines()
+    assert heads == "| runs | seeds | linear probe | kNN | perplexity | final training loss |"
+    assert rows[1] == "| loss.k1=20 | 0 | - | 0.2500 | 1,234.5000 | 3.0000 |"

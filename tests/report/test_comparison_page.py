@@ -1,12 +1,11 @@
-"""The page that compares runs: its figures, its pictures, and texts that cannot become markup."""
+"""The page that compares runs: its metrics, its pictures, and texts that cannot become markup."""
 
 import pytest
 
 from tcl_jax.report.comparison import group_runs, to_rows
 from tcl_jax.report.comparison_page import comparison_files
-from tests.report.pages import Page
-from tests.report.test_comparison import run
-from tests.report.test_html import EVIL
+from tests.report.pages import EVIL, Page
+from tests.report.pages import compared as run
 
 
 def files(runs, failures=None):
@@ -15,7 +14,7 @@ def files(runs, failures=None):
 
 def curve(seed, steps=4):
     loss = [{"step": s, "epoch": s - 1, "loss": 5.0 - s + seed} for s in range(1, steps + 1)]
-    return [*loss, {"step": steps, "epoch": steps - 1, "validation_knn": 0.5}]
+    return [*loss, {"step": steps, "epoch": steps - 1, "validation_knn": 0.5, "validation_silhouette": 0.1}]
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +32,13 @@ def made():
 def test_the_page_is_whole_and_users_texts_are_texts(made):
     page = Page(made["index.html"].decode())
     assert page.text.count(EVIL) >= 3  # the command, the failed run and why it failed
-    assert len(page.all("svg")) == 4  # a heat map of each accuracy, the loss, kNN
-    assert set(made) >= {
-        "comparison.csv",
-        "comparison.md",
-        "loss.png",
-        "validation_knn.png",
-        "heat-map-1.png",
-    }
+    assert len(page.all("svg")) == 5  # a heat map of each metric, the loss, two metrics of held-out images
+    for caption in ("kNN of held-out images", "Silhouette of held-out images", "Training loss"):
+        assert f"{caption} in each epoch." in page.text
+    assert set(made) == {"index.html", "comparison.csv", "comparison.md"}
 
 
-def test_the_page_has_the_figures_of_the_tables(made):
+def test_the_page_has_the_numbers_of_the_tables(made):
     page = Page(made["index.html"].decode())
     runs = [run(f"{k1} {s}", knn=k1 / 100, seed=s, **{"loss.k1": k1}) for k1 in (10.0, 20.0) for s in (0, 1)]
     heads, rows = to_rows(group_runs(runs))
@@ -60,7 +55,7 @@ def test_losses_of_different_objectives_are_said_not_to_compare():
     assert "deviation" not in alone
 
 
-def test_a_page_without_any_figures_tells_what_failed():
+def test_a_page_without_any_results_says_what_failed():
     made = files([], failures={"k1=1": "The loss is nan"})
     assert list(made) == ["index.html"]
     assert "The loss is nan" in Page(made["index.html"].decode()).text

@@ -9,15 +9,13 @@ import pytest
 from PIL import Image
 
 from tcl_jax.report.contact_sheet import Column
-from tcl_jax.report.page import Run, page
+from tcl_jax.report.page import RunPage, page
 from tcl_jax.report.page_predictions import Examples, count_confusions
-from tests.report.pages import Page
-from tests.report.test_html import EVIL
-from tests.report.test_page_curves import FIGURES
+from tests.report.pages import DIAGNOSTICS, EVIL, Page
 
 
 class Lazy:
-    """Images that are made when they are asked for, and which tells how many were."""
+    """Images that are made when they are asked for; `asked` counts them."""
 
     def __init__(self, images):
         self.images, self.asked = images, 0
@@ -38,17 +36,16 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
 
     parts = split(train), split(test)
     labels = parts[1].labels
-    told = {"linear_probe": labels.copy(), "knn": np.roll(labels, 1) if test > 3 else labels.copy()}
-    told["linear_probe"][:1] = (labels[:1] + 1) % classes
+    predictions = {"linear_probe": labels.copy(), "knn": np.roll(labels, 1) if test > 3 else labels.copy()}
+    predictions["linear_probe"][:1] = (labels[:1] + 1) % classes
     results = {
         "config_name": "a run",
         "dataset": "some data",
         "loss": "tcl",
         "checkpoint": "latest",
         "step": 10 * records,
-        "best": {"step": 20, "validation_knn": 0.75} if records else None,
-        "linear_probe": {"top1": 0.875},
-        "knn": {"top1": 0.5},
+        "best": {"step": 20, "metric": "knn", "value": 0.75} if records else None,
+        "metrics": {"linear_probe": 0.875, "knn": 0.5, "silhouette": -7.5},
         "final_train_loss": 2.25 if records else None,
         "skipped_steps": 0,
         "params_sha256": "ab" * 32,
@@ -60,12 +57,12 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
         "versions": {"tcl_jax": "0.1.0", "jax": "0.10.2"},
     }
     if cross_entropy:
-        told["classifier"] = labels.copy()
-        results["test_top1"] = 1.0
+        predictions["classifier"] = labels.copy()
+        results["metrics"]["classifier"] = 1.0
     curve = [{"step": 10 * (i + 1), "epoch": i, "loss": 2.0, "learning_rate": 0.1} for i in range(records)]
-    curve = [r | ({} if cross_entropy else FIGURES) for r in curve]
+    curve = [r | ({} if cross_entropy else DIAGNOSTICS) for r in curve]
     views = random.randint(0, 256, (2, 3, side, side, channels), np.uint8)
-    return Run(
+    return RunPage(
         results=results,
         records=curve,
         config={"seed": 3, "data.data_dir": ""},
@@ -74,7 +71,7 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
         class_names=names or [f"class {i}" for i in range(classes)],
         train=parts[0],
         test=parts[1],
-        predictions=told,
+        predictions=predictions,
         views=[Column("original", "", views[0]), Column("view 1: none", "epoch 1", views[1])],
         view_names=["a", "b", "c"],
     )
@@ -90,34 +87,32 @@ def read(files):
     return Page(files["index.html"].decode())
 
 
-def test_the_page_tells_everything_once(made):
+def test_the_page_has_everything_once(made):
     _, files = made
     found = read(files)
     titles = re.findall(r"<h2 id=\"([\w-]+)\"", files["index.html"].decode())
     assert titles == ["curves", "map", "confusion", "neighbours", "views", "diagnostics", "settings"]
     for text in (
         "0.8750",
-        "29 of 30 test images right",
+        "29 of 30 test images correct",
         "2.2500",
         "1 min 1 s",
         "1,234",
         "8 x cpu",
         "step 20",
-        "0.7500",
+        "kNN 0.7500 on the held-out images",
+        "-7.5000",
+        "Outlined points are misclassified by the linear probe.",
+        "Test images misclassified by kNN",
     ):
         assert text in found.text
     assert all(picture["alt"] or picture.get("id") == "map-sprites" for picture in found.all("img"))
 
 
-def test_pictures_lie_beside_the_page(made):
+def test_pictures_for_slides_lie_beside_the_page(made):
     _, files = made
-    pictures = {name for name in files if name != "index.html"}
-    assert pictures == {
-        "loss.png", "learning_rate.png", "map.png", "confusion_linear_probe.png", "confusion_knn.png",
-        "neighbours.png", "neighbours_of_mistakes.png", "views.png",
-        "hard_mass.png", "similarities.png", "alignment.png", "uniformity.png",
-    }  # fmt: skip
-    for name in pictures:
+    assert set(files) == {"index.html", "map.png", "confusion_linear_probe.png", "confusion_knn.png"}
+    for name in files.keys() - {"index.html"}:
         with Image.open(io.BytesIO(files[name])) as picture:
             assert picture.format == "PNG"
             assert picture.width >= 100
@@ -132,6 +127,9 @@ def test_no_text_of_a_user_is_more_than_text(made):
     evil = run_of(names=[EVIL, "<!--<script>", "' onmouseover='alert(1)"])
     evil.results.update({"config_name": EVIL, "dataset": EVIL, "loss": EVIL})
     evil = evil._replace(config={"data.data_dir": EVIL, EVIL: EVIL}, command=f"python main.py {EVIL}")
+    evil.results.update({"metrics": {EVIL: 1.0}, "best": {"step": 1, "metric": EVIL, "value": 2.0}})
+    predictions = {EVIL: evil.predictions["linear_probe"], f"right {EVIL}": evil.test.labels}
+    evil = evil._replace(predictions=predictions, records=[r | {EVIL: 1.0} for r in evil.records])
     evil = evil._replace(views=[Column(EVIL, EVIL, evil.views[0].images)], view_names=[EVIL] * 3)
     found, harmless = read(page(evil)), read(made[1])
     assert found.scripts == harmless.scripts
@@ -202,8 +200,8 @@ def test_a_page_of_ten_thousand_colour_images_stays_small(monkeypatch):
 def test_any_run_has_a_page(options):
     files = page(run_of(**options))
     found = read(files)
-    count = 2 + ("cross_entropy" in options)
-    assert len([name for name in files if name.startswith("confusion")]) == 1 + count - 1
+    confusions = [name for name in files if name.startswith("confusion")]
+    assert len(confusions) == 2 + ("cross_entropy" in options)
     assert ("trained classifier" in found.text) == ("cross_entropy" in options)
     assert ("diagnostics" in found.ids()) == ("cross_entropy" not in options)
 
@@ -221,7 +219,7 @@ def test_features_that_are_all_equal_have_a_page(value):
 def test_neighbours_are_the_nearest_and_marked_by_more_than_colour(made):
     run, files = made
     text = files["index.html"].decode().split('id="neighbours"')[1]
-    rows = re.findall(r"<tr><th scope=\"row\">class (\d)</th>(.*?)</tr>", text, re.DOTALL)[:10]
+    rows = re.findall(r"<tr>\s*<th scope=\"row\">class (\d)</th>(.*?)</tr>", text, re.DOTALL)[:10]
     assert len(rows) == 10
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (run.test.features, run.train.features)]
     order = np.argsort(-(unit[0] @ unit[1].T), axis=1)
@@ -234,8 +232,8 @@ def test_neighbours_are_the_nearest_and_marked_by_more_than_colour(made):
 
 
 def test_confusions_are_counted_by_hand():
-    labels, told = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 0, 2])
-    assert count_confusions(labels, told, 4).tolist() == [
+    labels, predicted = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 0, 2])
+    assert count_confusions(labels, predicted, 4).tolist() == [
         [1, 1, 0, 0],
         [0, 1, 0, 0],
         [2, 0, 1, 0],
@@ -249,3 +247,23 @@ def test_the_most_confused_classes_are_named(made):
     assert "Most confused classes: 1 of the 1 errors" in found.text  # by the linear probe
     wrong = int((run.predictions["knn"] != run.test.labels).sum())
     assert f"of the {wrong} errors" in found.text
+
+
+def test_metrics_without_predictions_have_a_page():
+    run = run_of()._replace(predictions={})
+    run.results.update({"metrics": {EVIL: 1.0}, "best": {"step": 1, "metric": EVIL, "value": 2.0}})
+    files = page(run)
+    found = read(files)
+    assert set(files) == {"index.html", "map.png"}
+    assert not {"miss"} & {a.get("class") for a in found.all("use")}
+    assert "confusion" not in found.ids()
+    assert "neighbours" in found.ids()
+    assert EVIL in found.text
+
+
+def test_no_error_is_said_in_words(made):
+    run, _ = made
+    run = run._replace(predictions={"mine": run.test.labels})
+    text = read(page(run)).text
+    assert "The mine classifies every test image correctly." in text
+    assert "misclassified by the mine" in text

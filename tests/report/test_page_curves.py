@@ -2,19 +2,8 @@
 
 import numpy as np
 
-from tcl_jax.report.page_curves import diagnostic_curves, series_of, training_curves
-from tests.report.pages import Page
-from tests.report.test_html import page_of
-
-FIGURES = {
-    "counted": 1.0,
-    "positive_similarity": 0.9,
-    "negative_similarity": 0.1,
-    "hard_positive_mass": 0.3,
-    "hard_negative_mass": 0.2,
-    "alignment": 0.1,
-    "uniformity": -2.0,
-}
+from tcl_jax.report.page_curves import diagnostic_curves, numeric_keys, series_of, training_curves
+from tests.report.pages import DIAGNOSTICS, Page, section_page
 
 
 def records(count, **more):
@@ -33,8 +22,8 @@ def test_short_curves_are_the_records_themselves():
 def test_long_curves_are_means_in_a_band_of_extremes():
     random = np.random.RandomState(0)
     losses = random.randn(1501)
-    told = [{"step": 10 * (i + 1), "loss": float(x)} for i, x in enumerate(losses)]
-    found = series_of(told, "loss", name="run")
+    logged = [{"step": 10 * (i + 1), "loss": float(x)} for i, x in enumerate(losses)]
+    found = series_of(logged, "loss", name="run")
     assert len(found.x) == 501
     blocks = [losses[start : start + 3] for start in range(0, 1501, 3)]
     np.testing.assert_allclose(found.y, [b.mean() for b in blocks])
@@ -43,27 +32,45 @@ def test_long_curves_are_means_in_a_band_of_extremes():
     np.testing.assert_allclose(found.x[[0, -1]], [20, 15010])
 
 
+def labels(captioned):
+    """What the axis of each picture shows."""
+    return [one.picture.alt.removesuffix(" against step") for one in captioned]
+
+
 def test_a_run_without_records_says_so():
-    part = training_curves([])
-    assert part.files == {}
-    assert "no records" in Page(page_of(part.section.body)).text
-    assert diagnostic_curves([]) is None
+    assert training_curves([]) == diagnostic_curves([]) == []
+    assert "no records" in Page(section_page("run/curves", [])).text
 
 
 def test_what_is_not_recorded_is_not_shown():
-    assert set(training_curves(records(3)).files) == {"loss.png", "learning_rate.png"}
-    assert set(training_curves([], [0.5, 0.4]).files) == {"probe_loss.png"}
+    assert labels(training_curves(records(3))) == ["loss", "learning rate"]
+    assert labels(training_curves([], [0.5, 0.4])) == ["loss against epoch of the linear probe"]
     with_knn = [*records(3), {"step": 3, "epoch": 0, "validation_knn": 0.5}]
-    assert set(training_curves(with_knn).files) == {"loss.png", "learning_rate.png", "accuracy.png"}
-    assert diagnostic_curves(with_knn) is None  # cross-entropy has no diagnostics
+    assert labels(training_curves(with_knn)) == ["loss", "kNN", "learning rate"]
+    assert diagnostic_curves(with_knn) == []  # cross-entropy has no diagnostics
+
+
+def test_every_metric_of_held_out_images_has_a_curve():
+    found = training_curves(
+        [*records(1), {"step": 1, "validation_knn": 0.5, "validation_my_loss": 7.0}], (), {"knn"}
+    )
+    assert labels(found) == ["loss", "kNN accuracy", "my loss", "learning rate"]
+    assert found[1].caption == "kNN accuracy on the held-out training images."
+    assert found[2].caption == "My loss on the held-out training images."
+
+
+def test_what_no_panel_knows_is_shown_too():
+    known = dict.fromkeys(["steps", "skipped", "views_per_second", "data_seconds"], 1.0)
+    found = training_curves(records(3, **known, **DIAGNOSTICS, gradient_norm=2.0, note="text", empty=None))
+    assert labels(found) == ["loss", "learning rate", "gradient norm"]
+    assert numeric_keys([{"a": None, "b": "1"}, {"a": 1.0}]) == ["a"]
 
 
 def test_every_picture_says_what_it_means():
-    part = diagnostic_curves(records(3, **FIGURES))
-    assert set(part.files) == {"hard_mass.png", "similarities.png", "alignment.png", "uniformity.png"}
-    page = Page(page_of(part.section.body))
+    drawn = diagnostic_curves(records(3, **DIAGNOSTICS))
+    page = Page(section_page("run/diagnostics", drawn))
     assert len(page.all("figcaption")) == len(page.all("svg", role="img")) == 4
     for word in ("hard positives", "Mean similarity", "Alignment", "Uniformity"):
         assert word in page.text
-    some_do_not_count = diagnostic_curves(records(3, **FIGURES | {"counted": 0.9}))
-    assert "counted.png" in some_do_not_count.files
+    some_do_not_count = diagnostic_curves(records(3, **DIAGNOSTICS | {"counted": 0.9}))
+    assert labels(some_do_not_count)[4:] == ["share of the rows"]

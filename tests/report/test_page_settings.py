@@ -5,12 +5,11 @@ import shlex
 import pytest
 from absl import flags
 from ml_collections import config_flags
+from tcl_jax.experiment.run_page import config_file, fields_of
 
 from configs import common, digits_tcl
-from tcl_jax.experiment.run_page import config_file, fields_of
 from tcl_jax.report.page_settings import command, settings
-from tests.report.pages import Page
-from tests.report.test_html import EVIL, page_of
+from tests.report.pages import EVIL, Page, section_page
 
 RESULTS = {
     "devices": {"platform": "cpu", "kind": EVIL, "count": 8},
@@ -58,7 +57,7 @@ def test_the_command_names_no_more_than_what_differs():
 def test_fields_that_differ_from_their_defaults_come_first_and_all_are_there():
     config, defaults = fields_of(digits_tcl.get_config()), fields_of(common.get_config())
     config["data.data_dir"] = EVIL
-    page = Page(page_of(settings(config, defaults, RESULTS, "the command").section.body))
+    page = Page(section_page("run/settings", settings(config, defaults, RESULTS, "the command")))
     first, whole = page.text.split(f"All {len(config)} fields")
     for name, value in config.items():
         assert (name in first) == (value != defaults[name]), name

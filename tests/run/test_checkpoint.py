@@ -70,7 +70,7 @@ def save_all(directory, accuracies):
         return checkpoints.best()
 
 
-def damage(directory, step, item="state"):
+def damage(directory, step, item="model"):
     for path in pathlib.Path(directory / str(step) / item).rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -142,7 +142,7 @@ def test_a_damaged_best_is_named_and_no_other_stands_in_for_it(tmp_path):
     save_all(directory, [0.9, 0.3, 0.4])
     damage(directory, 5)
     with Checkpoints(directory) as checkpoints:
-        with pytest.raises(RunFailed, match=r"that of step 5, is damaged .*: evaluate the latest"):
+        with pytest.raises(RunFailed, match=r"that of step 5, is damaged .*: take the latest"):
             checkpoints.restore_best(state(0, 0.0, mesh), mesh)
         assert checkpoints.restore_latest(state(0, 0.0, mesh), mesh)[0].step == 15
 

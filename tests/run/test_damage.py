@@ -13,7 +13,7 @@ from etils import epath
 
 from tcl_jax.errors import RunFailed
 from tcl_jax.parallel import make_mesh
-from tcl_jax.run.checkpoint import Best, Checkpoints, Position
+from tcl_jax.run.checkpoint import Best, Checkpoints, Position, read_latest
 from tcl_jax.train.state import TrainState
 
 DAMAGES = {
@@ -65,9 +65,10 @@ def test_a_damaged_file_costs_its_checkpoint_or_nothing(intact, tmp_path, capsys
         assert ("The checkpoint of step 10 is damaged (" in said) == (step == 5), file
         if step == 5:
             costs.append(str(file))
-    for needed in ("position/metadata", "state/_METADATA", "state/manifest.ocdbt"):
-        assert f"10/{needed}" in costs
-    assert any(file.startswith("10/state/d/") for file in costs)  # the arrays
+    for part in ("model", "training"):
+        assert f"10/{part}/manifest.ocdbt" in costs
+        assert any(file.startswith(f"10/{part}/d/") for file in costs)  # the arrays
+    assert "10/position/metadata" in costs
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
@@ -83,17 +84,27 @@ def test_a_changed_byte_among_the_arrays_costs_the_checkpoint(intact, tmp_path, 
     assert (int(restored.step), position) == (5, Position(1))
 
 
-def test_a_checkpoint_without_a_checksum_is_read(intact, tmp_path):
+def test_the_parts_of_a_checkpoint_are_read_alone_and_checked_alone(intact, tmp_path, capsys):
     directory = tmp_path / "checkpoints"
     shutil.copytree(intact, directory)
-    path = directory / "10" / "position" / "metadata"
-    told = json.loads(path.read_text())
-    assert told.pop("checksum") > 0
-    path.write_text(json.dumps(told))
-    assert restore(directory)[1] == Position(2)
+    shutil.rmtree(directory / "10" / "training")
+    found = read_latest(epath.Path(directory), {"model": state(0).items()["model"]}, make_mesh(1))
+    assert (found.step, found.damaged, list(found.items)) == (10, (), ["model"])
+    jax.tree.map(np.testing.assert_array_equal, found.items["model"], state(10).items()["model"])
+    path = max((directory / "10" / "model").rglob("d/*"), key=lambda path: path.stat().st_size)
+    path.write_bytes(path.read_bytes()[::-1])
+    found = read_latest(epath.Path(directory), {"model": state(0).items()["model"]}, make_mesh(1))
+    assert (found.step, found.damaged) == (5, (10,))
+    assert "The checkpoint of step 10 is damaged (" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("folder", ["10", "10/state", "10/position", "10/state/d"])
+def test_one_checksum_for_each_part(intact):
+    stored = json.loads((intact / "10" / "position" / "metadata").read_text())["checksum"]
+    assert sorted(stored) == ["model", "training"]
+    assert stored["model"] != stored["training"]
+
+
+@pytest.mark.parametrize("folder", ["10", "10/model", "10/training", "10/position", "10/model/d"])
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_checkpoint_without_a_folder_is_passed_over(intact, tmp_path, folder, empty):
     directory = tmp_path / "checkpoints"
@@ -108,7 +119,7 @@ def test_a_checkpoint_without_a_folder_is_passed_over(intact, tmp_path, folder, 
 def test_the_step_of_a_damaged_checkpoint_is_saved_anew(intact, tmp_path):
     directory = tmp_path / "checkpoints"
     shutil.copytree(intact, directory)
-    DAMAGES["emptied"](directory / "10" / "state" / "manifest.ocdbt")
+    DAMAGES["emptied"](directory / "10" / "model" / "manifest.ocdbt")
     with Checkpoints(epath.Path(directory)) as checkpoints:
         assert checkpoints.restore_latest(state(0), make_mesh(1))[0].step == 5
         checkpoints.save(state(10), Position(2), 0.4)

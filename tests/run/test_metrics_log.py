@@ -1,11 +1,13 @@
-"""The curve on disk survives interruptions."""
+"""The log on disk survives interruptions, and goes where else it is asked for."""
 
 import contextlib
+import sys
 
 import pytest
 from etils import epath
 
-from tcl_jax.run.metrics_log import MetricsLog, read_metrics
+from tcl_jax.errors import UserError
+from tcl_jax.run.metrics_log import SINKS, MetricsLog, read_metrics, resolve_sinks
 
 
 @pytest.fixture
@@ -17,9 +19,7 @@ def path(tmp_path):
 def start(path):
     """Starts a log after a step."""
     with contextlib.ExitStack() as stack:
-        yield lambda after_step: stack.enter_context(
-            MetricsLog(path, path.parent / "tensorboard", after_step=after_step)
-        )
+        yield lambda after_step: stack.enter_context(MetricsLog(path, after_step=after_step, sinks=SINKS))
 
 
 def test_records_come_back_in_order(path, start):
@@ -44,3 +44,68 @@ def test_a_line_cut_short_by_a_kill_is_left_out(path, start):
     assert [r["step"] for r in read_metrics(path)] == [10, 20]
     start(20).append({"step": 30})
     assert [r["step"] for r in read_metrics(path)] == [10, 20, 30]
+
+
+OWN = """
+class Log:
+    def __init__(self, **given):
+        self.given, self.records, self.closed = given, [], False
+
+    def append(self, record):
+        self.records.append(record)
+
+    def close(self):
+        self.closed = True
+
+
+made = []
+
+
+def make(workdir, after_step, name):
+    made.append(Log(workdir=workdir, after_step=after_step, name=name))
+    return made[-1]
+
+
+def nothing(workdir):
+    return None
+
+
+def greedy(workdir, colour):
+    return None
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_log.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield lambda: sys.modules["own_log"]
+    sys.modules.pop("own_log", None)
+
+
+def test_a_log_of_the_users_own_gets_every_record(path, own):
+    sinks = resolve_sinks(["tensorboard", "own_log:make"])
+    with MetricsLog(path, after_step=20, sinks=sinks, name="digits") as log:
+        log.append({"step": 30, "loss": 1.0})
+        (made,) = own().made
+        assert not made.closed
+    assert made.given == {"workdir": path.parent, "after_step": 20, "name": "digits"}
+    assert (made.records, made.closed) == ([{"step": 30, "loss": 1.0}], True)
+    assert read_metrics(path) == made.records
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wandb", r"no 'wandb' for log.to, expected one of tensorboard, or 'module:attribute'"),
+        ("own_log:greedy", r"log.to names a function that needs 'colour', expected .* workdir, after_step"),
+    ],
+)
+def test_a_log_that_cannot_be_is_named(own, name, message):
+    with pytest.raises(UserError, match=message):
+        resolve_sinks([name])
+
+
+def test_what_is_not_a_log_is_named(path, own):
+    with pytest.raises(UserError, match=r"'own_log:nothing' of log.to makes a NoneType, expected an object"):
+        MetricsLog(path, after_step=0, sinks=resolve_sinks(["own_log:nothing"]))

@@ -7,7 +7,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from configs import digits_tcl
 from tcl_jax.errors import UserError
-from tcl_jax.run.metrics_log import MetricsLog, read_metrics
+from tcl_jax.run.metrics_log import SINKS, MetricsLog, read_metrics
 from tcl_jax.run.workdir import Workdir
 from tests.run.events import shown
 
@@ -42,11 +42,11 @@ def records(steps):
 def test_the_curve_is_continued_in_remote_storage(bucket, tmp_path):
     path, events = bucket / "metrics.jsonl", bucket / "tensorboard"
     bucket.mkdir(parents=True)
-    with MetricsLog(path, events, after_step=0) as log:
+    with MetricsLog(path, after_step=0, sinks=SINKS) as log:
         for number, record in enumerate(records([1, 2, 3])):
             log.append(record)
             assert len(read_metrics(path)) == number + 1  # at once, not at the end
-    with MetricsLog(path, events, after_step=2) as log:  # step 3 is done again
+    with MetricsLog(path, after_step=2, sinks=SINKS) as log:  # step 3 is done again
         for record in records([3, 4]):
             log.append(record)
     assert read_metrics(path) == records([1, 2, 3, 4])
@@ -61,8 +61,8 @@ def test_a_workdir_in_remote_storage_is_claimed_there(bucket):
     assert str(workdir.metrics) == "gs://bucket/runs/digits/metrics.jsonl"
     with workdir.locked(), workdir.failures_told():
         workdir.claim("digits_tcl", config)
-    workdir.write_results({"epochs": 3}, "latest")
-    assert Workdir(str(bucket)).read_results() == {"epochs": 3}
+    workdir.write_results({"epochs": 3, "metrics": {}}, "latest")
+    assert Workdir(str(bucket)).read_results() == {"epochs": 3, "metrics": {}}
     config.train.epochs = 7
     with pytest.raises(UserError, match=r"holds a run with another config: train\.epochs"):
         Workdir(str(bucket)).claim("digits_tcl", config)

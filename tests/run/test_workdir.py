@@ -7,7 +7,7 @@ import pytest
 from configs import digits_tcl
 from tcl_jax.errors import UserError
 from tcl_jax.run import environment as machine
-from tcl_jax.run.workdir import Workdir
+from tcl_jax.run.workdir import ConfigFile, Workdir
 
 
 def test_config_is_written_and_the_same_config_may_come_again(tmp_path):
@@ -19,25 +19,30 @@ def test_config_is_written_and_the_same_config_may_come_again(tmp_path):
     assert json.loads(read.to_json()) == json.loads(config.to_json())
 
 
-def test_facts_are_kept_until_others_are_told(tmp_path):
+def test_where_the_config_is_from_is_kept(tmp_path):
     workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
     workdir.claim("digits_tcl", config)
-    assert workdir.read_facts() is None
-    workdir.claim("digits_tcl", config, facts={"mean": (0.1, 1 / 3)})
+    assert workdir.read_config_file() == ConfigFile()
+    file = ConfigFile("configs/digits_tcl.py", {"seed": 0}, {"seed": 1})
+    workdir.claim("digits_tcl", config, config_file=file)
     workdir.claim("digits_tcl", config)
-    assert workdir.read_facts() == {"mean": [0.1, 1 / 3]}
-    workdir.claim("digits_tcl", config, facts={"mean": (0.2,)})
-    assert workdir.read_facts() == {"mean": [0.2]}
+    assert workdir.read_config_file() == file
 
 
-def test_a_run_of_an_older_version_has_no_facts(tmp_path):
+def test_the_encoder_is_described_where_a_run_begins_and_stays_as_it_was_trained(tmp_path):
     workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
     workdir.claim("digits_tcl", config)
-    stored = json.loads(workdir.config.read_text())
-    del stored["facts"]
-    workdir.config.write_text(json.dumps(stored))
-    assert workdir.read_facts() is None
-    workdir.claim("digits_tcl", config)
+    with pytest.raises(UserError, match=r"encoder\.json is missing or damaged"):
+        workdir.read_description()
+    for mean in ((0.1, 1 / 3), (0.2,)):  # the second start, still without a checkpoint, begins anew
+        workdir.claim("digits_tcl", config, encoder={"mean": mean})
+        assert workdir.read_description() == {"mean": list(mean)}
+    (workdir.checkpoints / "5").mkdir(parents=True)
+    workdir.claim("digits_tcl", config, encoder={"mean": (0.7,)})  # of other data, to evaluate on
+    assert workdir.read_description() == {"mean": [0.2]}
+    workdir.description.unlink()
+    workdir.claim("digits_tcl", config, encoder={"mean": (0.7,)})
+    assert workdir.read_description() == {"mean": [0.7]}
 
 
 @pytest.mark.parametrize("field", ["loss.k1", "train.epochs", "seed"])

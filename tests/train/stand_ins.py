@@ -10,21 +10,25 @@ from tcl_jax.parallel import make_mesh
 from tcl_jax.run.checkpoint import Position
 from tcl_jax.train import curve as curve_module
 from tcl_jax.train.curve import Curve
-from tcl_jax.train.loop import Course, train
+from tcl_jax.train.loop import train
+from tcl_jax.train.member import Member, Validation
+from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState
+from tcl_jax.train.sweep_step import OneByOne
 
 IMAGES, BATCH, EPOCHS, SEED = 50, 16, 3, 5
 PER_EPOCH = IMAGES // BATCH
 RATES = np.linspace(1, 2, EPOCHS * PER_EPOCH, dtype=np.float32)
+EXAMPLES = np.arange(IMAGES, dtype=np.int32)
 SPLIT = Split(np.zeros((IMAGES, 2, 2, 1), np.uint8), np.zeros(IMAGES, np.int32))
 
 
 class Recorder:
-    """Stands for step, log and checkpoints, and keeps what each was given."""
+    """Stands for step, log and checkpoints of one run, and keeps what each was given."""
 
     def __init__(self):
         self.rates, self.indices, self.records, self.saved = [], [], [], []
-        self.told = []  # records and checkpoints in the order they came
+        self.order = []  # records and checkpoints in the order they came
 
     def step(self, state, batch, hyper):
         self.rates.append(float(hyper.learning_rate))
@@ -37,11 +41,11 @@ class Recorder:
         }
 
     def append(self, record):
-        (self.told if "validation_knn" in record else self.records).append(record)
+        (self.order if "validation_knn" in record else self.records).append(record)
 
-    def save(self, state, position, validation_knn):
+    def save(self, state, position, value):
         self.saved.append((int(state.step), position.epoch, position.train_seconds))
-        self.told.append((int(state.step), validation_knn))
+        self.order.append((int(state.step), value))
 
     def latest_step(self):
         return None
@@ -55,22 +59,39 @@ class Learning(Recorder):
         return state._replace(params={"w": state.params["w"] + 1}), metrics
 
 
-def run_loop(first_step=0, position=None, every_epochs=2, recorder=None, **options):
+def run_loop(
+    first_step=0, position=None, every_epochs=2, recorder=None, examples=EXAMPLES, validate=None, **options
+):
     recorder = recorder or Recorder()
     state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0))
-    end = train(
-        recorder.step,
-        state,
+    (outcome,) = train(
+        OneByOne(recorder.step),
+        [state],
         position or Position(),
+        members=[member(recorder, examples=examples, validate=validate)],
+        schedule=schedule(every_epochs),
         split=SPLIT,
-        hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(SEED)),
-        course=Course(BATCH, 1, EPOCHS, 2, RATES, log_every_steps=2, checkpoint_every_epochs=every_epochs),
         mesh=make_mesh(8),
-        log=recorder,
-        checkpoints=recorder,
         **options,
     )
-    return recorder, end
+    assert outcome.failure is None
+    return recorder, (outcome.state, outcome.position)
+
+
+def schedule(every_epochs=2):
+    return Schedule(BATCH, 1, 2, EPOCHS, PER_EPOCH, log_every_steps=2, checkpoint_every_epochs=every_epochs)
+
+
+def member(recorder, *, examples=EXAMPLES, validate=None, seed=SEED, name="run"):
+    return Member(
+        name=name,
+        hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(seed)),
+        learning_rates=RATES,
+        examples=examples,
+        validation=validate and Validation("knn", validate),
+        log=recorder,
+        checkpoints=recorder,
+    )
 
 
 VIEWS_OF_STEP = 8

@@ -78,7 +78,7 @@ def test_time_spent_on_data_is_added_up_for_each_record(bench):
 def test_the_accuracy_stays_beside_the_loss_that_is_shown(bench):
     bench.step(at=1, value=2.5)
     bench.curve.flush()
-    bench.curve.add_validation(1, 0, 0.75)
+    bench.curve.add_validation(1, 0, "knn", 0.75)
     assert bench.shown == "epoch 1, loss 2.5000, kNN 0.7500"
     bench.step(at=2, value=1.5)
     bench.curve.flush()

@@ -14,7 +14,7 @@ from tcl_jax.models import make_model
 from tcl_jax.parallel import DATA_AXIS, local_rows, make_mesh, replicate, split_batch
 from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import make_objective
-from tcl_jax.train.optimizer import sgd
+from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import Hyper, create_state
 from tcl_jax.train.step import compile_step, make_device_step
 from tests.train.small import IMAGES, VIEWS, batch, small_model
@@ -98,6 +98,7 @@ def cached(make, micro_batches, devices, **options):
                 variables["batch_stats"],
                 key,
                 batch,
+                dropout_key=key,
                 micro_batches=micro_batches,
                 sync_batch_norm=True,
             )
@@ -143,7 +144,7 @@ def compiled_step(batch_size, micro_batch_size, remat=False):
     model = make_model(
         "resnet18", stem="cifar", width=16, projection_dim=128, axis_name=DATA_AXIS, remat=remat
     )
-    optimizer = sgd(momentum=0.9, weight_decay=1e-4)
+    optimizer = make_optimizer("sgd", momentum=0.9, weight_decay=1e-4, decay="all")
     device_step = make_device_step(
         model,
         optimizer,

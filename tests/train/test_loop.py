@@ -4,15 +4,39 @@ import os
 import signal
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tcl_jax.data import epoch_order
 from tcl_jax.errors import Interrupted
-from tcl_jax.parallel import split_batch
+from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.checkpoint import Position
 from tcl_jax.train import loop
-from tests.train.stand_ins import BATCH, EPOCHS, IMAGES, PER_EPOCH, RATES, SEED, Learning, Recorder, run_loop
+from tcl_jax.train import member as member_module
+from tcl_jax.train.loop import train
+from tcl_jax.train.state import TrainState
+from tcl_jax.train.sweep_step import OneByOne
+from tests.train.stand_ins import (
+    BATCH,
+    EPOCHS,
+    IMAGES,
+    PER_EPOCH,
+    RATES,
+    SEED,
+    SPLIT,
+    Learning,
+    Recorder,
+    member,
+    run_loop,
+    schedule,
+)
+
+
+def stop_clock(monkeypatch, now):
+    """The loop's time is that of the one number in `now`."""
+    for module in (loop, member_module):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 5, 8])
@@ -70,7 +94,7 @@ def test_time_spent_on_held_out_images_is_told_apart(monkeypatch):
         now[0] += 4
         return 0.5
 
-    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    stop_clock(monkeypatch, now)
     _, (_, position) = run_loop(position=Position(validation_seconds=1), validate=slow)
     assert (position.validation_seconds, position.train_seconds, position.compile_seconds) == (9, 8, 0)
 
@@ -88,7 +112,7 @@ def test_records_tell_the_time_spent_on_batches(monkeypatch):
         now[0] += 2
         return split_batch(batch, mesh)
 
-    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    stop_clock(monkeypatch, now)
     monkeypatch.setattr(loop, "split_batch", slow_split_batch)
     recorder, _ = run_loop()
     assert [r["data_seconds"] for r in recorder.records] == [4, 2] * EPOCHS
@@ -116,7 +140,7 @@ class Tracing:
         return number == 5
 
     def end_step(self, metrics):
-        assert "loss" in metrics
+        assert all("loss" in own for own in metrics)
         self.ended += 1
         return number_of(self) == 7
 
@@ -158,7 +182,7 @@ def test_a_record_that_a_signal_cuts_short_has_no_diagnostics():
 
 def test_the_accuracy_of_held_out_images_is_on_record_before_the_checkpoint_is_made():
     recorder, _ = run_loop(recorder=Learning(), validate=knn_of)
-    assert recorder.told == [
+    assert recorder.order == [
         {"step": 6, "epoch": 1, "validation_knn": pytest.approx(0.6)},
         (6, pytest.approx(0.6)),
         {"step": 9, "epoch": 2, "validation_knn": pytest.approx(0.9)},
@@ -176,8 +200,83 @@ def test_a_signal_in_the_middle_of_an_epoch_waits_for_no_accuracy():
     recorder = Signalled()
     with pytest.raises(Interrupted, match="after step 5, which is saved"):
         run_loop(recorder=recorder, validate=knn_of, every_epochs=1)
-    assert recorder.told == [
+    assert recorder.order == [
         {"step": 3, "epoch": 0, "validation_knn": pytest.approx(0.3)},
         (3, pytest.approx(0.3)),
         (5, None),
     ]
+
+
+class Broken(Recorder):
+    """Its loss is not a number from a step on."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.first = step
+
+    def step(self, state, batch, hyper):
+        state, metrics = super().step(state, batch, hyper)
+        return state, metrics | ({"loss": jnp.float32(np.nan)} if state.step >= self.first else {})
+
+    def finish(self):
+        pass
+
+
+class ForEach(OneByOne):
+    """Each member has a step of its own."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __call__(self, states, batches, hypers):
+        done = [step(*own) for step, *own in zip(self.steps, states, batches, hypers, strict=True)]
+        return [state for state, _ in done], [metrics for _, metrics in done]
+
+
+def run_all(recorders, seeds):
+    states = [TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0)) for _ in recorders]
+    members = [
+        member(recorder, seed=seed, name=f"run {number}")
+        for number, (recorder, seed) in enumerate(zip(recorders, seeds, strict=True))
+    ]
+    steps = ForEach([recorder.step for recorder in recorders])
+    return train(
+        steps, states, Position(), members=members, schedule=schedule(1), split=SPLIT, mesh=make_mesh(8)
+    )
+
+
+def test_a_member_that_fails_leaves_the_others_as_they_are_alone(capsys):
+    recorders = [Broken(100), Broken(5), Broken(100)]
+    outcomes = run_all(recorders, [SEED, SEED, 9])
+    assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
+    assert str(outcomes[1].failure).startswith(
+        "The loss is nan, which is not finite at step 5; no checkpoint"
+    )
+    assert "run 1: The loss is nan" in capsys.readouterr().out
+    alone, _ = run_loop(every_epochs=1)
+    for name in ("rates", "indices"):
+        np.testing.assert_array_equal(getattr(recorders[0], name), getattr(alone, name))
+    assert [r["loss"] for r in recorders[0].records] == [r["loss"] for r in alone.records]
+    assert [saved[:2] for saved in recorders[0].saved] == [saved[:2] for saved in alone.saved]
+    assert [saved[:2] for saved in recorders[1].saved] == [(3, 1)]
+    assert not np.array_equal(recorders[2].indices, alone.indices)  # of another seed
+
+
+def test_where_all_members_have_failed_the_loop_ends():
+    recorders = [Broken(2), Broken(4)]
+    outcomes = run_all(recorders, [SEED, SEED])
+    assert all(outcome.failure for outcome in outcomes)
+    assert len(recorders[0].rates) < EPOCHS * PER_EPOCH
+
+
+def test_the_time_of_all_members_is_shared_equally(monkeypatch):
+    now = [0.0]
+
+    class Slow(Broken):
+        def step(self, *arguments):
+            now[0] += 2
+            return super().step(*arguments)
+
+    stop_clock(monkeypatch, now)
+    outcomes = run_all([Slow(100), Slow(100)], [SEED, SEED])
+    assert {outcome.position.train_seconds for outcome in outcomes} == {2.0 * EPOCHS * PER_EPOCH}

@@ -10,9 +10,9 @@ import pytest
 from etils import epath
 
 from tcl_jax.errors import RunFailed
-from tcl_jax.modes.evaluate import final_train_loss
+from tcl_jax.experiment.results import final_train_loss
 from tcl_jax.parallel import split_batch
-from tcl_jax.run.metrics_log import MetricsLog, read_metrics
+from tcl_jax.run.metrics_log import SINKS, MetricsLog, read_metrics
 from tests.run.events import shown
 from tests.train.small import HYPER, batch, parts_on
 from tests.train.stand_ins import Bench, Loss, Recorder, run_loop
@@ -134,9 +134,7 @@ def test_ten_skipped_steps_in_a_row_end_the_run_however_long_the_records(bench, 
 
 
 def test_skipped_steps_on_disk_are_json_and_points_of_their_own(bench, tmp_path):
-    with MetricsLog(
-        epath.Path(tmp_path / "metrics.jsonl"), epath.Path(tmp_path / "events"), after_step=0
-    ) as log:
+    with MetricsLog(epath.Path(tmp_path / "metrics.jsonl"), after_step=0, sinks=SINKS) as log:
         bench.curve._log = log
         skipping(bench, [1.0, None])
         bench.curve.close_interval()
@@ -149,7 +147,7 @@ def test_skipped_steps_on_disk_are_json_and_points_of_their_own(bench, tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line, parse_constant=refuse) for line in lines]  # NaN is no JSON
     assert records == read_metrics(epath.Path(tmp_path / "metrics.jsonl"))
-    points = shown(tmp_path / "events")
+    points = shown(tmp_path / "tensorboard")
     assert points["train/loss"] == [(2, 1.0)]
     assert points["train/skipped"] == [(2, 1.0), (4, 2.0)]
 

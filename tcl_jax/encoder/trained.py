@@ -1,0 +1,25 @@
+"""A trained encoder with all that is needed to use it, and what is known of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tcl_jax.models import ContrastiveModel
+from tcl_jax.models.description import EncoderDescription
+
+
+class Trained(NamedTuple):
+    """An encoder, its head where there is one, and what is known of them.
+
+    Attributes:
+      model: encoder and head.
+      variables: of the model; those of the head may be missing.
+    """
+
+    model: ContrastiveModel
+    variables: Mapping[str, Any]
+    about: EncoderDescription
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether there is a projection head: not after training with cross-entropy."""
+        return self.about.head == "projection" and "head" in self.variables["params"]

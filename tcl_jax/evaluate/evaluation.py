@@ -1,0 +1,119 @@
+"""What the frozen encoder makes of the images as they are, and how good that is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from tcl_jax.augment.views import Views
+from tcl_jax.data import Dataset
+from tcl_jax.evaluate.features import extract_features
+from tcl_jax.evaluate.metrics import Metric, measure
+from tcl_jax.evaluate.probe import ProbeSettings, linear_probe
+from tcl_jax.models import ContrastiveModel, LinearClassifier
+from tcl_jax.models.encode import Encode
+
+
+class Evaluator(NamedTuple):
+    """What an evaluation is made of.
+
+    Attributes:
+      dataset: training and test split.
+      model, encode: the model, and its encoder compiled.
+      metrics: by what results call them.
+      probe_views: one augmented view per image, for the linear probe.
+      probe: settings of the linear probe.
+      seed: of the probe.
+      batch_size: images that go through the encoder together, over all devices.
+      mesh: all devices.
+    """
+
+    dataset: Dataset
+    model: ContrastiveModel
+    encode: Encode
+    metrics: Mapping[str, Metric]
+    probe_views: Views
+    probe: ProbeSettings
+    seed: int
+    batch_size: int
+    mesh: Mesh
+
+
+class Evaluation(NamedTuple):
+    """What came out.
+
+    Attributes:
+      train_features, test_features: float [n, f], of all images of each split, in order.
+      labels: int32 [m], the true classes of the test images.
+      metrics: values by name; None where one is not finite.
+      predictions: int32 [m], classes of the test images, by the names of the metrics that predict classes.
+      probe_losses: mean training loss of the linear probe in each epoch; empty where it was not trained.
+    """
+
+    train_features: np.ndarray
+    test_features: np.ndarray
+    labels: np.ndarray
+    metrics: dict[str, float | None]
+    predictions: dict[str, np.ndarray]
+    probe_losses: Sequence[float] = ()
+
+
+def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
+    """Measure the frozen encoder on every test image, by all metrics.
+
+    Args:
+      variables: of the model; they are not changed.
+    """
+    dataset = evaluator.dataset
+    train_features, test_features = features(evaluator, variables)
+    probe_losses: list[float] = []
+
+    def train_probe() -> np.ndarray:
+        predicted, losses = linear_probe(
+            evaluator.model,
+            variables,
+            dataset.train,
+            test_features,
+            views=evaluator.probe_views,
+            num_classes=len(dataset.class_names),
+            seed=evaluator.seed,
+            mesh=evaluator.mesh,
+            **evaluator.probe._asdict(),
+        )
+        probe_losses[:] = losses
+        return predicted
+
+    available = dict(
+        features=test_features,
+        labels=dataset.test.labels,
+        train_features=train_features,
+        train_labels=dataset.train.labels,
+        num_classes=len(dataset.class_names),
+        train_probe=train_probe,
+    )
+    if isinstance(evaluator.model.head, LinearClassifier):
+        logits: Any = evaluator.model.apply(variables, test_features, method="apply_head")
+        available["logits"] = np.asarray(logits)
+    found = {
+        name: measure(metric, dataset.test.labels, available) for name, metric in evaluator.metrics.items()
+    }
+    return Evaluation(
+        train_features,
+        test_features,
+        dataset.test.labels,
+        metrics={name: one.value for name, one in found.items()},
+        predictions={name: one.predicted for name, one in found.items() if one.predicted is not None},
+        probe_losses=probe_losses,
+    )
+
+
+def features(evaluator: Evaluator, variables: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Encoder features of all training and of all test images: float [n, f] and [m, f]."""
+    train, test = (
+        extract_features(
+            evaluator.encode, variables, split, batch_size=evaluator.batch_size, mesh=evaluator.mesh
+        )
+        for split in (evaluator.dataset.train, evaluator.dataset.test)
+    )
+    return train, test

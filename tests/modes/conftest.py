@@ -1,0 +1,29 @@
+"""All runs of one config share the parts of one experiment: compiling its step is most of their time."""
+
+import pytest
+
+from tcl_jax.modes import evaluate, report, sweep, train
+from tests.modes.tiny import built_once
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Where the digits are prepared, once for each process."""
+    return tmp_path_factory.getbasetemp() / "data"
+
+
+@pytest.fixture(scope="module")
+def shared_parts():
+    """Used by modules that train several runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for mode in (train, evaluate, report, sweep):
+            patch.setattr(mode, "build_experiment", built_once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_pages():
+    """No page is drawn; test_report.py has the pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tcl_jax.experiment.results.write_page", lambda *_: None)
+        yield

@@ -1,0 +1,70 @@
+"""A run that costs next to nothing: the config and the encoder that the tests of whole runs share.
+
+They name the encoder as a user names one of their own. One config means one program, which is compiled once for all.
+"""
+
+import functools
+import json
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from configs import digits_tcl
+from tcl_jax.experiment.build import Experiment, build_experiment
+
+
+class Tiny(nn.Module):
+    """What matters of a ResNet here: convolutions, BatchNorm, mean."""
+
+    width: int
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        for stage, features in enumerate((self.width, 2 * self.width)):
+            images = nn.Conv(features, (3, 3), strides=stage + 1, name=f"conv{stage}")(images)
+            images = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=0.9,
+                axis_name=self.axis_name,
+                use_fast_variance=False,
+                name=f"bn{stage}",
+            )(images)
+            images = nn.relu(images)
+        return images.mean(axis=(1, 2))
+
+
+def tiny_config(data_dir, **train) -> ConfigDict:
+    """15 steps, 5 in an epoch; a checkpoint after each epoch, and a record for every two steps."""
+    config = digits_tcl.get_config()
+    config.data.data_dir = str(data_dir)
+    config.data.train_split = "train[:200]"
+    config.data.test_split = "test[:100]"
+    config.model.update(name="tests.modes.tiny:Tiny", width=8)
+    config.train.update(**{"batch_size": 32, "epochs": 3, "warmup_epochs": 0, "learning_rate": 0.1} | train)
+    config.validation.images = 40
+    config.probe.update(epochs=2, batch_size=32)
+    config.checkpoint.every_epochs = 1
+    config.log.every_steps = 2
+    return config
+
+
+def copy_of(config: ConfigDict, **fields) -> ConfigDict:
+    """The config with some fields changed, by full names with "__" for the dot."""
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    return changed
+
+
+@functools.cache
+def _built(text: str) -> Experiment:
+    config = digits_tcl.get_config()
+    with config.unlocked():
+        config.update(json.loads(text))
+    return build_experiment(config)
+
+
+def built_once(config: ConfigDict, *, begins: bool = False) -> Experiment:
+    """`build_experiment`, whose parts are made and compiled once for each config."""
+    del begins  # there is no file to begin with
+    return _built(config.to_json())
