@@ -18,7 +18,7 @@ from tcl_jax.train.optimizer import (
     scaled_learning_rate,
     sgd,
 )
-from tests.train.test_step import HYPER, Parts, batch
+from tests.train.small import HYPER, Parts, batch
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 2, 4)},

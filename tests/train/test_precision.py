@@ -5,6 +5,7 @@ float32's in the mean, either way. So the dtypes are read from the program of th
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 
+pytestmark = pytest.mark.xdist_group("precision")  # they share what is traced
+
 STEPS, EPOCHS = 50, 3  # of 20 steps
 
 
@@ -32,6 +35,7 @@ def make_config(tmp_path_factory, precision):
 
 @pytest.fixture(scope="module")
 def training_in(tmp_path_factory):
+    @functools.cache
     def training(precision):
         config = make_config(tmp_path_factory, precision)
         config.train.optimizer, config.train.ema_decay = "lars", 0.99
