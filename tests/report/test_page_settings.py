@@ -5,9 +5,9 @@ import shlex
 import pytest
 from absl import flags
 from ml_collections import config_flags
-from tcl_jax.experiment.run_page import config_file, fields_of
 
-from configs import common, digits_tcl
+from configs import common, digits_tcl, smoke
+from tcl_jax.fields import flat_items
 from tcl_jax.report.page_settings import command, settings
 from tests.report.pages import EVIL, Page, section_page
 
@@ -16,6 +16,10 @@ RESULTS = {
     "versions": {"jax": "0.10.2"},
     "params_sha256": "ab" * 32,
 }
+
+
+def fields_of(config):
+    return dict(flat_items(config))
 
 
 def parsed(words, monkeypatch):
@@ -28,8 +32,14 @@ def parsed(words, monkeypatch):
     return holder
 
 
-@pytest.mark.parametrize("name", ["digits_tcl", "smoke_cifar100_tcl", "of_mine"])
-def test_the_command_gives_the_config_and_the_folder_of_the_run(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("file", "base"),
+    [
+        ("configs/digits_tcl.py", digits_tcl.get_config()),
+        ("configs/smoke.py:cifar100_tcl", smoke.get_config("cifar100_tcl")),
+    ],
+)
+def test_the_command_gives_the_config_and_the_folder_of_the_run(file, base, monkeypatch):
     config = digits_tcl.get_config()
     config.seed = 7
     config.data.data_dir = '/my data/it\'s "quoted" $HOME `x`'
@@ -37,8 +47,7 @@ def test_the_command_gives_the_config_and_the_folder_of_the_run(name, monkeypatc
     config.augment.flip = True
     config.train.learning_rate = 1.0
     config.train.ema_decay = 0.5
-    file, base = config_file(name)
-    text = command(file, base, fields_of(config), "runs/a 'b'")
+    text = command(file, fields_of(base), fields_of(config), "runs/a 'b'")
     words = shlex.split(text.replace("\\\n", " "))
     assert words[:2] == ["python", "main.py"]
     found = parsed(words[1:], monkeypatch)
@@ -47,11 +56,10 @@ def test_the_command_gives_the_config_and_the_folder_of_the_run(name, monkeypatc
 
 
 def test_the_command_names_no_more_than_what_differs():
-    file, base = config_file("digits_tcl")
-    assert command(file, base, base, "runs/digits_tcl") == (
+    fields = fields_of(digits_tcl.get_config())
+    assert command("configs/digits_tcl.py", fields, fields, "runs/digits_tcl") == (
         "python main.py --config=configs/digits_tcl.py --workdir=runs/digits_tcl"
     )
-    assert config_file("digits_tcl")[1] == fields_of(digits_tcl.get_config())
 
 
 def test_fields_that_differ_from_their_defaults_come_first_and_all_are_there():
