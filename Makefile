@@ -19,7 +19,7 @@ test-quick: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup -m quick
 
 test-slow: $(VENV)/.test
-	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow --durations=20 --durations-min=5
 
 # What needs TensorFlow: preparing data sets by TFDS' own builders. In a folder of its own, as nothing else may need it.
 test-prepare:

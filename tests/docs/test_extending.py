@@ -10,7 +10,9 @@ import types
 import numpy as np
 import pytest
 
+from tcl_jax.experiment import build
 from tcl_jax.modes import train
+from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 from tests.docs.test_snippets import ROOT, fenced_blocks
@@ -74,6 +76,7 @@ def trained(tmp_path_factory):
             patch.setitem(sys.modules, "wandb", wandb)
             patch.syspath_prepend(str(folder))
             patch.setattr("tcl_jax.experiment.results.write_page", lambda *_: None)
+            patch.setattr(build, "make_mesh", lambda: make_mesh(1))  # which compiles in half the time
             train.run(config, workdir, "digits_tcl")
             sys.modules.pop(name)
         return workdir, workdir.read_results(), wandb
