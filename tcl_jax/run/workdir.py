@@ -163,12 +163,10 @@ class Workdir:
         """Have `held` hold the lock until it is closed; nothing is held where there are no locks."""
         if is_remote(self.path):
             return
-        # The file stays, so that no process locks one that another has removed.
-        lock = filelock.FileLock(self.lock, timeout=0, fallback_to_soft=False, preserve_lock_file=True)
         with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
             try:
-                held.enter_context(lock)
+                held.enter_context(filelock.FileLock(self.lock, timeout=0))
             except filelock.Timeout as error:
                 raise UserError(
                     f"The workdir {self.path} is in use by {self._holder()}: wait until it ends, or give another "
