@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# What the tests compile is kept from one run to the next: compiling is most of their time.
+export TCL_JAX_TESTS_CACHE ?= $(abspath $(VENV))/.tests_cache
+
 .PHONY: demo test test-quick test-slow test-prepare test-tpu-plan lint clean
 
 demo: $(VENV)/.train
 	$(BIN)/python main.py --config=configs/digits_tcl.py
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=60 --durations-min=1
 
 # A subset of a minute, for another Python or JAX: make test-quick PYTHON=python3.12 VENV=.venv312
 test-quick: $(VENV)/.test
@@ -26,7 +29,7 @@ test-prepare:
 # What needs the TPU compiler (0.7 GB, no TPU): plans for TPUs that are not there. In a folder of its own, too.
 test-tpu-plan:
 	$(MAKE) $(VENV)-tpu-plan/.tpu-plan VENV=$(VENV)-tpu-plan
-	$(VENV)-tpu-plan/bin/pytest -m slow tests/modes/test_plan.py
+	$(VENV)-tpu-plan/bin/pytest -m slow tests/plan
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -122,9 +122,9 @@ def main(argv: list[str]) -> None:
     # Orbax' writes of a checkpoint that go on after one of them failed.
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
     if _PLAN_TOPOLOGY.value:
-        from tcl_jax.plan import topology
+        from tcl_jax.plan import devices
 
-        topology.prepare_environment()
+        devices.prepare_environment()
     _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train

@@ -143,9 +143,8 @@ def _pil_view(name: str) -> Callable:
     """The same policy by PIL alone, with Python's random numbers and tables made once."""
     from PIL import Image, ImageOps
 
-    from tcl_jax.augment.autoaugment import CIFAR, IMAGENET
-    from tcl_jax.augment.operations import SIGNED, magnitude_of
-    from tcl_jax.augment.randaugment import OPERATIONS
+    from tcl_jax.augment.autoaugment import CIFAR, IMAGENET, RAND_OPERATIONS
+    from tcl_jax.augment.autoaugment_ops import SIGNED, magnitude_of
     from tests.augment import pil
 
     def view(image):
@@ -169,7 +168,7 @@ def _pil_view(name: str) -> Callable:
         if name == "crop_flip":
             return []
         if name.startswith("randaug"):
-            return [(n, magnitude_of(n, 9, 31, size, size)) for n in random.choices(OPERATIONS, k=2)]
+            return [(n, magnitude_of(n, 9, 31, size, size)) for n in random.choices(RAND_OPERATIONS, k=2)]
         lines = CIFAR if name == "autoaug_cifar" else IMAGENET
         return [
             (operation, magnitude_of(operation, number, 10, size, size))

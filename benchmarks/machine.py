@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from tcl_jax.data.memory import free_memory as free_memory_of_system
+from tcl_jax.data.lazy import free_memory as free_memory_of_system
 from tcl_jax.run import environment
 
 _PEERS = ("libtpu", "torch", "pytorch-metric-learning")

@@ -122,11 +122,9 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _traffic(collectives: dict[str, Any], kind: str) -> str:
-    """Bytes in the program, and by formula."""
-    if not collectives["formula"]:
-        return _NOTHING
-    compiled = collectives["compiled"].get(kind, {}).get("bytes", 0)
-    return f"{compiled:,} / {sum(collectives['formula'][kind].values()):,}"
+    """Bytes in the program."""
+    found = collectives["compiled"].get(kind)
+    return f"{found['bytes']:,}" if found else _NOTHING
 
 
 if __name__ == "__main__":

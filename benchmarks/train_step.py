@@ -24,8 +24,8 @@ from benchmarks.train_step_page import PRODUCT, TORCH, WHOLE, page
 from benchmarks.train_step_torch import check, make_step, reason_against
 from benchmarks.train_step_variants import PRODUCT_SIDE, matrix_product, our_steps
 from tcl_jax.experiment.build import Experiment
-from tcl_jax.plan.accelerators import find_accelerator
 from tcl_jax.plan.costs import product_flops
+from tcl_jax.plan.devices import find_accelerator
 
 
 def main(argv: list[str]) -> None:

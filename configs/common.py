@@ -24,7 +24,10 @@ def get_config() -> ConfigDict:
     config.data.skip_unreadable = False
 
     config.augment = ConfigDict()
-    config.augment.views = ("crop_flip", "crop_flip")  # one policy per view, of these:
+    config.augment.views = (
+        "crop_flip",
+        "crop_flip",
+    )  # one policy per view, your own "module:attribute" or of these:
     # "none", "crop_flip", "simaug", "autoaug_cifar", "autoaug_imagenet" and "randaug(n,m)", as in "randaug(2,9)":
     # n operations of magnitude m, 0 to 30. tcl_jax/augment/policies.py says what each does.
     config.augment.crop_padding = 4  # pixels by which crop_flip, autoaug_cifar and randaug may shift

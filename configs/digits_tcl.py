@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config = common.get_config()
     config.data.name = "digits"
     config.augment.crop_padding = 1
-    config.augment.flip = False  # a mirrored 2 is no 2
+    config.augment.flip = False  # a mirrored 2 is not a 2
     config.model.width = 8
     config.train.epochs = 60
     # With k1 = 5000 all projections first fall together and then part by class. A higher rate drives them so close

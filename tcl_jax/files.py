@@ -34,7 +34,7 @@ def write_whole(path: epath.Path, text: str) -> None:
 
 
 def write_whole_bytes(path: epath.Path, data: bytes) -> None:
-    """`write_whole` for content that is no text."""
+    """`write_whole` for content that is not text."""
     partial = path.parent / f"{path.name}.partial"
     try:
         with writing(str(path)):

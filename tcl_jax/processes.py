@@ -22,7 +22,7 @@ T = TypeVar("T")
 def start(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Join the processes of this run; to be called before anything else of JAX.
 
-    They are those that the arguments name, or else those that the environment tells of: the tasks of srun (Slurm) or
+    They are those that the arguments name, or else those that the environment names: the tasks of srun (Slurm) or
     mpirun (Open MPI), or the workers of a TPU slice. Where neither does, the process stays alone.
 
     Args:
@@ -49,7 +49,7 @@ def start(coordinator: str | None, num_processes: int | None, process_id: int | 
         environment = detect(os.environ)
         if environment is None:
             return
-        found, options = f"as {environment} tells", {}
+        found, options = f"as {environment} says", {}
     try:
         jax.distributed.initialize(**options)
     except Exception as error:  # what is raised depends on the environment and on how far it came
@@ -105,19 +105,19 @@ def on_first(function: Callable[[], T]) -> T:
     """
     if jax.process_count() == 1:
         return function()
-    told: dict[str, Any] = {}
+    sent: dict[str, Any] = {}
     failure: Exception | None = None
     if is_first():
         try:
-            told["value"] = function()
+            sent["value"] = function()
         except (UserError, RunFailed) as error:
-            failure, told["error"], told["kind"] = error, str(error), type(error).__name__
-    told = json.loads(_from_first(json.dumps(told)))
+            failure, sent["error"], sent["kind"] = error, str(error), type(error).__name__
+    sent = json.loads(_from_first(json.dumps(sent)))
     if failure is not None:
         raise failure
-    if "error" in told:
-        raise (UserError if told["kind"] == "UserError" else RunFailed)(told["error"])
-    return told["value"]
+    if "error" in sent:
+        raise (UserError if sent["kind"] == "UserError" else RunFailed)(sent["error"])
+    return sent["value"]
 
 
 def together(function: Callable[[], T]) -> T:

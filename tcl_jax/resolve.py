@@ -87,14 +87,16 @@ def arguments_of(
         parameters = list(inspect.signature(part).parameters.values())
     except ValueError:  # written in C
         return {}
-    named = [p for p in parameters[positional:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    missing = [p.name for p in named if p.default is p.empty and p.name not in available]
-    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = [p for p in parameters[positional:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    named = [p for p in rest if p.kind != p.POSITIONAL_ONLY]
+    missing = [p.name for p in rest if p.default is p.empty and (p not in named or p.name not in available)]
     if missing or (len(by_position) < positional and not variadic):
         needs = f"needs {missing[0]!r}" if missing else f"takes {len(by_position)} arguments by position"
+        place = f"{positional} arguments by position and " if positional else ""
         raise UserError(
-            f"{field} names a function that {needs}, expected {positional} arguments by position and by name any of "
-            f"{', '.join(available)}: give other parameters a default."
+            f"{field} names a function that {needs}, expected {place}by name any of {', '.join(available)}: give other "
+            "parameters a default."
         )
     return {p.name: available[p.name] for p in named if p.name in available}

@@ -5,8 +5,11 @@ XLA compiles without its costly optimisations: the programs are small, and compi
 
 import atexit
 import os
+import pathlib
 import shutil
 import tempfile
+import time
+import zlib
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS") or "cpu"
 os.environ["XLA_FLAGS"] = " ".join(
@@ -18,10 +21,34 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 # Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs
-# them. All processes of one run of the tests find it.
+# them. All processes of one run of the tests find it; the Makefile keeps it from one run to the next.
 if "TCL_JAX_TESTS_CACHE" not in os.environ:
     os.environ["TCL_JAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="tcl_jax_tests")
     atexit.register(shutil.rmtree, os.environ["TCL_JAX_TESTS_CACHE"], ignore_errors=True)
-os.environ["XDG_CACHE_HOME"] = os.environ["TCL_JAX_TESTS_CACHE"]
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TCL_JAX_TESTS_CACHE"]
+cache = pathlib.Path(os.environ["TCL_JAX_TESTS_CACHE"]).absolute()
+os.environ["XDG_CACHE_HOME"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+
+def usable(entry: pathlib.Path) -> bool:
+    """Whether an entry of the cache is whole and less than two weeks old."""
+    try:
+        data = entry.read_bytes()
+        if not data.startswith(
+            b"\x28\xb5\x2f\xfd"
+        ):  # JAX takes zstd where it is installed, which has a checksum
+            zlib.decompress(data)
+        return time.time() - entry.stat().st_mtime < 14 * 24 * 3600
+    except (OSError, zlib.error):
+        return False
+
+
+# A process that is killed may leave half an entry, which JAX would neither use nor replace.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    for entry in cache.glob("*-cache"):
+        if not usable(entry):
+            entry.unlink(missing_ok=True)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "xdist_group(name): tests of one process, also known without xdist")

@@ -9,49 +9,27 @@ import numpy as np
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def affine(
-    image: jax.Array, coefficients: jax.Array | np.ndarray, *, interpolation: str = "nearest"
-) -> jax.Array:
+def affine(image: jax.Array, coefficients: jax.Array | np.ndarray) -> jax.Array:
     """PIL's Image.transform(size, AFFINE, (a, b, c, d, e, f)), black where it looks outside the image.
 
-    The new pixel with its centre at (x, y) shows the old image at (a x + b y + c, d x + e y + f); pixel centres lie at
-    half-integers. "nearest" takes the pixel in which the point lies, and is exact. "bilinear" weighs the four pixels
-    around it, repeats the border outward by half a pixel and cuts to a whole number, as PIL does.
+    The new pixel with its centre at (x, y) shows the pixel of the old image in which (a x + b y + c, d x + e y + f)
+    lies; pixel centres lie at half-integers.
 
     Args:
       image: uint8 [h, w, c], with h and w below 2^14.
       coefficients: int32 [6], from `fixed_point`.
-      interpolation: "nearest" or "bilinear".
 
     Returns:
       uint8 [h, w, c].
     """
-    if interpolation not in ("nearest", "bilinear"):
-        raise ValueError(f"affine expects interpolation 'nearest' or 'bilinear', got {interpolation!r}.")
     h, w, c = image.shape
     a, b, x, d, e, y = (coefficients[number] for number in range(6))
     rows, columns = jnp.arange(h, dtype=jnp.int32)[:, None], jnp.arange(w, dtype=jnp.int32)[None]
     x, y = x + a * columns + b * rows, y + d * columns + e * rows
     inside = (x >= 0) & (x < w << 16) & (y >= 0) & (y < h << 16)
-    pixels = jnp.asarray(image).reshape(h * w, c)
-
-    def pixel(row: jax.Array, column: jax.Array) -> jax.Array:
-        row, column = jnp.clip(row, 0, h - 1), jnp.clip(column, 0, w - 1)
-        return pixels.at[row * w + column].get(mode="promise_in_bounds")
-
-    if interpolation == "nearest":
-        return jnp.where(inside[..., None], pixel(y >> 16, x >> 16), 0).astype(jnp.uint8)
-
-    x, y = x - 0x8000, y - 0x8000  # from the corner of the first pixel to its centre
-    left, top = x >> 16, y >> 16
-    right_share, low_share = (((v & 0xFFFF).astype(jnp.float32) / 65536)[..., None] for v in (x, y))
-
-    def row(number: jax.Array) -> jax.Array:
-        first, second = (pixel(number, left + step).astype(jnp.float32) for step in (0, 1))
-        return first + (second - first) * right_share
-
-    upper, lower = row(top), row(top + 1)
-    return jnp.where(inside[..., None], upper + (lower - upper) * low_share, 0).astype(jnp.uint8)
+    row, column = jnp.clip(y >> 16, 0, h - 1), jnp.clip(x >> 16, 0, w - 1)
+    pixels = jnp.asarray(image).reshape(h * w, c).at[row * w + column].get(mode="promise_in_bounds")
+    return jnp.where(inside[..., None], pixels, 0).astype(jnp.uint8)
 
 
 def fixed_point(coefficients: tuple[float, ...] | np.ndarray) -> np.ndarray:

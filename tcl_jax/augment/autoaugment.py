@@ -1,13 +1,14 @@
-"""AutoAugment's policies for CIFAR-10 and ImageNet."""
+"""AutoAugment with its sub-policies for CIFAR-10 and ImageNet, and RandAugment."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tcl_jax.augment.apply import apply_operations
-from tcl_jax.augment.operations import (
+from tcl_jax.augment.autoaugment_ops import (
+    NAMES,
     Array,
     Operation,
+    apply_operations,
     magnitude_of,
     make_operation,
     signs_of,
@@ -15,6 +16,8 @@ from tcl_jax.augment.operations import (
 )
 
 BINS = 10
+RAND_BINS = 31
+RAND_OPERATIONS = tuple(name for name in NAMES if name != "Invert")
 
 # Each line is a sub-policy: two times (operation, probability, magnitude 0 ... 9), in the order of the paper's tables 7
 # and 9. Operations without a magnitude have 0 there.
@@ -90,10 +93,10 @@ def auto_augment(key: jax.Array, image: jax.Array, *, sub_policies: SubPolicies)
     Returns:
       uint8 [h, w, 1 or 3].
     """
-    return apply_operations(image, draw_operations(key, sub_policies, image.shape[0], image.shape[1]))
+    return apply_operations(image, draw_sub_policy(key, sub_policies, image.shape[0], image.shape[1]))
 
 
-def draw_operations(key: jax.Array, sub_policies: SubPolicies, height: int, width: int) -> Operation:
+def draw_sub_policy(key: jax.Array, sub_policies: SubPolicies, height: int, width: int) -> Operation:
     """The two operations of a random sub-policy, on a leading axis of 2; one that is not applied is Identity."""
     rows = []
     for sub_policy in sub_policies:
@@ -115,3 +118,35 @@ def draw_operations(key: jax.Array, sub_policies: SubPolicies, height: int, widt
         return jnp.where(applied.reshape(2, *[1] * otherwise.ndim), drawn, otherwise)
 
     return Operation(*(pick(*arrays) for arrays in zip(table, nothing, strict=True)))
+
+
+def rand_augment(key: jax.Array, image: jax.Array, *, count: int, magnitude: int) -> jax.Array:
+    """Random operations of one magnitude in turn, as torchvision's RandAugment on PIL images (arXiv 1909.13719).
+
+    Each of the `count` operations is any of the 14 in `RAND_OPERATIONS`, Identity among them, with equal chance; the
+    magnitude of those in `SIGNED` is negative half of the time. Geometric operations take the nearest pixel and fill
+    with black.
+
+    Args:
+      key: a random key; the same key gives the same view.
+      image: uint8 [h, w, 1 or 3].
+      count: of operations, 1 or more.
+      magnitude: 0 ... 30.
+
+    Returns:
+      uint8 [h, w, 1 or 3].
+    """
+    return apply_operations(image, draw_operations(key, count, magnitude, image.shape[0], image.shape[1]))
+
+
+def draw_operations(key: jax.Array, count: int, magnitude: int, height: int, width: int) -> Operation:
+    """The operations for one image, with one leading axis: their order."""
+    rows = []
+    for name in RAND_OPERATIONS:
+        amount = magnitude_of(name, magnitude, RAND_BINS, height, width)
+        rows += [make_operation(name, sign * amount, height, width) for sign in signs_of(name)]
+    table = stack(rows, (2 * len(RAND_OPERATIONS),))
+    # float32 in 64-bit mode too, so that a key means one view everywhere.
+    draws = jax.random.uniform(key, (count,), jnp.float32)
+    numbers = jnp.floor(draws * (2 * len(RAND_OPERATIONS))).astype(jnp.int32)
+    return Operation(*(jnp.asarray(array)[numbers] for array in table))

@@ -1,22 +1,17 @@
-"""Brightness, contrast, saturation, hue and grey, as PIL and torchvision define them on uint8 images."""
+"""Blends, grey and hue, as PIL and torchvision define them on uint8 images."""
 
 import jax
 import jax.numpy as jnp
 
 
-def adjust_brightness(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """Blend with black, as PIL's ImageEnhance.Brightness: uint8 [h, w, 1 or 3], factor >= 0 -> uint8 alike."""
-    return blend(jnp.zeros_like(image), image, factor)
-
-
-def adjust_contrast(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """Blend with the mean of grey, as PIL's ImageEnhance.Contrast: uint8 [h, w, 1 or 3], factor >= 0 -> uint8 alike."""
-    return blend(mean_gray(gray(image)), image, factor)
-
-
-def adjust_saturation(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """Blend with grey, as PIL's ImageEnhance.Color: uint8 [h, w, 1 or 3], factor >= 0 -> uint8 alike."""
-    return blend(gray(image), image, factor)
+def check_image(function: str, image: jax.Array, *, any_channels: bool = False) -> None:
+    """Raises ValueError unless the image given to `function` is uint8 [h, w, c], with c 1 or 3 or any number."""
+    fits = any_channels or image.shape[-1:] in [(1,), (3,)]
+    if image.ndim != 3 or image.dtype != jnp.uint8 or not fits:
+        raise ValueError(
+            f"{function} expects a uint8 image [h, w, {'c' if any_channels else '1 or 3'}], got {image.dtype} "
+            f"{list(image.shape)}."
+        )
 
 
 def blend(start: jax.Array, end: jax.Array, factor: jax.Array) -> jax.Array:
@@ -40,7 +35,11 @@ def gray(image: jax.Array) -> jax.Array:
     """PIL's L: (19595 R + 38470 G + 7471 B + 32768) / 65536, cut to a whole number: uint8 [h, w, c] -> uint8 [h, w, 1].
 
     An image of one channel is its own grey.
+
+    Raises:
+      ValueError: an image of another shape or dtype.
     """
+    check_image("gray", image)
     if image.shape[-1] == 1:
         return image
     red, green, blue = (image[..., c : c + 1].astype(jnp.int32) for c in range(3))

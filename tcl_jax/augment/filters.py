@@ -1,11 +1,11 @@
-"""Smoothing, sharpness and Gaussian blur."""
+"""Smoothing and Gaussian blur."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tcl_jax.augment.color import blend
+from tcl_jax.augment.color import check_image
 
 
 def smooth(image: jax.Array) -> jax.Array:
@@ -29,9 +29,36 @@ def smooth(image: jax.Array) -> jax.Array:
     return jnp.where(inner, mean, image)
 
 
-def adjust_sharpness(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """Blend with the smoothed image, as PIL's ImageEnhance.Sharpness: uint8 [h, w, c], factor >= 0 -> uint8 alike."""
-    return blend(smooth(image), image, factor)
+def random_gaussian_blur(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    kernel_size: int,
+    probability: float = 0.5,
+    sigma: tuple[float, float] = (0.1, 2.0),
+) -> jax.Array:
+    """`gaussian_blur` with the given probability, sigma drawn uniformly; the defaults are SimCLR's (arXiv 2002.05709).
+
+    As torchvision's RandomApply([GaussianBlur(kernel_size, sigma)], probability). SimCLR takes a kernel of a tenth of
+    the image's side.
+
+    Args:
+      key: a random key; the same key gives the same view.
+      image: uint8 [h, w, c], with h and w above kernel_size // 2.
+      kernel_size: odd number of pixels that count, by row and by column.
+      probability: of a blur, 0 ... 1.
+      sigma: the least and the greatest, above 0, in pixels.
+
+    Returns:
+      uint8 [h, w, c].
+
+    Raises:
+      ValueError: an image of another dtype, or a kernel_size that is even, below 1 or too large for the image.
+    """
+    # float32 in 64-bit mode too, so that a key means one view everywhere.
+    draws = jax.random.uniform(key, (2,), jnp.float32)
+    blurred = gaussian_blur(image, sigma[0] + (sigma[1] - sigma[0]) * draws[0], kernel_size=kernel_size)
+    return jnp.where(draws[1] < probability, blurred, image)
 
 
 def gaussian_blur(image: jax.Array, sigma: jax.Array, *, kernel_size: int) -> jax.Array:
@@ -46,8 +73,9 @@ def gaussian_blur(image: jax.Array, sigma: jax.Array, *, kernel_size: int) -> ja
       kernel_size: odd number of pixels that count, by row and by column.
 
     Raises:
-      ValueError: a kernel_size that is even, below 1 or too large for the image.
+      ValueError: an image of another dtype, or a kernel_size that is even, below 1 or too large for the image.
     """
+    check_image("gaussian_blur", image, any_channels=True)
     h, w, _ = image.shape
     if kernel_size < 1 or kernel_size % 2 == 0 or kernel_size // 2 >= min(h, w):
         raise ValueError(

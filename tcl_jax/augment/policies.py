@@ -1,45 +1,102 @@
-"""Augmentation policies by name."""
+"""Augmentation policies by name: those known here, and users' own."""
 
 import functools
+import pathlib
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from tcl_jax.augment import autoaugment, randaugment
-from tcl_jax.augment.checks import check_image
-from tcl_jax.augment.crop_flip import crop_flip
-from tcl_jax.augment.flip import random_flip
-from tcl_jax.augment.resized_crop import random_resized_crop
-from tcl_jax.augment.simaug import simaug
-from tcl_jax.errors import UserError
+from tcl_jax.augment.autoaugment import CIFAR, IMAGENET, RAND_BINS, auto_augment, rand_augment
+from tcl_jax.augment.crops import random_crop, random_flip, random_resized_crop
+from tcl_jax.augment.jitter import random_color_jitter, random_gray
+from tcl_jax.errors import UserError, in_short
+from tcl_jax.resolve import arguments_of, is_own, resolve
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
-"""(random key, image [h, w, c]) -> image of the same shape and dtype."""
+"""(random key, uint8 image [h, w, c]) -> uint8 image of the same shape.
 
-POLICY_NAMES = ("none", "crop_flip", "simaug", "autoaug_cifar", "autoaug_imagenet", "randaug(n,m)")
-"""The names `make_policy` knows; n and m stand for whole numbers."""
+The known policies but none and crop_flip expect one channel or three, and raise ValueError for other images.
+"""
 
-IMAGENET_AREA = (0.08, 1.0)
-"""The shares of the area in crops for ImageNet: torchvision's default, and that of its training scripts."""
+
+def none(key: jax.Array, image: jax.Array) -> jax.Array:
+    """The image as it is."""
+    return image
+
+
+def crop_flip(key: jax.Array, image: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
+    """A crop shifted by up to `crop_padding` pixels and, if `flip`, a mirror image half of the time."""
+    crop_key, flip_key = jax.random.split(key)
+    image = random_crop(crop_key, image, padding=crop_padding)
+    return random_flip(flip_key, image) if flip else image
+
+
+def simaug(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
+    """The augmentation of SimCLR (arXiv 2002.05709) as SupCon (arXiv 2004.11362) sets it for CIFAR.
+
+    In this order: a window of 0.2 ... 1 of the area with aspect ratio 3/4 ... 4/3, resized to the old size; if `flip`,
+    a mirror image half of the time; with probability 0.8 brightness, contrast and saturation by factors of 0.6 ... 1.4
+    and hue by up to 0.1 of a turn, in random order; with probability 0.2 grey. Of an image of one channel only
+    brightness and contrast change.
+    """
+    crop_key, flip_key, jitter_key, gray_key = jax.random.split(key, 4)
+    image = random_resized_crop(crop_key, image)
+    if flip:
+        image = random_flip(flip_key, image)
+    return random_gray(gray_key, random_color_jitter(jitter_key, image))
+
+
+def autoaug_cifar(key: jax.Array, image: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
+    """`crop_flip` and then AutoAugment's policy for CIFAR-10."""
+    crop_key, key = jax.random.split(key)
+    image = crop_flip(crop_key, image, crop_padding=crop_padding, flip=flip)
+    return auto_augment(key, image, sub_policies=CIFAR)
+
+
+def autoaug_imagenet(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
+    """A resized crop of 0.08 ... 1 of the area, a mirror image if `flip`, then AutoAugment's policy for ImageNet."""
+    crop_key, key = jax.random.split(key)
+    crop_key, flip_key = jax.random.split(crop_key)
+    image = random_resized_crop(crop_key, image, area=(0.08, 1.0))  # as torchvision's training scripts
+    if flip:
+        image = random_flip(flip_key, image)
+    return auto_augment(key, image, sub_policies=IMAGENET)
+
+
+def randaug(
+    key: jax.Array, image: jax.Array, *, count: int, magnitude: int, crop_padding: int, flip: bool
+) -> jax.Array:
+    """`crop_flip` and then `count` operations of RandAugment with a magnitude of 0 ... 30."""
+    crop_key, key = jax.random.split(key)
+    image = crop_flip(crop_key, image, crop_padding=crop_padding, flip=flip)
+    return rand_augment(key, image, count=count, magnitude=magnitude)
+
+
+POLICIES: Mapping[str, Callable[..., jax.Array]] = {
+    "none": none,
+    "crop_flip": crop_flip,
+    "simaug": simaug,
+    "autoaug_cifar": autoaug_cifar,
+    "autoaug_imagenet": autoaug_imagenet,
+    "randaug(n,m)": randaug,
+}
+"""The known policies: (key, image, *, those of crop_padding and flip that it names) -> image. n and m are numbers."""
 
 
 def make_policy(name: str, *, crop_padding: int, flip: bool) -> Policy:
     """The policy called `name`, for one image.
 
-    - "none" leaves the image as it is.
-    - "crop_flip" is a crop shifted by up to `crop_padding` pixels and, if `flip`, a mirror image half of the time.
-    - "simaug" is a resized crop, a mirror image if `flip`, colour jitter and grey, as `simaug` says.
-    - "autoaug_cifar" is crop_flip and then AutoAugment's policy for CIFAR-10.
-    - "autoaug_imagenet" is a resized crop of 0.08 ... 1 of the area, a mirror image if `flip`, and then AutoAugment's
-      policy for ImageNet.
-    - "randaug(n,m)", as in "randaug(2,9)", is crop_flip and then n operations of RandAugment with magnitude m,
-      0 ... 30.
-
-    Policies with a resized crop have no use for `crop_padding`.
+    A name is one of `POLICIES`, with numbers for n and m as in "randaug(2,9)", or "module:attribute" of your own: a
+    function (key, image) -> image. Policies that name `crop_padding` or `flip` as parameters are given them, your own
+    too.
 
     Raises:
-      UserError: an unknown name, numbers of randaug out of range, or a negative crop_padding.
+      UserError: an unknown name, numbers of randaug out of range, a negative crop_padding, or a part of your own that
+        is not a function of key and image.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -49,26 +106,58 @@ def make_policy(name: str, *, crop_padding: int, flip: bool) -> Policy:
     """
     if crop_padding < 0:
         raise UserError(f"augment.crop_padding is {crop_padding}, expected 0 or more pixels.")
-    crop = functools.partial(crop_flip, padding=crop_padding, flip=flip)
-    if name == "none":
-        return lambda key, image: image
-    if name == "crop_flip":
-        return crop
-    if name == "simaug":
-        return functools.partial(simaug, flip=flip)
-    if name == "autoaug_cifar":
-        augment = functools.partial(autoaugment.auto_augment, sub_policies=autoaugment.CIFAR)
-        return _chain(name, crop, augment)
-    if name == "autoaug_imagenet":
-        augment = functools.partial(autoaugment.auto_augment, sub_policies=autoaugment.IMAGENET)
-        return _chain(name, functools.partial(_imagenet_crop, flip=flip), augment)
-    if name.startswith("randaug"):
+    field = "augment.views"
+    if re.fullmatch(r"randaug(\(.*\))?", name):
         count, magnitude = _numbers_of_randaug(name)
-        augment = functools.partial(randaugment.rand_augment, count=count, magnitude=magnitude)
-        return _chain(name, crop, augment)
+        part: Any = functools.partial(randaug, count=count, magnitude=magnitude)
+    else:
+        part = resolve(name, POLICIES, field=field, example="my_augment.py with def policy(key, image): ...")
+    settings = {"crop_padding": crop_padding, "flip": flip}
+    return functools.partial(part, **arguments_of(part, settings, field=field, positional=2))
+
+
+def check_policy(policy: Policy, name: str, image_shape: Sequence[int]) -> None:
+    """Raises UserError unless the policy gives a uint8 image of its own shape for images of [h, w, c]; runs nothing.
+
+    Args:
+      policy: from `make_policy`.
+      name: that of the policy in augment.views, for messages.
+      image_shape: [h, w, c].
+
+    >>> check_policy(make_policy("simaug", crop_padding=0, flip=True), "simaug", (32, 32, 3))
+    """
+    # Mapped over a batch of one, as views are made.
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    shape = f"uint8 images {list(image_shape)}"
+    try:
+        views = jax.eval_shape(jax.vmap(policy), keys, images)
+    except Exception as error:  # whatever a policy raises
+        cause = in_short(error).rstrip(".") + _place(error, name)
+        raise UserError(
+            f"augment.views names {name!r}, which fails for {shape} ({cause}): "
+            f"{'correct it' if is_own(name) else 'name another policy, as crop_flip'}."
+        ) from error
+    if not isinstance(views, jax.ShapeDtypeStruct):
+        found = f"a {type(views).__name__}"
+    elif (views.shape, views.dtype) != (images.shape, images.dtype):
+        found = f"{views.dtype} {list(views.shape[1:])}"
+    else:
+        return
     raise UserError(
-        f"There is no augmentation policy {name!r} for augment.views, expected one of {', '.join(POLICY_NAMES)}."
+        f"augment.views names {name!r}, which gives {found} for {shape}: return the same shape and dtype."
     )
+
+
+def _place(error: Exception, name: str) -> str:
+    """Where in the user's own code a policy failed, for the message."""
+    libraries = ("site-packages", str(pathlib.Path(__file__).parents[1]))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(library in frame.filename for library in libraries)
+    ]
+    return f" in line {frames[-1].lineno} of {frames[-1].filename}" if is_own(name) and frames else ""
 
 
 def _numbers_of_randaug(name: str) -> tuple[int, int]:
@@ -78,26 +167,9 @@ def _numbers_of_randaug(name: str) -> tuple[int, int]:
             f"augment.views names {name!r}, expected 'randaug(n,m)' with whole numbers, as in 'randaug(2,9)'."
         )
     count, magnitude = int(match[1]), int(match[2])
-    if count < 1 or magnitude >= randaugment.BINS:
+    if count < 1 or magnitude >= RAND_BINS:
         raise UserError(
             f"augment.views names {name!r}, expected 1 operation or more and a magnitude of 0 to "
-            f"{randaugment.BINS - 1}, as in 'randaug(2,9)'."
+            f"{RAND_BINS - 1}, as in 'randaug(2,9)'."
         )
     return count, magnitude
-
-
-def _imagenet_crop(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
-    crop_key, flip_key = jax.random.split(key)
-    image = random_resized_crop(crop_key, image, area=IMAGENET_AREA)
-    return random_flip(flip_key, image) if flip else image
-
-
-def _chain(name: str, first: Policy, second: Policy) -> Policy:
-    """One policy after the other, for uint8 images of one or three channels."""
-
-    def policy(key: jax.Array, image: jax.Array) -> jax.Array:
-        check_image(name, image)
-        first_key, second_key = jax.random.split(key)
-        return second(second_key, first(first_key, image))
-
-    return policy

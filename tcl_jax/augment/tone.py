@@ -1,12 +1,7 @@
-"""Invert, solarize, posterize, autocontrast and equalize, as PIL's ImageOps."""
+"""Solarize, posterize, and what autocontrast and equalize are made of, as in PIL's ImageOps."""
 
 import jax
 import jax.numpy as jnp
-
-
-def invert(image: jax.Array) -> jax.Array:
-    """255 - v: uint8 of any shape -> uint8 alike."""
-    return 255 - image
 
 
 def solarize(image: jax.Array, threshold: jax.Array) -> jax.Array:
@@ -17,11 +12,6 @@ def solarize(image: jax.Array, threshold: jax.Array) -> jax.Array:
 def posterize(image: jax.Array, bits: jax.Array) -> jax.Array:
     """The highest of the eight bits of v: uint8 of any shape, 0 ... 8 bits -> uint8 alike."""
     return image & (0xFF00 >> jnp.asarray(bits, jnp.int32)).astype(jnp.uint8)
-
-
-def autocontrast(image: jax.Array) -> jax.Array:
-    """Each channel spread by `stretch` from its least and greatest level: uint8 [h, w, c] -> uint8 [h, w, c]."""
-    return stretch(image, jnp.min(image, axis=(0, 1)), jnp.max(image, axis=(0, 1)))
 
 
 def stretch(image: jax.Array, lo: jax.Array, hi: jax.Array) -> jax.Array:
@@ -40,15 +30,6 @@ def stretch(image: jax.Array, lo: jax.Array, hi: jax.Array) -> jax.Array:
     # The half moves whole quotients off the edge of rounding, so that every device cuts alike.
     spread = (255 * (image.astype(jnp.int32) - lo) + 0.5) / jnp.maximum(distance, 1).astype(jnp.float32)
     return jnp.where(distance > 0, jnp.clip(spread, 0, 255).astype(jnp.uint8), image)
-
-
-def equalize(image: jax.Array) -> jax.Array:
-    """Every channel by its own `equalize_table`: uint8 [h, w, c] -> uint8 [h, w, c]."""
-
-    def channel(plane: jax.Array) -> jax.Array:
-        return apply_table(plane, equalize_table(histogram(plane)))
-
-    return jax.vmap(channel, in_axes=-1, out_axes=-1)(image)
 
 
 def equalize_table(counts: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tcl_jax.augment.policies import Policy
+from tcl_jax.pixels import normalize
 
 Array = jax.Array | np.ndarray
 Views = Callable[[jax.Array, Array, Array], jax.Array]
@@ -35,9 +36,3 @@ def make_views(policies: Sequence[Policy], *, mean: Sequence[float], std: Sequen
         return normalize(stacked, mean=mean, std=std)
 
     return views
-
-
-def normalize(images: Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """(images / 255 - mean) / std by channel: uint8 [..., c] -> the default float dtype [..., c]."""
-    dtype = jnp.result_type(float)
-    return (jnp.asarray(images).astype(dtype) / 255 - jnp.asarray(mean, dtype)) / jnp.asarray(std, dtype)

@@ -1,10 +1,17 @@
-"""Data on the host: data sets in memory, and batches of them as numpy arrays."""
+"""Data on the host: data sets in memory or on disk, and batches of them as numpy arrays."""
 
-from tcl_jax.data.batches import Batch, epoch_order, padded_batches, steps_per_epoch, train_batches
-from tcl_jax.data.dataset import ChannelStatistics, Dataset, Split, channel_statistics
-from tcl_jax.data.facts import DatasetFacts, dataset_facts
-from tcl_jax.data.held_out import Division, divide
-from tcl_jax.data.sources import load_dataset
+from tcl_jax.data.batches import (
+    Batch,
+    Division,
+    divide,
+    epoch_order,
+    padded_batches,
+    steps_per_epoch,
+    train_batches,
+)
+from tcl_jax.data.dataset import ChannelStatistics, Dataset, DatasetFacts, Split, channel_statistics
+from tcl_jax.data.lazy import LazyImages
+from tcl_jax.data.load import dataset_facts, load_dataset
 
 __all__ = [
     "Batch",
@@ -12,6 +19,7 @@ __all__ = [
     "Dataset",
     "DatasetFacts",
     "Division",
+    "LazyImages",
     "Split",
     "channel_statistics",
     "dataset_facts",

@@ -1,4 +1,4 @@
-"""Batches on the host: which examples, in which order, as plain numpy arrays."""
+"""Batches on the host: which examples, held out or trained on, in which order, as plain numpy arrays."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,13 +9,18 @@ from tcl_jax.data.dataset import Split
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import UserError
 
+_HELD_OUT = (0, 1)  # spawn key of the choice of `divide`; those of `epoch_order` have one number
+
 
 class Batch(NamedTuple):
     """Examples of one step.
 
-    images: uint8 [b, h, w, c]. labels: int32 [b]. indices: int32 [b], the position in the split (in the whole of it,
-    where only some examples take part), by which an example is known to the random keys. weights: float32 [b], 1 for
-    an example and 0 for padding.
+    Attributes:
+      images: uint8 [b, h, w, c].
+      labels: int32 [b].
+      indices: int32 [b], the position in the split (in the whole of it, where only some examples take part), by which
+        an example is known to the random keys.
+      weights: float32 [b], 1 for an example and 0 for padding.
     """
 
     images: np.ndarray
@@ -24,10 +29,48 @@ class Batch(NamedTuple):
     weights: np.ndarray
 
 
+class Division(NamedTuple):
+    """Positions in the training split; train and validation share no image and make up the split.
+
+    Attributes:
+      train: int32, ascending; contrastive training sees these.
+      validation: int32, in no order; held out, to watch the training by.
+      bank: int32, in no order; part of train, among which the nearest neighbours of validation are looked for.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    bank: np.ndarray
+
+
+def divide(num_examples: int, num_held_out: int, *, seed: int, largest_bank: int = 10_000) -> Division:
+    """Hold out some images, and choose those of the rest among which their nearest neighbours are looked for.
+
+    The choice is random and depends on nothing but the arguments.
+
+    Args:
+      num_held_out: 0 to num_examples.
+      seed: 0 or more.
+      largest_bank: the most images that the bank takes.
+
+    Raises:
+      ValueError: num_held_out is another number.
+
+    >>> [len(part) for part in divide(1437, 100, seed=0)]
+    [1337, 100, 1337]
+    """
+    if not 0 <= num_held_out <= num_examples:
+        raise ValueError(f"num_held_out is {num_held_out}, expected 0 to {num_examples}")
+    order = _random_order(num_examples, seed, _HELD_OUT)
+    validation, rest = order[:num_held_out], order[num_held_out:]
+    return Division(np.sort(rest), validation, rest[:largest_bank])
+
+
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     """Number of full batches in one epoch of training; the incomplete last one is dropped.
 
-    Raises UserError unless 1 <= batch_size <= num_examples.
+    Raises:
+      UserError: not 1 <= batch_size <= num_examples.
 
     >>> steps_per_epoch(1437, 256)
     5
@@ -41,14 +84,18 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 
 
 def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Order of the examples in one epoch: a permutation that depends on nothing but seed and epoch.
+    """Order of the examples in one epoch: a permutation that depends on nothing but the arguments.
 
-    Returns int32 [num_examples]. Seed and epoch are 0 or more (ValueError otherwise).
+    Args:
+      seed, epoch: 0 or more.
+
+    Returns:
+      int32 [num_examples].
+
+    Raises:
+      ValueError: seed or epoch is negative.
     """
-    # NumPy keeps the raw stream of a bit generator the same for ever, but not what shuffle() makes of it.
-    # Sorting one 64-bit number per example is therefore the same order in every version.
-    stream = np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=(epoch,)))
-    return np.argsort(stream.random_raw(num_examples), kind="stable").astype(np.int32)
+    return _random_order(num_examples, seed, (epoch,))
 
 
 def train_batches(
@@ -61,15 +108,20 @@ def train_batches(
     examples: np.ndarray | None = None,
     rows: np.ndarray | None = None,
 ) -> Iterator[Batch]:
-    """Full batches of one epoch in `epoch_order`; `first_batch` above 0 resumes within an epoch.
+    """Full batches of one epoch in `epoch_order`.
 
-    examples: int32, positions in the split of those that take part; None takes all. A batch's indices are positions in
-    the whole split either way, so that an example keeps its random keys whichever others take part.
-    rows: int, which of each batch's examples are read, in this order; None reads all. Processes that read different
-    rows of the same batches share every epoch: each example comes once, to one process, and to any of them in the next.
+    Args:
+      first_batch: number of the batch to begin with; above 0 resumes within an epoch.
+      examples: int32, positions in the split of those that take part; None takes all. A batch's indices are positions
+        in the whole split either way, so that an example keeps its random keys whichever others take part.
+      rows: int, which of each batch's examples are read, in this order; None reads all. Processes that read different
+        rows of the same batches share every epoch: each example comes once, to one process, and to any of them in the
+        next.
 
-    Raises UserError for a batch larger than the number of examples and ValueError for a first_batch outside the epoch,
-    at the call and not when the first batch is asked for.
+    Raises:
+      UserError: batch_size is larger than the number of examples. As the next, at the call and not when the first
+        batch is asked for.
+      ValueError: first_batch lies outside the epoch.
     """
     num_examples = len(split.labels) if examples is None else len(examples)
     num_batches = steps_per_epoch(num_examples, batch_size)
@@ -86,9 +138,14 @@ def train_batches(
 def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = None) -> Iterator[Batch]:
     """Every example once, in order; the last batch is filled up to batch_size, so that all have one shape.
 
-    Padding has weight 0, black images, label 0 and index -1. A batch_size larger than the split gives one
-    batch. rows: int, rising, which of each batch's rows are read, as in `train_batches`; None reads all.
-    Raises UserError for a batch_size below 1.
+    Padding has weight 0, black images, label 0 and index -1.
+
+    Args:
+      batch_size: 1 or more; one larger than the split gives one batch.
+      rows: int, rising, which of each batch's rows are read, as in `train_batches`; None reads all.
+
+    Raises:
+      UserError: batch_size is below 1.
     """
     if batch_size < 1:
         raise UserError(f"The batch size is {batch_size}, expected 1 or more: change the batch size.")
@@ -97,6 +154,13 @@ def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = N
     wanted = [start + rows for start in range(0, num_examples, batch_size)]
     batches = _read(split, [part[part < num_examples] for part in wanted])
     return (_pad(batch, len(rows)) for batch in batches)
+
+
+def _random_order(num_examples: int, seed: int, spawn_key: tuple[int, ...]) -> np.ndarray:
+    # NumPy keeps the raw stream of a bit generator the same for ever, but not what shuffle() makes of it.
+    # Sorting one 64-bit number per example is therefore the same order in every version.
+    stream = np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=spawn_key))
+    return np.argsort(stream.random_raw(num_examples), kind="stable").astype(np.int32)
 
 
 def _read(split: Split, parts: Sequence[np.ndarray]) -> Iterator[Batch]:

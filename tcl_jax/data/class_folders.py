@@ -1,4 +1,4 @@
-"""Which image files lie in train/<class>/ and test/<class>/, in an order that is fixed by their names."""
+"""Which image files are in train/<class>/ and test/<class>/, in an order that is fixed by their names."""
 
 import hashlib
 from typing import NamedTuple
@@ -11,7 +11,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class ImageFile(NamedTuple):
-    """path: where it lies. name: "train/cat/1.png". label: number of its class."""
+    """A file of a class.
+
+    Attributes:
+      path: for reading it.
+      name: "train/cat/1.png".
+      label: number of its class.
+    """
 
     path: epath.Path
     name: str
@@ -19,7 +25,12 @@ class ImageFile(NamedTuple):
 
 
 class ClassFolders(NamedTuple):
-    """class_names: the folders of train/, in alphabetical order. splits: the files of each split."""
+    """The files of a data set.
+
+    Attributes:
+      class_names: the folders of train/, in alphabetical order.
+      splits: the files of each split.
+    """
 
     class_names: tuple[str, ...]
     splits: dict[str, list[ImageFile]]

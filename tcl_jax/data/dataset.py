@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import math
+import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +12,17 @@ from tqdm import tqdm
 
 from tcl_jax.data.lazy import LazyImages
 
-_COUNTED = 512  # images counted at a time
-_LARGEST_COUNTED = 65_536  # images beyond which a part of them tells the statistics well enough
+BLOCK = 512  # images that are read or counted at a time
+_LARGEST_COUNTED = 65_536  # images beyond which a part of them gives the statistics well enough
 
 
 class Split(NamedTuple):
-    """Part of a data set. images: uint8 [n, h, w, c]. labels: int32 [n], 0 to the number of classes - 1."""
+    """Part of a data set.
+
+    Attributes:
+      images: uint8 [n, h, w, c].
+      labels: int32 [n], 0 to the number of classes - 1.
+    """
 
     images: np.ndarray | LazyImages
     labels: np.ndarray
@@ -49,21 +56,60 @@ class Dataset:
         return channel_statistics(self.train.images)
 
 
+class DatasetFacts(NamedTuple):
+    """What is known of a training split without its images.
+
+    Attributes:
+      image_shape: (h, w, c), pixels.
+      num_classes: labels are 0 to num_classes - 1.
+      num_images: in the training split.
+      source: where the number of images is from, for people.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    num_images: int
+    source: str
+
+
+class Options(NamedTuple):
+    """How a data set is to be opened; what each means is said at `load_dataset`."""
+
+    data_dir: str | os.PathLike[str] = ""
+    train_split: str = "train"
+    test_split: str = "test"
+    image_size: int = 0
+    skip_unreadable: bool = False
+    streaming: str = "auto"
+
+
+def in_blocks(count: int, title: str) -> Iterator[range]:
+    """0 to count - 1 in ranges of at most BLOCK; a bar shows progress on a terminal if it takes longer than 2 s."""
+    with tqdm(total=count, desc=title, unit=" images", delay=2, leave=False, disable=None) as progress:
+        for start in range(0, count, BLOCK):
+            block = range(start, min(start + BLOCK, count))
+            yield block
+            progress.update(len(block))
+
+
 def channel_statistics(images: np.ndarray | LazyImages) -> ChannelStatistics:
-    """Mean and standard deviation of each channel of uint8 [n, h, w, c] images, scaled to [0, 1].
+    """Mean and standard deviation of each channel.
 
-    Of more than 65,536 images only so many count, evenly spaced, wherever they are stored.
+    The sums are exact integers, so the result is the same on every machine. A channel of one value has no spread: its
+    standard deviation is given as 1, so that it can be divided by.
 
-    The sums are exact integers, so the result is the same on every machine. A channel of one value has no
-    spread: its standard deviation is given as 1, so that it can be divided by.
+    Args:
+      images: uint8 [n, h, w, c]. Of more than 65,536 only that many count, evenly spaced, wherever they are stored.
+
+    Returns:
+      c numbers each, for values scaled to [0, 1].
     """
     levels = np.arange(256)
     histograms = np.zeros((images.shape[-1], 256), np.int64)
     count = min(len(images), _LARGEST_COUNTED)
     counted = np.arange(count) * len(images) // count
-    progress = tqdm(range(0, count, _COUNTED), desc="channel statistics", delay=2, leave=False, disable=None)
-    for start in progress:
-        block = images[counted[start : start + _COUNTED]]
+    for positions in in_blocks(count, "channel statistics"):
+        block = images[counted[positions.start : positions.stop]]
         for channel, histogram in enumerate(histograms):
             histogram += np.bincount(block[..., channel].ravel(), minlength=256)
     means, stds = [], []

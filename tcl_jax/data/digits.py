@@ -57,8 +57,13 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 def held_out(labels: np.ndarray) -> np.ndarray:
     """Which images are for testing: 36 of each class, spread evenly over the class in scikit-learn's order.
 
-    labels: int [n], at least 36 of each class. Returns bool [n]. There is no randomness in the rule, so the
-    split is the same in every version of every library.
+    There is no randomness in the rule, so the split is the same in every version of every library.
+
+    Args:
+      labels: int [n], at least 36 of each class.
+
+    Returns:
+      bool [n].
     """
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):

@@ -22,9 +22,13 @@ _DATA_FORMAT = "array_record"  # the format with random access
 def open_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> Any:
     """The TFDS builder of a prepared data set, which is prepared first where that is possible.
 
-    name: as in TFDS, "cifar10", "imagenet_resized/64x64" or "cifar10:3.0.2"; without a version the newest
-    prepared one is taken. data_dir: "" means TFDS' default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
-    Raises UserError for an unknown name, a data_dir that is a file, or a data set that cannot be prepared.
+    Args:
+      name: as in TFDS, "cifar10", "imagenet_resized/64x64" or "cifar10:3.0.2"; without a version the newest prepared
+        one is taken.
+      data_dir: "" means TFDS' default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+
+    Raises:
+      UserError: the name is unknown, data_dir is a file, or the data set cannot be prepared.
     """
     folder = _data_folder(data_dir)
     builder = _open(name, folder)
@@ -34,7 +38,7 @@ def open_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> Any:
 def find_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[Any, bool]:
     """The TFDS builder of a data set, and whether it is prepared; nothing is prepared here.
 
-    Arguments and errors are those of `open_prepared`.
+    Arguments and errors are those of `open_prepared`, but for those of preparing.
     """
     builder = _open(name, _data_folder(data_dir))
     return builder, _is_prepared(builder)

@@ -7,17 +7,17 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from tcl_jax.encoder.trained import About, Trained
+from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
 from tcl_jax.models import model_shapes
-from tcl_jax.models.description import described_model
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.layout import encoder_tensors, encoder_variables, in_brief, mismatches, of_encoder
 from tcl_jax.models.tensor_file import read_tensors, write_tensors
 from tcl_jax.models.torchvision import head_params, head_tensors, layout_of
 from tcl_jax.parallel import replicate
 
 PROJECTION = "projection.safetensors"
-_VERSION = "1"
+_VERSION = "2"
 
 
 def write_exported(trained: Trained, path: epath.Path) -> epath.Path | None:
@@ -42,20 +42,12 @@ def read_exported(path: epath.Path, mesh: Mesh) -> Trained:
     """The encoder at `path`, on the devices of `mesh`, and its projection head if that lies beside it.
 
     Raises:
-      UserError: the file cannot be read, or is no exported encoder.
+      UserError: the file cannot be read, or is not an exported encoder.
     """
     tensors, metadata = read_tensors(path)
     about = _about(metadata, path)
     head = _head(path.parent / PROJECTION, metadata)
-    model = described_model(
-        model=about.model,
-        stem=about.stem,
-        width=about.width,
-        precision=about.precision,
-        projection_dim=head["linear2"]["bias"].size if head else 1,
-        num_classes=None,
-        mesh=mesh,
-    )
+    model = about.make_model(mesh)
     template, layout = of_encoder(model_shapes(model, about.image_shape)), layout_of(model.encoder)
     if wrong := mismatches(tensors, template, layout):
         raise UserError(
@@ -68,35 +60,34 @@ def read_exported(path: epath.Path, mesh: Mesh) -> Trained:
     return Trained(model, replicate(variables, mesh), about)
 
 
-def _metadata(about: About) -> dict[str, str]:
+def _metadata(about: EncoderDescription) -> dict[str, str]:
     """Text by name: words as they are, numbers and lists as JSON."""
     fields = about._asdict()
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     return {"format_version": _VERSION, **texts}
 
 
-def _about(metadata: dict[str, str], path: epath.Path) -> About:
+def _about(metadata: dict[str, str], path: epath.Path) -> EncoderDescription:
     version = metadata.get("format_version")
     if version is None:
         raise UserError(
-            f"{path} does not tell how images go into it, as the files of --mode=export do: export a run, or begin a "
+            f"{path} does not say how images go into it, as the files of --mode=export do: export a run, or begin a "
             "training with these weights by model.init_from."
         )
     if version != _VERSION:
         raise UserError(
             f"{path} has version {version} of the format, expected {_VERSION}: use the tcl_jax that wrote it."
         )
+    kinds = EncoderDescription.__annotations__
     try:
-        return About(**{name: _value(metadata[name], kind) for name, kind in About.__annotations__.items()})
+        return EncoderDescription.from_json(
+            {
+                name: metadata[name] if kind is str else json.loads(metadata[name])
+                for name, kind in kinds.items()
+            }
+        )
     except (KeyError, ValueError) as error:
-        raise UserError(f"{path} does not tell all of its encoder ({error}): export it again.") from error
-
-
-def _value(text: str, kind: Any) -> Any:
-    if kind is str:
-        return text
-    value = json.loads(text)
-    return tuple(value) if isinstance(value, list) else value
+        raise UserError(f"{path} does not describe all of its encoder ({error}): export it again.") from error
 
 
 def _head(path: epath.Path, metadata: dict[str, str]) -> dict[str, Any] | None:
@@ -107,4 +98,4 @@ def _head(path: epath.Path, metadata: dict[str, str]) -> dict[str, Any] | None:
     try:
         return head_params(tensors) if own == metadata else None
     except KeyError as error:
-        raise UserError(f"{path} is no projection head, as it lacks {error}: export it again.") from error
+        raise UserError(f"{path} is not a projection head, as it lacks {error}: export it again.") from error

@@ -1,12 +1,11 @@
 """The encoder of a run, from its description and a checkpoint; neither its data nor its config are needed."""
 
-import jax
 from jax.sharding import Mesh
 
-from tcl_jax.encoder.trained import About, Trained
+from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
 from tcl_jax.models import model_shapes, params_sha256
-from tcl_jax.models.description import EncoderDescription, described_model
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.run.checkpoint import read_best, read_latest
 from tcl_jax.run.workdir import Workdir
 
@@ -25,18 +24,15 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
     """
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"There is no checkpoint {checkpoint!r}, expected one of {', '.join(CHECKPOINTS)}.")
-    found = _described(workdir)
-    model = described_model(
-        model=found.model,
-        stem=found.stem,
-        width=found.width,
-        precision=found.precision,
-        projection_dim=found.projection_dim,
-        num_classes=len(found.class_names) if found.head == "classifier" else None,
-        mesh=mesh,
-    )
-    shapes = model_shapes(model, found.image_shape)
-    template = dict(shapes, average=shapes) if found.average else shapes
+    try:
+        about = EncoderDescription.from_json(workdir.read_description())
+    except TypeError as error:
+        raise UserError(
+            f"The run in {workdir.path} was made by another version of tcl_jax ({error}): use that version."
+        ) from error
+    model = about.make_model(mesh)
+    shapes = model_shapes(model, about.image_shape)
+    template = dict(shapes, average=shapes) if about.weights == "average" else shapes
     read = (read_best if checkpoint == "best" else read_latest)(
         workdir.checkpoints, {"model": template}, mesh
     )
@@ -49,25 +45,5 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
         )
     stored = read.items["model"]
     variables = {kind: stored[kind] for kind in shapes}
-    about = About(
-        **{field: getattr(found, field) for field in About._fields if field in found._fields},
-        checkpoint=checkpoint,
-        step=read.step,
-        weights="average" if found.average else "trained",
-        params_sha256=params_sha256(variables),
-    )
-    return Trained(model, stored["average"] if found.average else variables, about)
-
-
-def _described(workdir: Workdir) -> EncoderDescription:
-    stored = workdir.read_description()
-    try:
-        return EncoderDescription(**jax.tree.map(_as_tuple, stored, is_leaf=lambda x: isinstance(x, list)))
-    except TypeError as error:  # a field that is missing, or one too many
-        raise UserError(
-            f"The run in {workdir.path} was made by another version of tcl_jax ({error}): use that version."
-        ) from error
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    about = about._replace(checkpoint=checkpoint, step=read.step, params_sha256=params_sha256(variables))
+    return Trained(model, stored.get("average", variables), about)

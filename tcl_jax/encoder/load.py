@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 
 from tcl_jax.encoder.exported import PROJECTION, read_exported
 from tcl_jax.encoder.from_run import read_trained
-from tcl_jax.encoder.trained import About, Trained
+from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.encode import make_apply_head, make_encode
 from tcl_jax.models.tensor_file import SUFFIX
 from tcl_jax.parallel import local_rows, make_mesh, split_batch
@@ -36,7 +37,7 @@ class Encoder:
 
     def __init__(self, trained: Trained, mesh: Mesh):
         about = trained.about
-        self.about: About = about
+        self.about: EncoderDescription = about
         self.image_shape = about.image_shape
         self.mean, self.std = about.mean, about.std
         self.class_names = about.class_names

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from tcl_jax.augment import make_views
+from tcl_jax.augment import check_policy, make_views
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Dataset, Division, divide, load_dataset, steps_per_epoch
 from tcl_jax.errors import UserError
@@ -164,7 +164,7 @@ class Experiment:
             precision=config.train.precision,
             projection_dim=config.model.projection_dim,
             head=self.program.parts.objective.head,
-            average=self.program.keeps_average,
+            weights="average" if self.program.keeps_average else "trained",
             image_shape=facts.image_shape,
             mean=facts.mean,
             std=facts.std,
@@ -241,6 +241,8 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:
     classes = facts.num_classes if parts.objective.head == "classifier" else None
     model = with_head(parts.encoder, projection_dim=config.model.projection_dim, num_classes=classes)
     check_model(model, facts.image_shape)
+    for name, policy in zip(config.augment.views, parts.policies, strict=True):
+        check_policy(policy, name, facts.image_shape)
     initial = None
     if parts.initial_tensors is not None:
         initial = fit_encoder(parts.initial_tensors, model, facts.image_shape, path=config.model.init_from)

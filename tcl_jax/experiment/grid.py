@@ -30,7 +30,7 @@ def parse_axes(given: Sequence[str], config: ConfigDict) -> Axes:
 
     Raises:
       UserError: a word of another form, a field that cannot be swept or has no effect on the loss of `config`, a value
-        that is no number of the field's kind, or a field or value that is there twice.
+        that is not a number of the field's kind, or a field or value that is there twice.
     """
     if not given:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Compare runs that were evaluated: a page, a table and the figures, for people and for programs."""
+"""Compare runs that were evaluated: a page, a table and a CSV file."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def write_comparison(
     """Write the comparison of some runs into `workdir`, and print its table.
 
     Args:
-      failures: why further runs have no figures, by name.
+      failures: why further runs have no results, by name.
       again: the command that makes the comparison again.
 
     Raises:

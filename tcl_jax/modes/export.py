@@ -2,8 +2,8 @@
 
 from tcl_jax.encoder.exported import write_exported
 from tcl_jax.encoder.from_run import read_trained
-from tcl_jax.encoder.trained import About
 from tcl_jax.models import ENCODERS
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 
@@ -32,7 +32,7 @@ def run(workdir: Workdir, *, checkpoint: str = "latest") -> None:
     print(how_to_load(about, str(workdir.encoder)))
 
 
-def how_to_load(about: About, path: str) -> str:
+def how_to_load(about: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
     if about.model not in ENCODERS:
         return (

@@ -1,10 +1,10 @@
-"""What a run would need, for people."""
+"""A plan as a table for a terminal."""
 
 from typing import Any
 
 
 def format_plan(plan: dict[str, Any]) -> str:
-    """The figures of plan.json as a table of two columns, ready to print."""
+    """The content of plan.json as a table of two columns, ready to print."""
     devices, memory, flops = plan["devices"], plan["memory"], plan["flops"]
     rows: list[tuple[str, str]] = [
         ("devices", f"{devices['count']} x {devices['kind']}"),
@@ -46,23 +46,13 @@ def format_plan(plan: dict[str, Any]) -> str:
 
 
 def _collectives(found: dict[str, Any]) -> list[tuple[str, str]]:
-    compiled, formula = found["compiled"], found["formula"]
-    if not compiled and not formula:
+    if not found["with_diagnostics"]:
         return [("collectives of a step", "none")]
     rows = [("collectives of a step", "bytes of the results on each device")]
-    for kind in dict.fromkeys([*formula, *compiled]):
-        by_kind = compiled.get(kind, {"bytes": 0, "operations": 0})
-        expected = formula.get(kind, {})
-        rows.append(
-            (
-                f"  {kind}",
-                f"{by_kind['bytes']:,} in {by_kind['operations']} operations; by formula {sum(expected.values()):,}",
-            )
-        )
-        rows += [(f"    {purpose}", f"{number:,}") for purpose, number in expected.items()]
     for kind, most in found["with_diagnostics"].items():
-        more = most["bytes"] - compiled.get(kind, {"bytes": 0})["bytes"]
-        if more:
+        always = found["compiled"].get(kind, {"bytes": 0, "operations": 0})
+        rows.append((f"  {kind}", f"{always['bytes']:,} in {always['operations']} operations"))
+        if more := most["bytes"] - always["bytes"]:
             rows.append((f"  {kind}, logged step", f"{more:,} more, for diagnostics"))
     return rows
 
@@ -86,4 +76,4 @@ def _duration(hours: float) -> str:
 
 
 def _flops(count: float | None) -> str:
-    return "not told" if count is None else f"{count:.3e}"
+    return "not reported" if count is None else f"{count:.3e}"

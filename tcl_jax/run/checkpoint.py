@@ -170,7 +170,7 @@ class Checkpoints:
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:
-        """What there is of the checkpoint gives its space back, and the error tells which one it was."""
+        """What there is of the checkpoint gives its space back, and the error names its step."""
         self._remove_unfinished(str(self._step))
         raise WriteFailed(f"The checkpoint of step {self._step}", error) from error
 

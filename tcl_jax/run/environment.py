@@ -1,4 +1,4 @@
-"""What the last bits of a run's figures depend on besides its config."""
+"""Environment that affects bit-exact reproducibility: versions, devices, cores."""
 
 import importlib.metadata
 import os

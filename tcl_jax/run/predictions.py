@@ -1,4 +1,4 @@
-"""The classes that an evaluation told, kept beside its results so that no probe is trained again to show them."""
+"""The classes that an evaluation predicted, kept so that no probe is trained again to show them."""
 
 import io
 import zipfile
@@ -20,10 +20,10 @@ def pack(predictions: Mapping[str, np.ndarray], labels: np.ndarray, *, params_sh
 def unpack(data: bytes, *, labels: np.ndarray, params_sha256: str) -> dict[str, np.ndarray] | None:
     """The predictions in `pack`'s bytes, or None where they are damaged, or of other parameters or other images.
 
-    >>> told = pack({"knn": np.array([1, 0])}, np.array([1, 1]), params_sha256="a")
-    >>> unpack(told, labels=np.array([1, 1]), params_sha256="a")
+    >>> stored = pack({"knn": np.array([1, 0])}, np.array([1, 1]), params_sha256="a")
+    >>> unpack(stored, labels=np.array([1, 1]), params_sha256="a")
     {'knn': array([1, 0])}
-    >>> unpack(told, labels=np.array([1, 1]), params_sha256="b")
+    >>> unpack(stored, labels=np.array([1, 1]), params_sha256="b")
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:

@@ -86,7 +86,7 @@ class Workdir:
         return stored["name"], ConfigDict(stored["config"])
 
     def read_config_file(self) -> ConfigFile:
-        """Where the config of the run is from, as `claim` was told.
+        """Where the config of the run is from, as `claim` was given it.
 
         Raises:
           UserError: there is no run in this folder.
@@ -117,8 +117,9 @@ class Workdir:
             )
         try:
             stored = json.loads(self.config.read_text())
-            parts = {part: dict(stored[part]) for part in ("config", "config_file", "machine")}
-            return {"name": str(stored["name"]), **parts}
+            parts = {part: dict(stored[part]) for part in ("config", "machine")}
+            config_file = dict(stored.get("config_file", ConfigFile()._asdict()))  # missing in older versions
+            return {"name": str(stored["name"]), **parts, "config_file": config_file}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.config} is damaged: delete it and start the run again with its own config, "
@@ -203,7 +204,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def failures_told(self) -> Iterator[None]:
-        """What cannot be written within ends the run with a sentence that also tells what is left of the run.
+        """What cannot be written within ends the run with a sentence that also names the last good checkpoint.
 
         Raises:
           RunFailed: such an error.

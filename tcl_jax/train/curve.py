@@ -13,7 +13,7 @@ from tcl_jax.fields import metric_title
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import Log
 
-# After so many skipped steps in a row it is not the batch: the state is such that no step will be finite.
+# After this many skipped steps in a row it is not the batch: the state is such that no step will be finite.
 _MOST_SKIPPED_IN_A_ROW = 10
 
 

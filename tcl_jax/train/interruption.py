@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 class Interruption:
     """While entered, the first SIGINT or SIGTERM only asks the loop to stop; a second one ends the process as usual.
 
-    With several processes, one that is asked is enough: JAX tells the others, and all stop before the same step.
+    With several processes, one that is asked is enough: JAX informs the others, and all stop before the same step.
     SIGTERM is then JAX's, from the start of the process to its end.
     """
 

@@ -86,9 +86,8 @@ def train(
             saved = clock.position(epochs_done)
             for recorder in recorders:
                 recorder.save(saved)
-            if (
-                many
-            ):  # all are whole before the next ones begin: after a kill all have a checkpoint of one step
+            # All are whole before the next ones begin, so that after a kill all have a checkpoint of one step.
+            if many:
                 for member in members:
                     member.checkpoints.finish()
             restart_clocks()

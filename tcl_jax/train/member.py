@@ -84,7 +84,7 @@ class Clock:
         )
 
     def position(self, epochs_done: int) -> Position:
-        """Where each run is after so many epochs."""
+        """Where each run is after a number of epochs."""
         now = time.monotonic()
         compiling = (now if self._compiled_at is None else self._compiled_at) - self._started
         return Position(

@@ -45,5 +45,5 @@ class Schedule(NamedTuple):
         return in_epoch % self.log_every_steps == 0 or in_epoch == self.steps_per_epoch
 
     def saves_after(self, epochs: int) -> bool:
-        """Whether a checkpoint is taken after so many epochs."""
+        """Whether a checkpoint is taken after a number of epochs."""
         return epochs % self.checkpoint_every_epochs == 0 or epochs == self.epochs

@@ -60,7 +60,7 @@ class Hyper(NamedTuple):
     Attributes:
       learning_rate, temperature, k1, k2: float scalars.
       seed: uint32 scalar, from which all randomness of training is derived.
-      diagnose: bool scalar, whether the step also finds the diagnostics of its loss; it changes no other figure.
+      diagnose: bool scalar, whether the step also finds the diagnostics of its loss; it changes nothing else.
     """
 
     learning_rate: Any

@@ -48,7 +48,7 @@ def make_device_step(
       optimizer: from `make_optimizer`.
       objective: from `make_objective`.
       views: from `tcl_jax.augment.make_views`.
-      steps_per_epoch: tells the epoch from the step: views are drawn by seed, epoch, example and view number.
+      steps_per_epoch: gives the epoch of a step: views are drawn by seed, epoch, example and view number.
       sync_batch_norm: False leaves each device its own statistics in training, whose mean the state keeps.
       micro_batches: parts of the batch that go through the model one after the other, with the activations of one part
         in memory; the loss and its gradient stay those of the whole batch. A divisor of the images of each device.

@@ -81,7 +81,7 @@ class AtOnce:
                 return after[1:], metrics
 
             after, metrics = jax.vmap(one)(states[1:], hyper[:-1], own)
-            # Each figure an array of its own: the host reads them one member at a time.
+            # Each number an array of its own: the host reads them one member at a time.
             members = len(hyper.seed)
             each = [jax.tree.map(lambda x, number=number: x[number], metrics) for number in range(members)]
             return TrainState(states.step + 1, *after), each

@@ -44,8 +44,8 @@ def within_one(results, expected, share=0.99):
     assert np.mean(np.abs(np.asarray(results).astype(int) - expected) <= 1) >= share
 
 
-def transform(image, coefficients, interpolation=Image.Resampling.NEAREST):
-    return image.transform(image.size, Image.Transform.AFFINE, tuple(coefficients), interpolation)
+def transform(image, coefficients):
+    return image.transform(image.size, Image.Transform.AFFINE, tuple(coefficients), Image.Resampling.NEAREST)
 
 
 def apply(image, name, magnitude):

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from tcl_jax.augment import autoaugment, randaugment
-from tcl_jax.augment.operations import NAMES, magnitude_of, make_operation, signs_of
+from tcl_jax.augment import autoaugment
+from tcl_jax.augment.autoaugment_ops import NAMES, magnitude_of, make_operation, signs_of
 from tests.augment import pil
 
 DRAWS = 20_000
@@ -49,7 +49,7 @@ SUMS = {
 
 
 def name_of(operation):
-    """What tells one operation from another."""
+    """The numbers of an operation, which identify it."""
     return tuple(np.concatenate([np.ravel(array) for array in operation]).tolist())
 
 
@@ -86,7 +86,7 @@ def assert_as_often(found, chances):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_sub_policies_are_drawn_and_applied_as_their_probabilities_say(policy):
     sub_policies = POLICIES[policy]
-    draw = functools.partial(autoaugment.draw_operations, sub_policies=sub_policies, height=32, width=32)
+    draw = functools.partial(autoaugment.draw_sub_policy, sub_policies=sub_policies, height=32, width=32)
     chances = collections.Counter()
     for pair, p in outcomes(sub_policies).items():
         chances[tuple(name_of(make_operation(*side, 32, 32)) for side in pair)] += p
@@ -106,7 +106,7 @@ def test_sub_policies_are_drawn_and_applied_as_their_probabilities_say(policy):
 def test_each_line_is_equally_likely():
     # Lines that differ in the magnitudes of both operations, so that a draw names its line.
     lines = tuple((("Color", 1.0, k % 5), ("Brightness", 1.0, k // 5)) for k in range(25))
-    draw = functools.partial(autoaugment.draw_operations, sub_policies=lines, height=8, width=8)
+    draw = functools.partial(autoaugment.draw_sub_policy, sub_policies=lines, height=8, width=8)
     factors = np.asarray(jax.jit(jax.vmap(draw))(KEYS).factor)
     numbers = np.round(np.abs(factors - 1) * 10).astype(int)
     counts = np.bincount(numbers[:, 0] + 5 * numbers[:, 1], minlength=25)
@@ -127,7 +127,7 @@ def test_the_tables_are_the_published_ones(policy):
 
 
 def test_randaug_draws_every_operation_and_sign_equally_often():
-    draw = functools.partial(randaugment.draw_operations, count=2, magnitude=9, height=32, width=32)
+    draw = functools.partial(autoaugment.draw_operations, count=2, magnitude=9, height=32, width=32)
     names = [name for name in NAMES if name != "Invert"]
     chances = collections.Counter()
     for name in names:
@@ -142,7 +142,7 @@ def test_randaug_draws_every_operation_and_sign_equally_often():
 
 
 def known(bins, numbers, h, w):
-    """Names and magnitudes of all operations, by what tells them apart."""
+    """Names and magnitudes of all operations, by the numbers that identify them."""
     table = {}
     for name in NAMES:
         for number in numbers:
@@ -158,12 +158,12 @@ def test_views_are_what_pil_makes_of_the_same_draws(policy, shape):
     batch, keys, (h, w, _) = pil.images(shape), KEYS[:200], shape
     if policy == "randaug":
         table = known(31, [12], h, w)
-        draw = functools.partial(randaugment.draw_operations, count=3, magnitude=12, height=h, width=w)
-        augment = functools.partial(randaugment.rand_augment, count=3, magnitude=12)
+        draw = functools.partial(autoaugment.draw_operations, count=3, magnitude=12, height=h, width=w)
+        augment = functools.partial(autoaugment.rand_augment, count=3, magnitude=12)
     else:
         table = known(10, range(10), h, w)
         lines = POLICIES[policy]
-        draw = functools.partial(autoaugment.draw_operations, sub_policies=lines, height=h, width=w)
+        draw = functools.partial(autoaugment.draw_sub_policy, sub_policies=lines, height=h, width=w)
         augment = functools.partial(autoaugment.auto_augment, sub_policies=lines)
     drawn = [[table[name] for name in row] for row in drawn_names(draw, keys)]
 

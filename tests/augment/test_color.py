@@ -3,32 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from tcl_jax.augment import color
-
-
-def images(shape):
-    """60 images: noise, smooth, pale and saturated ones, a plain grey, black and white."""
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (60, *shape), np.uint8)
-    h, w, _ = shape
-    for number in range(10, 20):
-        coarse = Image.fromarray(noise[number, :3, :3].squeeze())
-        noise[number] = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC)).reshape(shape)
-    noise[20:30] = 120 + noise[20:30] // 10
-    noise[30:40] = np.where(noise[30:40] > 127, 255, noise[30:40] // 4)
-    noise[40:43] = np.array([0, 100, 255], np.uint8)[:, None, None, None]
-    return noise
-
-
-def through_pil(function, batch, factors):
-    return np.stack(
-        [
-            np.asarray(function(Image.fromarray(image.squeeze()), float(factor))).reshape(image.shape)
-            for image, factor in zip(batch, factors, strict=True)
-        ]
-    )
+from tests.augment import pil
 
 
 def pil_hue(image, shift):
@@ -39,23 +17,18 @@ def pil_hue(image, shift):
     return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
-ENHANCERS = {
-    color.adjust_brightness: ImageEnhance.Brightness,
-    color.adjust_contrast: ImageEnhance.Contrast,
-    color.adjust_saturation: ImageEnhance.Color,
-}
-
-
-@pytest.mark.parametrize("shape", [(32, 32, 3), (17, 23, 3), (17, 23, 1)])
-@pytest.mark.parametrize("adjust", ENHANCERS)
-def test_blends_are_pils(adjust, shape):
-    batch = images(shape)
+@pytest.mark.parametrize("shape", pil.SHAPES)
+def test_blend_is_pils(shape):
+    batch = pil.images(shape)
     # float32 values, for PIL's blend is float32 arithmetic
-    factors = np.random.default_rng(1).permutation(np.linspace(0.6, 1.4, 60)).astype(np.float32)
+    factors = np.random.default_rng(1).permutation(np.linspace(-0.5, 2, 200)).astype(np.float32)
     factors[:3] = 0, 1, 2
-    results = np.asarray(jax.jit(jax.vmap(adjust))(batch, factors))
+    results = np.asarray(jax.jit(jax.vmap(color.blend))(batch[::-1], batch, factors))
     assert results.dtype == np.uint8
-    expected = through_pil(lambda image, factor: ENHANCERS[adjust](image).enhance(factor), batch, factors)
+    expected = pil.through_pil(
+        lambda end, start, factor: Image.blend(pil.to_pil(start), end, float(factor)),
+        *(batch, batch[::-1], factors),
+    )
     np.testing.assert_array_equal(results[:3], expected[:3])
     distance = np.abs(results.astype(int) - expected)
     assert distance.max() <= 1  # a fused multiply-add may end on the other side of a whole number
@@ -64,11 +37,11 @@ def test_blends_are_pils(adjust, shape):
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (17, 23, 3)])
 def test_hue_is_torchvisions_on_pil_images(shape):
-    batch = images(shape)
-    shifts = np.random.default_rng(1).permutation(np.linspace(-0.1, 0.1, 60)).astype(np.float32)
+    batch = pil.images(shape)
+    shifts = np.random.default_rng(1).permutation(np.linspace(-0.1, 0.1, 200)).astype(np.float32)
     shifts[:4] = -0.5, 0.5, 0, 0.25
     results = np.asarray(jax.jit(jax.vmap(color.adjust_hue))(batch, shifts))
-    distance = np.abs(results.astype(int) - through_pil(pil_hue, batch, shifts))
+    distance = np.abs(results.astype(int) - pil.through_pil(pil_hue, batch, shifts))
     assert results.dtype == np.uint8
     assert np.mean(distance <= 1) > 0.99
     assert distance.max() <= 6  # one unit of hue, of which a sixth of the wheel has 42.5
@@ -85,7 +58,7 @@ def test_hue_of_the_whole_colour_cube():
 
 
 def test_gray_is_pils_and_its_mean_is_rounded_as_contrast_needs_it():
-    batch = images((17, 23, 3))
+    batch = pil.images((17, 23, 3))
     grays = np.asarray(jax.jit(jax.vmap(color.gray))(batch))
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in batch])
     np.testing.assert_array_equal(grays[..., 0], expected)
@@ -96,5 +69,13 @@ def test_gray_is_pils_and_its_mean_is_rounded_as_contrast_needs_it():
 
 
 def test_an_image_of_one_channel_is_its_own_gray():
-    batch = images((5, 6, 1))
+    batch = pil.images((5, 6, 1))
     np.testing.assert_array_equal(color.gray(batch[0]), batch[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4, 5, 2), np.uint8), ((4, 5), np.uint8), ((4, 5, 3), np.float32)]
+)
+def test_other_images_are_refused(shape, dtype):
+    with pytest.raises(ValueError, match=r"gray expects a uint8 image \[h, w, 1 or 3\], got .* \[4, 5"):
+        color.gray(np.zeros(shape, dtype))

@@ -51,7 +51,7 @@ def test_no_image_is_in_both_splits(dataset):
 
 @pytest.mark.quick
 def test_splits_and_their_order_are_frozen(dataset):
-    """A changed split or order would change every published figure: these sums must never be edited."""
+    """A changed split or order would change every published result: these sums must never be edited."""
     sums = [
         hashlib.sha256(split.images.tobytes()).hexdigest()[:16] for split in (dataset.train, dataset.test)
     ]

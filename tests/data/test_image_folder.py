@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_jax.data import load_dataset, memory
+from tcl_jax.data import lazy, load_dataset
 from tcl_jax.errors import UserError
 
 RANDOM = np.random.RandomState(5)
@@ -180,8 +180,8 @@ def test_damaged_images_are_counted_and_named(write_tree, tmp_path, capsys):
         assert_same_images(
             split, [(im, int("/cat/" in name)) for name, im in kept.items() if name.startswith(part)]
         )
-    told = capsys.readouterr().err
-    assert told.startswith(
+    printed = capsys.readouterr().err
+    assert printed.startswith(
         f"Left out: 4 of 12 images in {folder} cannot be read, the first is test/ant/1.png ("
     )
 
@@ -211,7 +211,7 @@ def test_nothing_left_after_leaving_out(write_tree):
 
 
 def test_too_large_for_memory_is_refused_before_decoding(write_tree, monkeypatch):
-    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    monkeypatch.setattr(lazy, "free_memory", lambda: 1000)
     folder = write_tree(tree())
     path = folder / "train/cat/3.png"
     path.write_bytes(path.read_bytes()[:-30])

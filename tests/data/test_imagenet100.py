@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tcl_jax.data import load_dataset
-from tcl_jax.data.imagenet100_classes import CLASSES
+from tcl_jax.data.imagenet100 import CLASSES
 from tcl_jax.errors import UserError
 
 RANDOM = np.random.RandomState(6)

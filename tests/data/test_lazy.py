@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_jax.data import channel_statistics, dataset, load_dataset, padded_batches, train_batches
+from tcl_jax.data import channel_statistics, dataset, lazy, load_dataset, padded_batches, train_batches
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import RunFailed, UserError
 
@@ -52,23 +52,23 @@ def assert_same_batches(ours, expected):
 
 @pytest.mark.parametrize("image_size", [0, 4])
 def test_batches_are_those_of_the_data_in_memory(stored, image_size):
-    in_memory, lazy = both(stored, image_size=image_size)
-    assert lazy.train.images.shape == in_memory.train.images.shape
-    assert lazy.channel_statistics == in_memory.channel_statistics
+    in_memory, streamed = both(stored, image_size=image_size)
+    assert streamed.train.images.shape == in_memory.train.images.shape
+    assert streamed.channel_statistics == in_memory.channel_statistics
     for first_batch in (0, 1):
         assert_same_batches(
             *(
                 train_batches(data.train, 4, seed=3, epoch=1, first_batch=first_batch)
-                for data in (lazy, in_memory)
+                for data in (streamed, in_memory)
             )
         )
-    assert_same_batches(*(padded_batches(data.test, 3) for data in (lazy, in_memory)))
+    assert_same_batches(*(padded_batches(data.test, 3) for data in (streamed, in_memory)))
 
 
 def test_an_epoch_repeats_and_loses_no_example(stored):
-    _, lazy = both(stored)
-    count = len(lazy.train.labels)
-    seen = [batch.indices for batch in train_batches(lazy.train, 4, seed=0, epoch=0)]
+    _, streamed = both(stored)
+    count = len(streamed.train.labels)
+    seen = [batch.indices for batch in train_batches(streamed.train, 4, seed=0, epoch=0)]
     assert sorted(np.concatenate(seen)) == list(range(count))
 
 
@@ -104,34 +104,34 @@ def test_many_images_are_counted_in_part(monkeypatch):
     monkeypatch.setattr(dataset, "_LARGEST_COUNTED", 10)
     images = np.arange(0, 250, dtype=np.uint8).repeat(4).reshape(250, 2, 2, 1)
     fetched = []
-    lazy = LazyImages(lambda i: fetched.append(int(i)) or images[i], range(250), (2, 2, 1))
-    assert channel_statistics(lazy) == channel_statistics(images) == channel_statistics(images[::25])
+    streamed = LazyImages(lambda i: fetched.append(int(i)) or images[i], range(250), (2, 2, 1))
+    assert channel_statistics(streamed) == channel_statistics(images) == channel_statistics(images[::25])
     assert sorted(fetched) == list(range(0, 250, 25))
 
 
-def test_an_image_of_another_size_is_told_when_it_is_met(write_folder, tmp_path):
+def test_an_image_of_another_size_is_named_when_it_is_met(write_folder, tmp_path):
     folder = write_folder()
-    lazy = load_dataset("image_folder", data_dir=folder, streaming="yes")
+    streamed = load_dataset("image_folder", data_dir=folder, streaming="yes")
     Image.new("RGB", (3, 3)).save(folder / "train" / "ant" / "0.png")
     with pytest.raises(RunFailed, match=r"0\.png cannot be read .its size is .3, 3, 3., it was .9, 7, 3."):
-        list(train_batches(lazy.train, 4, seed=0, epoch=0))
+        list(train_batches(streamed.train, 4, seed=0, epoch=0))
 
 
 def test_an_image_that_turns_out_damaged_is_named(write_folder):
     folder = write_folder()
     damaged = folder / "train" / "bee" / "1.png"
     damaged.write_bytes(damaged.read_bytes()[:120])  # its header is sound
-    lazy = load_dataset("image_folder", data_dir=folder, streaming="yes")
+    streamed = load_dataset("image_folder", data_dir=folder, streaming="yes")
     with pytest.raises(
         RunFailed, match=r"The image .*1\.png cannot be read .*: replace it and repeat the command"
     ):
-        list(train_batches(lazy.train, 4, seed=0, epoch=0))
-    lazy = load_dataset("image_folder", data_dir=folder, streaming="yes", skip_unreadable=True)
-    assert len(lazy.train.labels) == 11
-    assert sum(len(batch.labels) for batch in train_batches(lazy.train, 4, seed=0, epoch=0)) == 8
+        list(train_batches(streamed.train, 4, seed=0, epoch=0))
+    streamed = load_dataset("image_folder", data_dir=folder, streaming="yes", skip_unreadable=True)
+    assert len(streamed.train.labels) == 11
+    assert sum(len(batch.labels) for batch in train_batches(streamed.train, 4, seed=0, epoch=0)) == 8
 
 
-def test_a_tfds_image_of_another_size_is_told(write_images):
+def test_a_tfds_image_of_another_size_is_refused(write_images):
     def png(size):
         file = io.BytesIO()
         Image.new("RGB", size).save(file, "PNG")
@@ -139,6 +139,67 @@ def test_a_tfds_image_of_another_size_is_told(write_images):
 
     examples = [{"image": png((6, 5) if i != 7 else (5, 6)), "label": i % 3} for i in range(10)]
     folder = write_images({"train": examples, "test": examples[:3]})
-    lazy = load_dataset("tiny_images", data_dir=folder, streaming="yes")
+    streamed = load_dataset("tiny_images", data_dir=folder, streaming="yes")
     with pytest.raises(UserError, match=r"give all the same with data\.image_size"):
-        list(train_batches(lazy.train, 2, seed=0, epoch=0))
+        list(train_batches(streamed.train, 2, seed=0, epoch=0))
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Sets the free memory."""
+    return lambda count: monkeypatch.setattr(lazy, "free_memory", lambda: count)
+
+
+def test_data_set_that_does_not_fit(write_images, free):
+    folder = write_images()  # 30 images of 6x5x3
+    free(3374)  # 80 % of it are 2699 bytes
+    with pytest.raises(UserError) as error:
+        load_dataset("tiny_images", data_dir=folder, streaming="no")
+    assert str(error.value) == (
+        "The data set 'tiny_images' takes 0.0027 MB in memory (30 images of 6x5x3 bytes), expected at most "
+        "0.0027 MB, which is 80 % of what is free: leave it on disk with data.streaming=auto, or give a smaller "
+        "data.image_size."
+    )
+    free(3375)
+    assert len(load_dataset("tiny_images", data_dir=folder, streaming="no").train.images) == 20
+
+
+def test_what_does_not_fit_stays_on_disk_unless_streaming_says_otherwise(write_images, free):
+    folder = write_images()
+
+    def is_lazy(**options):
+        return isinstance(load_dataset("tiny_images", data_dir=folder, **options).train.images, LazyImages)
+
+    free(3374)
+    assert is_lazy()
+    free(3375)
+    assert not is_lazy()
+    assert is_lazy(streaming="yes")
+    with pytest.raises(UserError, match=r"data.streaming is 'maybe', expected one of auto, yes, no\."):
+        is_lazy(streaming="maybe")
+
+
+def test_size_that_counts_is_that_after_scaling(write_images, free):
+    folder = write_images()
+    free(30 * 4 * 4 * 3 / 0.8)
+    assert load_dataset("tiny_images", data_dir=folder, image_size=4).train.images.shape == (20, 4, 4, 3)
+    with pytest.raises(UserError, match="30 images of 5x5x3 bytes"):
+        load_dataset("tiny_images", data_dir=folder, image_size=5, streaming="no")
+
+
+def test_large_numbers_are_given_in_gigabytes(free):
+    free(16 * 10**9)
+    with pytest.raises(UserError, match=r"takes 19\.8 GB .*131,689 images.* at most 12\.8 GB"):
+        lazy.stays_on_disk("imagenet100", 131_689, (224, 224, 3), streaming="no")
+
+
+def test_free_memory_is_what_linux_or_the_container_leaves(tmp_path, monkeypatch):
+    monkeypatch.setattr(lazy, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(lazy, "_CGROUP_LIMIT", tmp_path / "memory.max")
+    physical = lazy.free_memory()
+    assert physical > 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "meminfo").write_text("MemTotal:  900 kB\nMemAvailable:   500 kB\n")
+    assert lazy.free_memory() == 500 * 1024
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert lazy.free_memory() == 1000

@@ -125,7 +125,7 @@ def test_unknown_name_gives_the_nearest(write_images, name, nearest):
     assert nearest in message.split("give a name such as ")[1]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "huggingface:mnist", "mnist/a=3", "../x"])
+@pytest.mark.parametrize("name", ["", "a b", "huggingface:mnist/plain", "mnist/a=3", "../x"])
 def test_names_that_are_none(tmp_path, name):
     assert f"data.name is '{name}', which is neither" in message_of(name, data_dir=tmp_path)
 

@@ -77,7 +77,7 @@ def a_run(path, name="cifar100_tcl"):
 
 def an_export(path):
     workdir = write_run(path / "run", validation_knn=(0.5,))
-    export.run(None, workdir, "")
+    export.run(workdir)
     for name in ("encoder.safetensors", PROJECTION):
         (path / name).write_bytes((workdir.path / name).read_bytes())
     return {}

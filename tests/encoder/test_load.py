@@ -210,7 +210,7 @@ def test_what_is_no_encoder_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"checkpoint is 'best', but .* an exported encoder"):
         load_encoder(run.encoder, checkpoint="best")
     save_file({"conv1.weight": np.zeros(3)}, tmp_path / "b.safetensors")
-    with pytest.raises(UserError, match=r"does not tell how images go into it.* model.init_from"):
+    with pytest.raises(UserError, match=r"does not say how images go into it.* model.init_from"):
         load_encoder(tmp_path / "b.safetensors")
 
 

@@ -9,6 +9,8 @@ from tcl_jax import losses
 from tests.losses import reference
 from tests.losses.mappings import AXIS, DEVICES, MAPPINGS, gradient_over_devices
 
+pytestmark = pytest.mark.xdist_group("losses_devices")  # they share what is compiled
+
 N, INPUTS, WIDTH = 32, 7, 5
 
 
@@ -43,11 +45,27 @@ def rowwise_loss(shared, x, labels, weights, axis_name=None):
     return jnp.sum(values * jnp.sin(x[:, 0]))
 
 
+def image_loss(shared, x, labels, weights, axis_name=None):
+    """Local rows are [view 1 of mine; view 2 of mine]: the whole batch in that order, with the ids spelled out."""
+    z = encode(shared, x)
+    if axis_name is not None:
+        return losses.ntxent_loss(z, temperature=shared["temperature"], axis_name=axis_name)
+    images = N // DEVICES // 2
+    ids = np.concatenate([np.tile(np.arange(images), 2) + device * images for device in range(DEVICES)])
+    return losses.supcon_loss(z, ids, temperature=shared["temperature"])
+
+
+# By everything shared and by the inputs, on one device: compiled once for all mappings.
+of_the_mean, of_rows, of_images = (
+    jax.jit(jax.value_and_grad(loss, argnums=(0, 1))) for loss in (whole_batch_loss, rowwise_loss, image_loss)
+)
+
+
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_mean_and_its_derivatives_are_those_of_the_whole_batch(mapping):
     with jax.enable_x64(True):
         arguments = batch()
-        expected = jax.jit(jax.value_and_grad(whole_batch_loss, argnums=(0, 1)))(*arguments)
+        expected = of_the_mean(*arguments)
         value, by_shared, by_rows = gradient_over_devices(
             mapping, lambda *x: whole_batch_loss(*x, axis_name=AXIS)
         )(*arguments)
@@ -66,7 +84,7 @@ def test_none_and_its_derivatives_are_those_of_the_whole_batch(mapping):
 
     with jax.enable_x64(True):
         arguments = batch(1)
-        expected = jax.jit(jax.grad(rowwise_loss, argnums=(0, 1)))(*arguments)
+        _, expected = of_rows(*arguments)
         _, by_shared, by_rows = gradient_over_devices(mapping, local)(*arguments)
     for name, derivative in by_shared.items():
         assert reference.relative_error(derivative, expected[0][name]) <= 1e-10, name
@@ -76,10 +94,10 @@ def test_none_and_its_derivatives_are_those_of_the_whole_batch(mapping):
 def test_the_mean_over_split_batches_is_another_loss():
     with jax.enable_x64(True):
         shared, *rows = batch()
-        loss = jax.jit(whole_batch_loss)
-        whole = loss(shared, *rows)
+        whole, _ = of_the_mean(shared, *rows)
+        loss_of_part = jax.jit(whole_batch_loss)
         parts = [
-            loss(shared, *(x.reshape(DEVICES, N // DEVICES, -1)[i].squeeze() for x in rows))
+            loss_of_part(shared, *(x.reshape(DEVICES, N // DEVICES, -1)[i].squeeze() for x in rows))
             for i in range(DEVICES)
         ]
     assert abs(np.mean([float(part) for part in parts]) - float(whole)) > 0.1
@@ -87,22 +105,14 @@ def test_the_mean_over_split_batches_is_another_loss():
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_ntxent_pairs_the_views_of_each_device(mapping):
-    """Local rows are [view 1 of mine; view 2 of mine]: the whole batch in that order, with the ids spelled out."""
-    images = N // DEVICES // 2
-    ids = np.concatenate([np.tile(np.arange(images), 2) + device * images for device in range(DEVICES)])
-
-    def loss(shared, x, labels, weights, axis_name=None):
-        z = encode(shared, x)
-        if axis_name is None:
-            return losses.supcon_loss(z, ids, temperature=shared["temperature"])
-        return losses.ntxent_loss(z, temperature=shared["temperature"], axis_name=axis_name)
-
     with jax.enable_x64(True):
         arguments = batch(2)
-        expected = jax.jit(jax.value_and_grad(loss))(*arguments)
-        value, by_shared, _ = gradient_over_devices(mapping, lambda *x: loss(*x, axis_name=AXIS))(*arguments)
-    assert float(value) == pytest.approx(float(expected[0]), rel=1e-12)
-    assert reference.relative_error(by_shared["kernel"], expected[1]["kernel"]) <= 1e-10
+        expected, (by_kernel, _) = of_images(*arguments)
+        value, by_shared, _ = gradient_over_devices(mapping, lambda *x: image_loss(*x, axis_name=AXIS))(
+            *arguments
+        )
+    assert float(value) == pytest.approx(float(expected), rel=1e-12)
+    assert reference.relative_error(by_shared["kernel"], by_kernel["kernel"]) <= 1e-10
 
 
 def test_plain_jit_over_a_sharded_array_needs_no_axis_name():
@@ -110,6 +120,6 @@ def test_plain_jit_over_a_sharded_array_needs_no_axis_name():
     sharded = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
     with jax.enable_x64(True):
         shared, *rows = batch()
-        expected = jax.jit(jax.grad(whole_batch_loss))(shared, *rows)
-        gradient = jax.jit(jax.grad(whole_batch_loss))(shared, *jax.device_put(rows, sharded))
+        _, (expected, _) = of_the_mean(shared, *rows)
+        _, (gradient, _) = of_the_mean(shared, *jax.device_put(rows, sharded))
     assert reference.relative_error(gradient["kernel"], expected["kernel"]) <= 1e-12

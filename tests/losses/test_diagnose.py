@@ -10,6 +10,8 @@ from tcl_jax import losses
 from tests.losses import reference
 from tests.losses.mappings import AXIS, DEVICES
 
+pytestmark = pytest.mark.xdist_group("diagnose")  # they share what is compiled
+
 
 def expected_figures(z, labels, weights, temperature, k1, k2):
     """The definitions in the docstring, anchor by anchor."""

@@ -4,17 +4,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import linen as nn
 
 from tcl_jax.errors import UserError
-from tcl_jax.models import MODEL_NAMES, check_image_size, make_model
+from tcl_jax.models import ENCODERS, check_model, make_model, takes
+from tcl_jax.models.make import check_image_size
 
 SMALL = {"stem": "cifar", "width": 4, "projection_dim": 16}
 
 
 def test_every_name_makes_the_network_of_its_depth() -> None:
-    assert MODEL_NAMES == ("resnet18", "resnet34", "resnet50", "resnet101")
-    for name in MODEL_NAMES:
+    assert tuple(ENCODERS) == ("resnet18", "resnet34", "resnet50", "resnet101")
+    for name in ENCODERS:
         assert name == f"resnet{make_model(name, **SMALL).encoder.depth}"
 
 
@@ -40,11 +43,15 @@ def test_settings_reach_encoder_and_head() -> None:
         (
             "resnet20",
             {},
-            r"^there is no model 'resnet20': choose one of resnet18, resnet34, resnet50, resnet101$",
+            r"^There is no 'resnet20' for model.name, expected one of resnet18, resnet34, resnet50, resnet101, or",
         ),
-        ("resnet18", {"stem": "big"}, r"^there is no stem 'big': choose one of cifar, imagenet$"),
-        ("resnet18", {"width": 0}, r"^width is 0, but must be at least 1: choose a positive width$"),
-        ("resnet18", {"projection_dim": -3}, r"^projection_dim is -3, but must be at least 1"),
+        (
+            "resnet18",
+            {"stem": "big"},
+            r"^There is no stem 'big' for model.stem, expected one of cifar, imagenet\.$",
+        ),
+        ("resnet18", {"width": 0}, r"^model.width is 0, expected 1 or more\.$"),
+        ("resnet18", {"projection_dim": -3}, r"^model.projection_dim is -3, expected 1 or more"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(name, settings, message) -> None:
@@ -67,16 +74,119 @@ def test_the_smallest_image_of_a_stem_ends_as_one_pixel(stem: str, smallest: int
 @pytest.mark.parametrize(
     ("height", "width", "stem", "message"),
     [
-        (7, 8, "cifar", "^images of 7x8 pixels are too small .* at least 8x8: use larger images$"),
+        (7, 8, "cifar", "^The images have 7x8 pixels, too few .* at least 8x8: use larger images"),
         (
             64,
             31,
             "imagenet",
-            "^images of 64x31 pixels .* at least 32x32: use the stem .cifar. or larger images$",
+            "^The images have 64x31 pixels.* at least 32x32: set model.stem to .cifar., or use larger images",
         ),
-        (32, 32, "big", "^there is no stem 'big'"),
+        (32, 32, "big", "^There is no stem 'big'"),
     ],
 )
 def test_images_too_small_for_a_stem_are_refused(height, width, stem, message) -> None:
     with pytest.raises(UserError, match=message):
         check_image_size(height, width, stem=stem)
+
+
+class Plain(nn.Module):
+    """Neither BatchNorm, nor dropout, nor train."""
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(7)(images.mean(axis=(1, 2)))
+
+
+class WithAll(nn.Module):
+    width: int = 3
+    axis_name: str | None = None
+    dtype: type | None = None
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = nn.Dense(self.width, dtype=self.dtype)(images.mean(axis=(1, 2)))
+        return nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(x)
+
+
+def plain():
+    return Plain()
+
+
+def of_width(width):
+    return WithAll(width=2 * width)
+
+
+def not_a_module():
+    return 3
+
+
+class Pixels(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(4)(images)
+
+
+class Remembering(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        self.variable("cache", "seen", jnp.zeros, ())
+        return nn.Dense(4)(images.mean(axis=(1, 2)))
+
+
+an_instance = Plain()
+
+
+@pytest.mark.parametrize("name", ["plain", "Plain", "an_instance"])
+def test_a_module_a_class_and_a_function_are_encoders(name) -> None:
+    model = make_model(f"{__name__}:{name}", **SMALL)
+    assert model.encoder == Plain()
+    check_model(model, (8, 8, 3))
+    images = jnp.ones((2, 8, 8, 3))
+    variables = model.init(jax.random.key(0), images, train=False)
+    assert variables.keys() == {"params"}
+    for train in (False, True):
+        assert model.apply(variables, images, train=train, method="encode").shape == (2, 7)
+    projections = model.apply(variables, images, train=True)
+    np.testing.assert_allclose(np.linalg.norm(projections, axis=1), 1, rtol=1e-6)
+
+
+def test_an_encoder_is_handed_the_settings_that_it_names() -> None:
+    own = make_model(f"{__name__}:WithAll", **(SMALL | dict(width=5, axis_name="data", dtype=jnp.bfloat16)))
+    assert own.encoder == WithAll(width=5, axis_name="data", dtype=jnp.bfloat16, depth=2)
+    assert make_model(f"{__name__}:of_width", **(SMALL | {"width": 5})).encoder.width == 10
+    assert takes(f"{__name__}:WithAll", "axis_name")
+    assert takes("resnet50", "remat")
+    assert not takes(f"{__name__}:plain", "dtype")
+    assert not takes(f"{__name__}:an_instance", "width")
+
+
+def test_features_are_float32_at_least() -> None:
+    model = make_model(f"{__name__}:WithAll", **(SMALL | {"dtype": jnp.bfloat16}))
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    features = jax.eval_shape(partial(model.apply, train=False, method="encode"), variables, images)
+    assert features.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("not_a_module", {}, r"makes a int, expected a flax.linen.Module: return one, as in my_encoder.py"),
+        (
+            "plain",
+            {"remat": True},
+            r"model.remat is set, but the encoder .*:plain' of model.name takes no 'remat'",
+        ),
+        ("plain", {"dtype": jnp.bfloat16}, r"train.precision is set, but .* takes no 'dtype'"),
+        ("Pixels", {}, r"array of shape \[2, 8, 8, 4\] of 2 images, expected features \[2, f\]"),
+        (
+            "Remembering",
+            {},
+            r"keeps variables in 'cache', expected 'params' and, for BatchNorm, 'batch_stats'",
+        ),
+    ],
+)
+def test_what_is_not_an_encoder_is_named(name, settings, message) -> None:
+    with pytest.raises(UserError, match=message):
+        check_model(make_model(f"{__name__}:{name}", **(SMALL | settings)), (8, 8, 3))

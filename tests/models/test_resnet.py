@@ -50,10 +50,8 @@ def calls(model: nn.Module, variables: Any, images: Any, *, train: bool) -> dict
 def test_features_have_eight_times_width_times_expansion_columns(
     depth: int, features: int, stem: str
 ) -> None:
-    model = ResNet(depth, stem, width=5)
-    images = image_shape(3, 48, 40, 3)
-    variables = shapes_of(model, images)
-    out = jax.eval_shape(partial(model.apply, train=False), variables, images)
+    init = partial(ResNet(depth, stem, width=5).init_with_output, train=False)
+    out, _ = jax.eval_shape(init, jax.random.key(0), image_shape(3, 48, 40, 3))
     assert (out.shape, out.dtype) == ((3, features), jnp.float32)
 
 

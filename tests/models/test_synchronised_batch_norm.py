@@ -11,9 +11,20 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax.models import ContrastiveModel, make_model
+from tcl_jax.models.resnet import DEPTHS, BasicBlock
+
+pytestmark = pytest.mark.xdist_group("batch_norm")  # they share what is compiled
 
 DEVICES, IMAGES = 8, 16
 BATCH = np.random.default_rng(0).normal(size=(IMAGES, 16, 16, 3))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_blocks():
+    """A network of every kind of BatchNorm, those of the stem, of a block and of a shortcut, and no more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DEPTHS, 18, (BasicBlock, (1, 1, 0, 0)))
+        yield
 
 
 def model(axis_name: str | None) -> ContrastiveModel:
@@ -99,5 +110,5 @@ def test_pmap_gives_the_gradient_and_statistics_of_one_device(variables, one_dev
 def test_statistics_of_each_device_alone_give_another_gradient(variables, one_device) -> None:
     with jax.enable_x64(True):
         of_gradient, of_statistics = differences(pmapped(variables, None), one_device)
-    assert of_gradient > 0.1
+    assert of_gradient > 0.01
     assert of_statistics > 0.01

@@ -11,19 +11,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from safetensors.numpy import save_file
 
 from tcl_jax.augment import normalize
-from tcl_jax.models import ProjectionHead, make_model
-from tcl_jax.models.initial_encoder import read_initial_encoder
-from tcl_jax.models.torchvision import (
-    encoder_template,
-    encoder_tensors,
-    encoder_variables,
-    head_params,
-    head_tensors,
-    mismatches,
-)
+from tcl_jax.models import ProjectionHead, make_model, model_shapes
+from tcl_jax.models.initial_encoder import fit_encoder
+from tcl_jax.models.layout import FLAX, encoder_tensors, encoder_variables, mismatches, of_encoder
+from tcl_jax.models.tensor_file import read_tensors
+from tcl_jax.models.torchvision import TORCHVISION, head_params, head_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES = json.loads((GOLDEN / "torchvision_names.json").read_text())
@@ -51,7 +47,8 @@ def drawn_weights(shapes):
 
 
 def template_of(name="resnet18", *, stem="imagenet", width=64, channels=3):
-    return encoder_template(make_model(name, stem=stem, width=width, projection_dim=8), channels=channels)
+    model = make_model(name, stem=stem, width=width, projection_dim=8)
+    return of_encoder(model_shapes(model, (32, 32, channels)))
 
 
 def filled(template):
@@ -65,8 +62,8 @@ def test_names_and_shapes_are_those_of_torchvision(name):
         key: np.broadcast_to(np.float32(0), shape) if shape else np.array(0)
         for key, shape in SHAPES[name].items()
     }
-    assert mismatches(torchvision, template_of(name)) == []
-    ours = encoder_tensors(filled(template_of(name, width=2)), num_batches=7)
+    assert mismatches(torchvision, template_of(name), TORCHVISION) == []
+    ours = encoder_tensors(filled(template_of(name, width=2)), TORCHVISION, num_batches=7)
     assert ours.keys() == torchvision.keys() - {"fc.weight", "fc.bias"}
     for key, array in ours.items():
         assert array.flags.c_contiguous  # safetensors writes memory as it lies
@@ -84,8 +81,9 @@ def test_names_and_shapes_are_those_of_torchvision(name):
 def test_features_are_those_of_torchvision(name, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(drawn_weights(SHAPES[name]), path)
-    variables = read_initial_encoder(str(path), name=name, stem="imagenet", width=64, channels=3)
-    encoder = make_model(name, stem="imagenet", width=64, projection_dim=8).encoder
+    model = make_model(name, stem="imagenet", width=64, projection_dim=8)
+    variables = fit_encoder(read_tensors(epath.Path(path)).tensors, model, (64, 64, 3), path=str(path))
+    encoder = model.encoder
 
     @jax.jit
     def features(variables, images):
@@ -100,14 +98,14 @@ def test_features_are_those_of_torchvision(name, tmp_path):
 def test_there_and_back_is_the_same_to_the_last_bit(stem):
     template = template_of("resnet50", stem=stem, width=2)
     variables = filled(template)
-    tensors = encoder_tensors(variables, num_batches=3)
-    assert mismatches(tensors, template) == []
-    jax.tree.map(np.testing.assert_array_equal, encoder_variables(tensors, template), variables)
+    tensors = encoder_tensors(variables, TORCHVISION, num_batches=3)
+    assert mismatches(tensors, template, TORCHVISION) == []
+    jax.tree.map(np.testing.assert_array_equal, encoder_variables(tensors, template, TORCHVISION), variables)
 
 
 def test_a_kernel_has_outputs_and_inputs_first():
     variables = filled(template_of(width=3))
-    tensors = encoder_tensors(variables, num_batches=0)
+    tensors = encoder_tensors(variables, TORCHVISION, num_batches=0)
     kernel = variables["params"]["layer2_0"]["conv1"]["kernel"]  # 3 x 3, 3 channels to 6
     weight = tensors["layer2.0.conv1.weight"]
     assert weight.shape == (6, 3, 3, 3)
@@ -133,16 +131,27 @@ def test_the_head_is_two_linear_layers_of_pytorch():
 
 def test_every_mismatch_is_named_convolutions_first():
     template = template_of(width=2)
-    tensors = encoder_tensors(filled(template), num_batches=0)
+    tensors = encoder_tensors(filled(template), TORCHVISION, num_batches=0)
     del tensors["bn1.running_var"]
     tensors["layer9.conv1.weight"] = np.zeros(3)
     tensors["bn1.bias"] = np.zeros(3, np.float32)
     tensors["conv1.weight"] = np.zeros((2, 3, 3, 3), np.float32)
     tensors["bn1.weight"] = np.zeros(2, np.int32)
-    assert mismatches(tensors, template) == [
+    assert mismatches(tensors, template, TORCHVISION) == [
         "conv1.weight is [2, 3, 3, 3], expected [2, 3, 7, 7]",
         "bn1.bias is [3], expected [2]",
         "bn1.weight is of int32, expected float32",
         "bn1.running_var is missing",
         "layer9.conv1.weight is not expected",
     ]
+
+
+def test_variables_of_any_encoder_have_the_names_of_flax_there_and_back():
+    variables = filled(template_of(width=2))
+    tensors = encoder_tensors(variables, FLAX, num_batches=3)
+    assert "params/layer2_0/conv1/kernel" in tensors
+    assert len(tensors) == len(jax.tree.leaves(variables))  # no counters
+    assert mismatches(tensors, variables, FLAX) == []
+    jax.tree.map(np.testing.assert_array_equal, encoder_variables(tensors, variables, FLAX), variables)
+    del tensors["params/bn1/scale"]
+    assert mismatches(tensors, variables, FLAX) == ["params/bn1/scale is missing"]

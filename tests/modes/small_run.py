@@ -5,7 +5,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits_tcl
-from tcl_jax.encoder.trained import About
 from tcl_jax.experiment.build import Facts, Program, make_program
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.models.description import EncoderDescription
@@ -40,7 +39,7 @@ def description_of(config: ConfigDict) -> EncoderDescription:
         precision=config.train.precision,
         projection_dim=config.model.projection_dim,
         head="classifier" if config.loss.name == "cross_entropy" else "projection",
-        average=config.train.ema_decay > 0,
+        weights="average" if config.train.ema_decay > 0 else "trained",
         image_shape=FACTS.image_shape,
         mean=FACTS.mean,
         std=FACTS.std,
@@ -81,13 +80,16 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, *FACTS.image_shape)).astype(np.uint8)
 
 
-def about_64(**fields) -> About:
+def about_64(**fields) -> EncoderDescription:
     """Of an encoder of torchvision's width for colour images; the rest as in `fields`."""
-    known = About(
+    known = EncoderDescription(
         model="resnet50",
         stem="imagenet",
         width=64,
         precision="auto",
+        projection_dim=128,
+        head="projection",
+        weights="trained",
         image_shape=(32, 32, 3),
         mean=FACTS.mean,
         std=FACTS.std,
@@ -97,7 +99,6 @@ def about_64(**fields) -> About:
         loss="tcl",
         checkpoint="latest",
         step=1,
-        weights="trained",
         params_sha256="",
     )
     return known._replace(**fields)

@@ -30,11 +30,13 @@ def test_the_files_tell_all_of_the_encoder(run):
     with safe_open(run.encoder, "np") as file:
         metadata = file.metadata()
     assert metadata == {
-        "format_version": "1",
+        "format_version": "2",
         "model": "resnet18",
         "stem": "cifar",
         "width": "2",
         "precision": "auto",
+        "projection_dim": "6",
+        "head": "projection",
         "image_shape": "[12, 10, 3]",
         "mean": "[0.4, 0.5, 0.6]",
         "std": "[0.2, 0.3, 0.4]",

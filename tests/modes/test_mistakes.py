@@ -20,7 +20,7 @@ MISTAKES = [
     ),
     ("data.train_split", "train[:0]", "train"),
     ("data.test_split", "train[", "data.test_split is 'train\\['"),
-    ("augment.views", ("crop",), "no augmentation policy 'crop'"),
+    ("augment.views", ("crop",), "no 'crop' for augment.views, expected one of none, crop_flip"),
     ("augment.views", (), "names 0 views"),
     ("augment.crop_padding", -1, "augment.crop_padding is -1"),
     (

@@ -11,12 +11,13 @@ from etils import epath
 from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.checkpoint import Checkpoints, Position
 from tcl_jax.train.average import update_average
-from tests.train import test_loop
-from tests.train.test_step import HYPER, Parts, batch
+from tests.train.small import HYPER, Parts, batch
+from tests.train.stand_ins import Learning, run_loop
 
-DECAY = (
-    0.3  # more steps than three have a say in it, and from the third step on it is below (1 + s) / (10 + s)
-)
+pytestmark = pytest.mark.xdist_group("average")  # they share what is compiled
+
+# More steps than three have a say in it, and from the third step on it is below (1 + s) / (10 + s).
+DECAY = 0.3
 
 
 def recurrence(average, sequence, first_step, decay):
@@ -112,7 +113,7 @@ def test_a_checkpoint_holds_the_average_bit_for_bit(tmp_path):
 
 
 def test_validation_looks_at_the_average():
-    class Averaging(test_loop.Learning):
+    class Averaging(Learning):
         """Its average is minus the number of steps, and its parameter that number."""
 
         def step(self, state, batch, hyper):
@@ -125,5 +126,5 @@ def test_validation_looks_at_the_average():
         seen.append(float(variables["params"]["w"][0]))
         return 0.5
 
-    test_loop.run(recorder=Averaging(), validate=validate)
+    run_loop(recorder=Averaging(), validate=validate)
     assert seen == [-6, -9]

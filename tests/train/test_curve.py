@@ -1,54 +1,10 @@
 """The rate in the records, by a clock and a device that the test moves."""
 
-import types
-
 import numpy as np
 import pytest
 
 from tcl_jax.errors import RunFailed
-from tcl_jax.train import curve as module
-from tcl_jax.train.curve import Curve
-
-VIEWS = 8  # of each step
-
-
-class Loss:
-    """Stands for a loss on the device, there or not yet there; waiting for it lets the clock go on."""
-
-    def __init__(self, clock, value=1.0, ready_at=0.0):
-        self.clock, self.value, self.ready_at = clock, value, ready_at
-
-    def is_ready(self):
-        return self.clock.now >= self.ready_at
-
-    def block_until_ready(self):
-        self.clock.now = max(self.clock.now, self.ready_at)
-        return self
-
-    def __array__(self, dtype=None, copy=None):
-        assert self.is_ready()
-        return np.asarray(self.value, np.float32)
-
-
-class Bench:
-    """A curve with everything around it."""
-
-    def __init__(self, monkeypatch):
-        self.now, self.records, self.shown, self.steps = 0.0, [], "", 0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
-        bar = types.SimpleNamespace(update=lambda n: None, set_postfix_str=self.show)
-        checkpoints = types.SimpleNamespace(latest_step=lambda: 3)
-        self.curve = Curve(types.SimpleNamespace(append=self.records.append), bar, VIEWS, checkpoints)
-
-    def show(self, text, refresh):
-        self.shown = text
-
-    def step(self, at, data_seconds=0.0, **loss):
-        self.now, self.steps = at, self.steps + 1
-        self.curve.add(self.steps, 0, 0.1, {"loss": Loss(self, **loss)}, data_seconds)
-
-    def rates(self):
-        return [record["views_per_second"] for record in self.records]
+from tests.train.stand_ins import VIEWS_OF_STEP, Bench
 
 
 @pytest.fixture
@@ -65,7 +21,7 @@ def test_compilation_is_no_part_of_the_first_rate(bench):
     bench.step(at=52)
     bench.step(at=53)
     bench.curve.close_interval()
-    assert bench.rates() == [3 * VIEWS / 3]  # steps 2 to 4, between 50 and 53
+    assert bench.rates() == [3 * VIEWS_OF_STEP / 3]  # steps 2 to 4, between 50 and 53
 
 
 def test_a_host_that_is_slower_than_the_device_gives_the_rate_of_the_host(bench):
@@ -75,7 +31,7 @@ def test_a_host_that_is_slower_than_the_device_gives_the_rate_of_the_host(bench)
             bench.curve.close_interval()
     bench.curve.flush()
     # Read one interval late, and yet each covers the time in which its number of steps were done.
-    assert bench.rates() == [VIEWS / 2] * 4
+    assert bench.rates() == [VIEWS_OF_STEP / 2] * 4
     assert [record["steps"] for record in bench.records] == [2] * 4
 
 
@@ -86,7 +42,7 @@ def test_a_device_that_is_slower_than_the_host_gives_the_rate_of_the_device(benc
             bench.curve.close_interval()
     bench.curve.flush()
     # At the end two records are read at once, and share a rate.
-    assert bench.rates() == pytest.approx([VIEWS / 10] * 4)
+    assert bench.rates() == pytest.approx([VIEWS_OF_STEP / 10] * 4)
 
 
 def test_a_pause_is_no_part_of_the_rate(bench):
@@ -96,7 +52,7 @@ def test_a_pause_is_no_part_of_the_rate(bench):
     bench.curve.restart_clock()
     bench.step(at=502)
     bench.curve.flush()
-    assert bench.rates() == [VIEWS / 1, VIEWS / 2]
+    assert bench.rates() == [VIEWS_OF_STEP / 1, VIEWS_OF_STEP / 2]
 
 
 def test_where_no_step_ended_there_is_no_rate_and_its_time_is_not_lost(bench):
@@ -107,7 +63,7 @@ def test_where_no_step_ended_there_is_no_rate_and_its_time_is_not_lost(bench):
     bench.step(at=11, ready_at=14)
     bench.curve.close_interval()
     bench.curve.flush()
-    assert bench.rates() == [None, VIEWS / 4]
+    assert bench.rates() == [None, VIEWS_OF_STEP / 4]
 
 
 def test_time_spent_on_data_is_added_up_for_each_record(bench):
@@ -122,7 +78,7 @@ def test_time_spent_on_data_is_added_up_for_each_record(bench):
 def test_the_accuracy_stays_beside_the_loss_that_is_shown(bench):
     bench.step(at=1, value=2.5)
     bench.curve.flush()
-    bench.curve.add_validation(1, 0, 0.75)
+    bench.curve.add_validation(1, 0, "knn", 0.75)
     assert bench.shown == "epoch 1, loss 2.5000, kNN 0.7500"
     bench.step(at=2, value=1.5)
     bench.curve.flush()

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.experiment import build as experiment
-from tcl_jax.models import make_model
+from tcl_jax.experiment import build, parts
 from tcl_jax.modes import train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
@@ -49,13 +48,13 @@ def losses_on(tmp_path_factory):
             change(config)
         workdir = Workdir(str(tmp_path_factory.mktemp("run")))
         with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True) if x64 else contextlib.nullcontext():
-            patch.setattr(experiment, "make_mesh", lambda: make_mesh(devices))
+            patch.setattr(build, "make_mesh", lambda: make_mesh(devices))
             if x64:
-                patch.setattr(
-                    experiment, "make_model", functools.partial(make_model, param_dtype=jnp.float64)
-                )
+                wide = functools.partial(parts.make_encoder, param_dtype=jnp.float64)
+                patch.setattr(parts, "make_encoder", wide)
+                patch.setattr(build, "with_head", functools.partial(build.with_head, param_dtype=jnp.float64))
             patch.setattr(train, "build_experiment", build_first_epoch)
-            patch.setattr(train, "evaluate_and_report", lambda *_, **__: None)
+            patch.setattr(train, "evaluate_run", lambda *_, **__: None)
             train.run(config, workdir, "digits_tcl")
         records = read_metrics(workdir.metrics)[:STEPS]
         assert [r["step"] for r in records] == list(range(1, STEPS + 1))
@@ -64,12 +63,12 @@ def losses_on(tmp_path_factory):
     return losses
 
 
-def build_first_epoch(config):
+def build_first_epoch(config, **options):
     """The experiment with all its learning rates, ended after one epoch; the images held out are not looked at."""
-    parts = experiment.build_experiment(config)
-    course = parts.training.course._replace(epochs=1)
-    training = dataclasses.replace(parts.training, course=course)
-    return dataclasses.replace(parts, training=training, validate=None)
+    experiment = build.build_experiment(config, **options)
+    program = experiment.program
+    program = program._replace(schedule=program.schedule._replace(epochs=1))
+    return dataclasses.replace(experiment, program=program, validation=None)
 
 
 @pytest.mark.parametrize(("devices", "change"), [(2, None), (8, None), (8, by_image)])

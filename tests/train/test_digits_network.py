@@ -16,8 +16,8 @@ def momentum_and_loss_of_first_step(devices, data_dir, monkeypatch):
     config.data.data_dir = str(data_dir)
     parts = experiment.build_experiment(config)
     batch = next(train_batches(parts.dataset.train, 64, seed=0, epoch=0))
-    training = parts.training
-    state, metrics = training.step(training.initial_state(), split_batch(batch, parts.mesh), training.hyper)
+    state = parts.program.initial_state(0)
+    state, metrics = parts.program.step(state, split_batch(batch, parts.mesh), parts.settings.hyper)
     return jax.tree.map(np.array, state.opt_state[1].trace), float(metrics["loss"])
 
 

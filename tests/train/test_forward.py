@@ -1,5 +1,7 @@
 """Gradients through micro-batches: those of the whole batch, from the activations of one micro-batch."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,24 +9,26 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tcl_jax.augment import make_policy, make_views
 from tcl_jax.data import Batch
 from tcl_jax.models import make_model
 from tcl_jax.parallel import DATA_AXIS, local_rows, make_mesh, replicate, split_batch
 from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import make_objective
-from tcl_jax.train.optimizer import sgd
+from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import Hyper, create_state
 from tcl_jax.train.step import compile_step, make_device_step
+from tests.train.small import IMAGES, VIEWS, batch, small_model
 
 pytestmark = pytest.mark.xdist_group("forward")  # they share what is compiled first
 
-IMAGES = 32
 HYPER = Hyper(*(np.float64(x) for x in (0.05, 0.2, 50.0, 1.5)), seed=np.uint32(7))
-VIEWS = make_views([make_policy("crop_flip", crop_padding=1, flip=True)] * 2, mean=(0.5,), std=(0.3,))
 
 
-def resnet(axis_name=DATA_AXIS, **options):
+def small(axis_name=DATA_AXIS):
+    return small_model(axis_name, jnp.float64)
+
+
+def resnet(axis_name=DATA_AXIS, remat=False):
     return make_model(
         "resnet18",
         stem="cifar",
@@ -32,24 +36,13 @@ def resnet(axis_name=DATA_AXIS, **options):
         projection_dim=8,
         axis_name=axis_name,
         param_dtype=jnp.float64,
-        **options,
+        remat=remat,
     )
 
 
-@pytest.fixture(scope="module")
-def variables():
-    with jax.enable_x64(True):
-        return resnet(None).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
-
-
-def batch(images=IMAGES):
-    rng = np.random.default_rng(0)
-    return Batch(
-        images=rng.integers(0, 256, (images, 8, 8, 1), np.uint8),
-        labels=rng.integers(0, 4, images).astype(np.int32),
-        indices=rng.permutation(1000)[:images].astype(np.int32),
-        weights=np.ones(images, np.float32),
-    )
+@functools.cache
+def variables_of(make):
+    return make(None).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
 
 
 def dense_tcl(z, labels):
@@ -67,14 +60,15 @@ def dense_tcl(z, labels):
     return jnp.mean(jnp.log(d) - jnp.sum(jnp.where(positive, s / t, 0), axis=1) / jnp.sum(positive, axis=1))
 
 
-def written_out(variables, examples, micro_batches):
-    """Loss, gradient and statistics with every activation kept: plain autodiff of all micro-batches at once."""
-    model, key = resnet(None), jax.random.key(3)
+@functools.cache
+def in_two(make):
+    """Loss, gradient and statistics with every activation kept: plain autodiff of both micro-batches at once."""
+    variables, model, examples, key = variables_of(make), make(None), batch(), jax.random.key(3)
     images = VIEWS(key, examples.images, examples.indices).reshape(2, IMAGES, 8, 8, 1)
 
     def loss_of(params):
         statistics, outputs = variables["batch_stats"], []
-        for part in np.split(np.arange(IMAGES), micro_batches):
+        for part in np.split(np.arange(IMAGES), 2):
             z, updated = model.apply(
                 {"params": params, "batch_stats": statistics},
                 images[:, part].reshape(-1, 8, 8, 1),
@@ -90,9 +84,9 @@ def written_out(variables, examples, micro_batches):
     return loss, gradient, statistics
 
 
-def cached(variables, examples, micro_batches, devices, remat=False):
+def cached(make, micro_batches, devices, **options):
     """The same by `forward`, as the step takes it."""
-    mesh, model, key = make_mesh(devices), resnet(remat=remat), jax.random.key(3)
+    mesh, model, key = make_mesh(devices), make(**options), jax.random.key(3)
     objective = make_objective("tcl", labels="class", num_views=2)
 
     def on_device(variables, batch):
@@ -104,6 +98,7 @@ def cached(variables, examples, micro_batches, devices, remat=False):
                 variables["batch_stats"],
                 key,
                 batch,
+                dropout_key=key,
                 micro_batches=micro_batches,
                 sync_batch_norm=True,
             )
@@ -114,8 +109,8 @@ def cached(variables, examples, micro_batches, devices, remat=False):
 
     mapped = jax.jit(jax.shard_map(on_device, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=P()))
     rows = local_rows(IMAGES, mesh, micro_batches)
-    arranged = jax.tree.map(lambda x: x[rows], examples)
-    return mapped(replicate(variables, mesh), split_batch(arranged, mesh))
+    arranged = jax.tree.map(lambda x: x[rows], batch())
+    return mapped(replicate(variables_of(make), mesh), split_batch(arranged, mesh))
 
 
 def assert_near(ours, expected, tolerance):
@@ -124,25 +119,23 @@ def assert_near(ours, expected, tolerance):
         assert np.max(np.abs(np.asarray(x) - np.asarray(y))) <= tolerance * max(scale, 1.0)
 
 
-@pytest.fixture(scope="module")
-def in_two(variables):
+@pytest.mark.parametrize("make", [small, pytest.param(resnet, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_gradient_of_micro_batches_is_that_of_the_whole_batch(make, devices):
     with jax.enable_x64(True):
-        return written_out(variables, batch(), 2)
+        assert_near(cached(make, 2, devices), in_two(make), 1e-9)
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(8, marks=pytest.mark.slow)])
-def test_gradient_of_micro_batches_is_that_of_the_whole_batch(variables, in_two, devices):
+def test_the_statistics_are_those_of_a_micro_batch():
     with jax.enable_x64(True):
-        assert_near(cached(variables, batch(), 2, devices), in_two, 1e-9)
+        # So the comparison above sees which rows a BatchNorm saw.
+        assert abs(cached(small, 1, 1)[0] - in_two(small)[0]) > 1e-5
 
 
 @pytest.mark.slow
-def test_rematerialised_blocks_change_no_figure(variables, in_two):
+def test_rematerialised_blocks_change_no_figure():
     with jax.enable_x64(True):
-        assert_near(cached(variables, batch(), 2, 1, remat=True), in_two, 1e-9)
-        whole = cached(variables, batch(), 1, 1)
-        # The statistics are those of a micro-batch: the comparisons tell which rows a BatchNorm saw.
-        assert abs(whole[0] - in_two[0]) > 1e-4
+        assert_near(cached(resnet, 2, 1, remat=True), in_two(resnet), 1e-9)
 
 
 def compiled_step(batch_size, micro_batch_size, remat=False):
@@ -151,7 +144,7 @@ def compiled_step(batch_size, micro_batch_size, remat=False):
     model = make_model(
         "resnet18", stem="cifar", width=16, projection_dim=128, axis_name=DATA_AXIS, remat=remat
     )
-    optimizer = sgd(momentum=0.9, weight_decay=1e-4)
+    optimizer = make_optimizer("sgd", momentum=0.9, weight_decay=1e-4, decay="all")
     device_step = make_device_step(
         model,
         optimizer,

@@ -2,94 +2,46 @@
 
 import os
 import signal
-import time
+import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tcl_jax.data import Split, epoch_order
+from tcl_jax.data import epoch_order
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.checkpoint import Position
 from tcl_jax.train import loop
+from tcl_jax.train import member as member_module
 from tcl_jax.train.loop import train
-from tcl_jax.train.member import Member, Validation
-from tcl_jax.train.schedule import Schedule
-from tcl_jax.train.state import Hyper, TrainState
+from tcl_jax.train.state import TrainState
 from tcl_jax.train.sweep_step import OneByOne
-
-IMAGES, BATCH, EPOCHS, SEED = 50, 16, 3, 5
-PER_EPOCH = IMAGES // BATCH
-RATES = np.linspace(1, 2, EPOCHS * PER_EPOCH, dtype=np.float32)
-EXAMPLES = np.arange(IMAGES, dtype=np.int32)
-SPLIT = Split(np.zeros((IMAGES, 2, 2, 1), np.uint8), np.zeros(IMAGES, np.int32))
-
-
-class Recorder:
-    """Stands for step, log and checkpoints of one run, and keeps what each was given."""
-
-    def __init__(self):
-        self.rates, self.indices, self.records, self.saved = [], [], [], []
-        self.order = []  # records and checkpoints in the order they came
-
-    def step(self, state, batch, hyper):
-        self.rates.append(float(hyper.learning_rate))
-        self.indices.append(np.asarray(batch.indices))
-        assert float(hyper.k1) == 7
-        done = state._replace(step=state.step + 1)
-        return done, {
-            "loss": jnp.float32(done.step) ** 2,
-            "alignment": done.step * jnp.float32(hyper.diagnose),
-        }
-
-    def append(self, record):
-        (self.order if "validation_knn" in record else self.records).append(record)
-
-    def save(self, state, position, value):
-        self.saved.append((int(state.step), position.epoch, position.train_seconds))
-        self.order.append((int(state.step), value))
-
-    def latest_step(self):
-        return None
+from tests.train.stand_ins import (
+    BATCH,
+    EPOCHS,
+    IMAGES,
+    PER_EPOCH,
+    RATES,
+    SEED,
+    SPLIT,
+    Learning,
+    Recorder,
+    member,
+    run_loop,
+    schedule,
+)
 
 
-def run(first_step=0, position=None, every_epochs=2, recorder=None, examples=EXAMPLES, validate=None, **options):
-    recorder = recorder or Recorder()
-    state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0))
-    (outcome,) = train(
-        OneByOne(recorder.step),
-        [state],
-        position or Position(),
-        members=[member(recorder, examples=examples, validate=validate)],
-        schedule=schedule(every_epochs),
-        split=SPLIT,
-        mesh=make_mesh(8),
-        **options,
-    )
-    assert outcome.failure is None
-    return recorder, (outcome.state, outcome.position)
-
-
-def schedule(every_epochs=2):
-    return Schedule(BATCH, 1, 2, EPOCHS, PER_EPOCH, log_every_steps=2, checkpoint_every_epochs=every_epochs)
-
-
-def member(recorder, *, examples=EXAMPLES, validate=None, seed=SEED, name="run"):
-    return Member(
-        name=name,
-        hyper=Hyper(0.0, 0.1, np.float32(7), 1.0, np.uint32(seed)),
-        learning_rates=RATES,
-        examples=examples,
-        validation=validate and Validation("knn", validate),
-        log=recorder,
-        checkpoints=recorder,
-    )
+def stop_clock(monkeypatch, now):
+    """The loop's time is that of the one number in `now`."""
+    for module in (loop, member_module):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 5, 8])
 def test_every_step_has_its_own_batch_and_learning_rate_wherever_the_run_begins(first_step):
-    recorder, (state, _) = run(first_step)
+    recorder, (state, _) = run_loop(first_step)
     orders = [epoch_order(IMAGES, seed=SEED, epoch=e)[: PER_EPOCH * BATCH] for e in range(EPOCHS)]
     expected = np.concatenate(orders).reshape(-1, BATCH)[first_step:]
     np.testing.assert_array_equal(recorder.indices, expected)
@@ -98,7 +50,7 @@ def test_every_step_has_its_own_batch_and_learning_rate_wherever_the_run_begins(
 
 
 def test_records_hold_the_mean_of_their_steps():
-    recorder, _ = run()
+    recorder, _ = run_loop()
     squares = [[1, 4], [9], [16, 25], [36], [49, 64], [81]]
     assert [r["loss"] for r in recorder.records] == [pytest.approx(np.mean(s)) for s in squares]
     assert [(r["step"], r["epoch"], r["steps"]) for r in recorder.records] == [
@@ -115,19 +67,19 @@ def test_records_hold_the_mean_of_their_steps():
 
 
 def test_records_hold_the_diagnostics_of_their_last_step():
-    recorder, _ = run()
+    recorder, _ = run_loop()
     assert [r["alignment"] for r in recorder.records] == [r["step"] for r in recorder.records]
 
 
 @pytest.mark.parametrize(("every_epochs", "saved"), [(1, [1, 2, 3]), (2, [2, 3]), (5, [3])])
 def test_checkpoints_every_so_many_epochs_and_at_the_end(every_epochs, saved):
-    recorder, (_, position) = run(every_epochs=every_epochs)
+    recorder, (_, position) = run_loop(every_epochs=every_epochs)
     assert [(step, epoch) for step, epoch, _ in recorder.saved] == [(PER_EPOCH * e, e) for e in saved]
     assert position.epoch == EPOCHS
 
 
 def test_time_of_earlier_processes_counts():
-    recorder, (_, position) = run(
+    recorder, (_, position) = run_loop(
         first_step=3, position=Position(1, train_seconds=100.0, compile_seconds=10.0)
     )
     assert position.train_seconds > 100
@@ -142,13 +94,13 @@ def test_time_spent_on_held_out_images_is_told_apart(monkeypatch):
         now[0] += 4
         return 0.5
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    _, (_, position) = run(position=Position(validation_seconds=1), validate=slow)
+    stop_clock(monkeypatch, now)
+    _, (_, position) = run_loop(position=Position(validation_seconds=1), validate=slow)
     assert (position.validation_seconds, position.train_seconds, position.compile_seconds) == (9, 8, 0)
 
 
 def test_nothing_is_left_after_the_last_epoch():
-    recorder, (_, position) = run(first_step=9, position=Position(3, 5.0, 1.0))
+    recorder, (_, position) = run_loop(first_step=9, position=Position(3, 5.0, 1.0))
     assert recorder.indices == recorder.saved == []
     assert position == Position(3, 5.0, 1.0)
 
@@ -160,15 +112,15 @@ def test_records_tell_the_time_spent_on_batches(monkeypatch):
         now[0] += 2
         return split_batch(batch, mesh)
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stop_clock(monkeypatch, now)
     monkeypatch.setattr(loop, "split_batch", slow_split_batch)
-    recorder, _ = run()
+    recorder, _ = run_loop()
     assert [r["data_seconds"] for r in recorder.records] == [4, 2] * EPOCHS
 
 
 def test_images_that_are_held_out_are_in_no_batch():
     examples = np.setdiff1d(np.arange(IMAGES, dtype=np.int32), [3, 44])  # leaves as many steps in an epoch
-    recorder, _ = run(examples=examples)
+    recorder, _ = run_loop(examples=examples)
     orders = [examples[epoch_order(48, seed=SEED, epoch=e)] for e in range(EPOCHS)]
     np.testing.assert_array_equal(np.concatenate(recorder.indices), np.concatenate(orders))
 
@@ -205,18 +157,10 @@ def number_of(tracing):
 
 def test_a_profile_is_told_of_every_step_and_left_at_the_end():
     tracing = Tracing()
-    run(first_step=4, profile=tracing)
+    run_loop(first_step=4, profile=tracing)
     assert tracing.begun == [(4, True), (5, False), (6, False), (7, False), (8, False)]
     assert tracing.ended == 5
     assert tracing.left
-
-
-class Learning(Recorder):
-    """Its parameter counts the steps, so that an accuracy tells which state it was taken of."""
-
-    def step(self, state, batch, hyper):
-        state, metrics = super().step(state, batch, hyper)
-        return state._replace(params={"w": state.params["w"] + 1}), metrics
 
 
 def test_a_record_that_a_signal_cuts_short_has_no_diagnostics():
@@ -228,7 +172,7 @@ def test_a_record_that_a_signal_cuts_short_has_no_diagnostics():
 
     recorder = Signalled()
     with pytest.raises(Interrupted, match="after step 4, which is saved"):
-        run(recorder=recorder)
+        run_loop(recorder=recorder)
     assert [(r["step"], r["steps"], "alignment" in r) for r in recorder.records] == [
         (2, 2, True),
         (3, 1, True),
@@ -237,7 +181,7 @@ def test_a_record_that_a_signal_cuts_short_has_no_diagnostics():
 
 
 def test_the_accuracy_of_held_out_images_is_on_record_before_the_checkpoint_is_made():
-    recorder, _ = run(recorder=Learning(), validate=knn_of)
+    recorder, _ = run_loop(recorder=Learning(), validate=knn_of)
     assert recorder.order == [
         {"step": 6, "epoch": 1, "validation_knn": pytest.approx(0.6)},
         (6, pytest.approx(0.6)),
@@ -255,7 +199,7 @@ def test_a_signal_in_the_middle_of_an_epoch_waits_for_no_accuracy():
 
     recorder = Signalled()
     with pytest.raises(Interrupted, match="after step 5, which is saved"):
-        run(recorder=recorder, validate=knn_of, every_epochs=1)
+        run_loop(recorder=recorder, validate=knn_of, every_epochs=1)
     assert recorder.order == [
         {"step": 3, "epoch": 0, "validation_knn": pytest.approx(0.3)},
         (3, pytest.approx(0.3)),
@@ -305,9 +249,11 @@ def test_a_member_that_fails_leaves_the_others_as_they_are_alone(capsys):
     recorders = [Broken(100), Broken(5), Broken(100)]
     outcomes = run_all(recorders, [SEED, SEED, 9])
     assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
-    assert str(outcomes[1].failure).startswith("The loss is nan, which is not finite at step 5; no checkpoint")
+    assert str(outcomes[1].failure).startswith(
+        "The loss is nan, which is not finite at step 5; no checkpoint"
+    )
     assert "run 1: The loss is nan" in capsys.readouterr().out
-    alone, _ = run(every_epochs=1)
+    alone, _ = run_loop(every_epochs=1)
     for name in ("rates", "indices"):
         np.testing.assert_array_equal(getattr(recorders[0], name), getattr(alone, name))
     assert [r["loss"] for r in recorders[0].records] == [r["loss"] for r in alone.records]
@@ -331,6 +277,6 @@ def test_the_time_of_all_members_is_shared_equally(monkeypatch):
             now[0] += 2
             return super().step(*arguments)
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stop_clock(monkeypatch, now)
     outcomes = run_all([Slow(100), Slow(100)], [SEED, SEED])
     assert {outcome.position.train_seconds for outcome in outcomes} == {2.0 * EPOCHS * PER_EPOCH}

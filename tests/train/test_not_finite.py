@@ -1,7 +1,5 @@
 """Steps that are not finite, left out: on the device, in the curve, in the results."""
 
-import dataclasses
-import functools
 import json
 import math
 
@@ -15,39 +13,18 @@ from tcl_jax.errors import RunFailed
 from tcl_jax.experiment.results import final_train_loss
 from tcl_jax.parallel import split_batch
 from tcl_jax.run.metrics_log import SINKS, MetricsLog, read_metrics
-from tcl_jax.train.objective import make_objective
-from tcl_jax.train.step import compile_step, make_device_step
 from tests.run.events import shown
-from tests.train.test_curve import Bench, Loss
-from tests.train.test_loop import Recorder
-from tests.train.test_loop import run as run_loop
-from tests.train.test_step import HYPER, STEPS_PER_EPOCH, Parts, batch
+from tests.train.small import HYPER, batch, parts_on
+from tests.train.stand_ins import Bench, Loss, Recorder, run_loop
+
+pytestmark = pytest.mark.xdist_group("small")  # they share what is compiled
 
 NAN = np.float32(np.nan)
 
 
-@dataclasses.dataclass
-class Skipping(Parts):
-    """A step that leaves out what is not finite."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        device_step = make_device_step(
-            self.model,
-            self.optimizer,
-            make_objective(self.objective, labels=self.labels, num_views=2),
-            self.views,
-            steps_per_epoch=STEPS_PER_EPOCH,
-            sync_batch_norm=self.sync_batch_norm,
-            skip_not_finite=True,
-        )
-        self.step = compile_step(device_step, self.mesh)
-
-
-@functools.cache
 def skipping_on(devices):
-    """Compiled once for all tests."""
-    return Skipping(devices)
+    """A step that leaves out what is not finite."""
+    return parts_on(devices, skip_not_finite=True)
 
 
 def on_host(state):
@@ -88,7 +65,7 @@ def test_a_step_that_is_not_finite_leaves_no_trace_but_in_the_counts(devices):
 
 
 def test_steps_are_the_same_bits_as_without_the_choice_to_skip():
-    assert_same_bits(*(on_host(parts.run(3)[0]) for parts in (skipping_on(8), Parts(8))))
+    assert_same_bits(*(on_host(parts.run(3)[0]) for parts in (skipping_on(8), parts_on(8))))
 
 
 def test_an_infinite_learning_rate_ruins_the_state_and_every_later_step_is_skipped():

@@ -1,6 +1,7 @@
 """Each objective against its formula, through whole steps on one device and on eight (see also test_step.py)."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
@@ -9,7 +10,7 @@ from tcl_jax import losses
 from tcl_jax.data import Batch
 from tcl_jax.errors import UserError
 from tcl_jax.parallel import DATA_AXIS, make_mesh
-from tcl_jax.train.objective import make_objective
+from tcl_jax.train.objective import Loss, find_loss, make_objective
 from tcl_jax.train.state import Hyper
 
 IMAGES, HYPER = 16, Hyper(0.1, 0.2, 30.0, 1.5, 0)
@@ -69,7 +70,7 @@ def test_cross_entropy_is_the_mean_over_all_views(devices):
 @pytest.mark.parametrize(
     ("name", "labels", "num_views", "message"),
     [
-        ("tlc", "class", 2, r"no loss 'tlc'.* tcl, supcon, ntxent, cross_entropy"),
+        ("tlc", "class", 2, r"no 'tlc' for loss.name.* tcl, supcon, ntxent, cross_entropy"),
         ("tcl", "instance", 2, r"loss.labels is 'instance', expected one of class, image"),
         ("cross_entropy", "image", 2, "learns classes"),
         ("ntxent", "class", 1, "names 1 views, too few"),
@@ -106,3 +107,84 @@ def test_diagnostics_are_those_of_the_loss_that_is_trained(name, k1, k2):
 def test_cross_entropy_has_no_diagnostics():
     objective = make_objective("cross_entropy", labels="class", num_views=1)
     assert objective.diagnostics(np.zeros((IMAGES, 3)), BATCH, HYPER) == {}
+
+
+def mean_of_pairs(rows, labels, temperature, num_views):
+    """A loss of the whole batch that depends on the order of rows, on labels and on two settings."""
+    assert rows.shape[0] == labels.shape[0] == num_views * IMAGES
+    similarities = rows @ rows.T / temperature
+    same = labels[:, None] == labels
+    first = rows[: len(rows) // num_views] * jnp.arange(1, IMAGES + 1)[:, None]
+    return jnp.mean(jnp.where(same, -similarities, similarities)) + jnp.mean(first**2)
+
+
+def mean_over_devices(rows, labels, axis_name):
+    return jax.lax.pmean(jnp.mean(rows[:, 0] * labels), axis_name)
+
+
+def not_a_scalar(rows, labels):
+    return rows
+
+
+def greedy(rows, labels, margin):
+    return 0
+
+
+def wants_logits(rows, labels):
+    return jnp.mean(rows)
+
+
+classifier = Loss(wants_logits, head="classifier")
+HERE = __name__
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_loss_of_the_users_own_sees_the_whole_batch_as_on_one_device(devices):
+    views, ids = unit_views(2), np.tile(BATCH.labels, 2)
+
+    def expected(views):
+        return mean_of_pairs(views.reshape(-1, 5), ids, temperature=0.2, num_views=2)
+
+    objective = make_objective(f"{HERE}:mean_of_pairs", labels="class", num_views=2)
+
+    def local(views, batch):
+        return objective.loss(views.reshape(-1, views.shape[-1]), batch, HYPER)
+
+    in_specs = (P(None, DATA_AXIS), P(DATA_AXIS))
+    mapped = jax.shard_map(local, mesh=make_mesh(devices), in_specs=in_specs, out_specs=P())
+    found, gradient = jax.jit(jax.value_and_grad(mapped))(views, BATCH)
+    whole, whole_gradient = jax.value_and_grad(expected)(views)
+    assert float(found) == pytest.approx(float(whole), rel=1e-5)
+    np.testing.assert_allclose(gradient, whole_gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_takes_the_axis_is_handed_the_rows_of_each_device():
+    views = unit_views(2)
+    expected = np.mean(views.reshape(-1, 5)[:, 0] * np.tile(BATCH.labels, 2))
+    assert value(f"{HERE}:mean_over_devices", "class", views, 8) == pytest.approx(expected, rel=1e-5)
+
+
+def test_settings_and_head_are_those_of_the_loss():
+    assert find_loss("tcl").settings == ("temperature", "k1", "k2")
+    assert find_loss("supcon").settings == find_loss("ntxent").settings == ("temperature",)
+    assert find_loss("cross_entropy").settings == ()
+    assert find_loss(f"{HERE}:mean_of_pairs").settings == ("temperature",)
+    assert make_objective("tcl", labels="class", num_views=2).head == "projection"
+    assert make_objective(f"{HERE}:classifier", labels="class", num_views=1).head == "classifier"
+    own = make_objective(f"{HERE}:mean_of_pairs", labels="class", num_views=2)
+    assert own.diagnostics(None, BATCH, HYPER) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("not_a_scalar", r"loss.name gives an array of shape \[32, 5\], expected a scalar"),
+        (
+            "greedy",
+            r"needs 'margin', expected 2 arguments by position and by name any of temperature, k1, k2",
+        ),
+    ],
+)
+def test_what_is_not_a_loss_is_named(name, message):
+    with pytest.raises(UserError, match=message):
+        value(f"{HERE}:{name}", "class", unit_views(2), 1)

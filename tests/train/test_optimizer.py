@@ -10,7 +10,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.parallel import split_batch
 from tcl_jax.train.optimizer import (
     DECAYS,
-    OPTIMIZER_NAMES,
+    OPTIMIZERS,
     descend,
     lars,
     learning_rates,
@@ -18,7 +18,7 @@ from tcl_jax.train.optimizer import (
     scaled_learning_rate,
     sgd,
 )
-from tests.train.test_step import HYPER, Parts, batch
+from tests.train.small import HYPER, Parts, batch
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 2, 4)},
@@ -80,8 +80,7 @@ def test_lars_at_a_constant_rate_is_that_of_optax(decay):
     state, reference_state = optimizer.init(ours), reference.init(theirs)
     for number in range(6):
         gradient = random_tree(number + 1)
-        direction, state = optimizer.update(gradient, state, ours)
-        ours = descend(ours, direction, jnp.float32(0.7))
+        ours, state = optimizer.step(gradient, state, ours, jnp.float32(0.7))
         # There the rate is inside the momentum: the velocities differ by it, the parameters do not.
         updates, reference_state = reference.update(gradient, reference_state, theirs)
         theirs = optax.apply_updates(theirs, updates)
@@ -138,13 +137,13 @@ def test_lars_steps_of_kernels_know_only_the_direction_of_the_gradient():
         np.testing.assert_array_equal(large[layer][name], 1000 * gradient[layer][name])
 
 
-@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("decay", DECAYS)
 def test_decay_reaches_kernels_alone_or_every_parameter(name, decay):
     gradient, params = random_tree(1), random_tree(0)
     with_decay, without = (
         directions_of(
-            make_optimizer(name, momentum=0.9, weight_decay=weight_decay, decay=decay), params, [gradient]
+            OPTIMIZERS[name](momentum=0.9, weight_decay=weight_decay, decay=decay), params, [gradient]
         )[0]
         for weight_decay in (0.5, 0.0)
     )
@@ -209,8 +208,8 @@ def test_warm_up_is_linear_and_the_cosine_follows():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: learning_rates(0.0, total_steps=5), "learning rate is 0.0"),
-        (lambda: learning_rates(float("nan"), total_steps=5), "learning rate is nan"),
+        (lambda: learning_rates(0.0, total_steps=5), "train.learning_rate is 0.0"),
+        (lambda: learning_rates(float("nan"), total_steps=5), "train.learning_rate is nan"),
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=5), "5 of 5 steps"),
         (lambda: learning_rates(0.1, total_steps=5, warmup_steps=-1), "-1 of 5 steps"),
         (lambda: sgd(momentum=1.0, weight_decay=0.0), "momentum is 1.0"),
@@ -220,7 +219,7 @@ def test_warm_up_is_linear_and_the_cosine_follows():
         (lambda: lars(momentum=0.9, weight_decay=-1.0), "weight_decay is -1.0"),
         (
             lambda: make_optimizer("adam", momentum=0.9, weight_decay=0.0, decay="all"),
-            "no optimizer 'adam' for train.optimizer, expected one of sgd, lars",
+            "no 'adam' for train.optimizer, expected one of sgd, lars, adamw",
         ),
         (
             lambda: make_optimizer("lars", momentum=0.9, weight_decay=0.0, decay="none"),
@@ -235,3 +234,76 @@ def test_warm_up_is_linear_and_the_cosine_follows():
 def test_bad_numbers_are_named(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+def steps_of(optimizer, rates, *, seed=0):
+    """Parameters after a step at each rate, with random gradients."""
+    params = random_tree(seed)
+    state = optimizer.init(params)
+    step = jax.jit(optimizer.step)
+    for number, rate in enumerate(rates):
+        params, state = step(random_tree(seed + number + 1), state, params, np.float32(rate))
+    return params
+
+
+def steps_of_optax(make, rates, *, seed=0):
+    """The same by an optax optimizer whose rate is a schedule."""
+    transformation = make(lambda count: jnp.asarray(rates, jnp.float32)[count])
+    params = random_tree(seed)
+    state = transformation.init(params)
+    for number in range(len(rates)):
+        updates, state = transformation.update(random_tree(seed + number + 1), state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+RATES = (0.0, 0.1, 0.02, 0.3)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_adamw_is_that_of_optax(decay):
+    ours = steps_of(make_optimizer("adamw", momentum=0.8, weight_decay=0.05, decay=decay), RATES)
+    mask = kernels if decay == "kernels" else None
+    theirs = steps_of_optax(lambda rate: optax.adamw(rate, b1=0.8, weight_decay=0.05, mask=mask), RATES)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        # These have the rate in the step, and lars has it inside the momentum.
+        ("optax:lion", lambda rate: optax.lion(rate, weight_decay=0.05)),
+        ("optax:adamw", lambda rate: optax.adamw(rate, weight_decay=0.05)),
+        ("optax:lars", lambda rate: optax.lars(rate, weight_decay=0.05, momentum=0.8)),
+        # These take no weight decay: it is added to the gradient.
+        ("optax:adam", lambda rate: optax.chain(optax.add_decayed_weights(0.05), optax.adam(rate))),
+        (
+            "optax:sgd",
+            lambda rate: optax.chain(optax.add_decayed_weights(0.05), optax.sgd(rate, momentum=0.8)),
+        ),
+        (
+            "optax:scale_by_adam",
+            lambda rate: optax.chain(
+                optax.add_decayed_weights(0.05), optax.scale_by_adam(), optax.scale_by_learning_rate(rate)
+            ),
+        ),
+    ],
+)
+def test_any_optimizer_of_optax_follows_the_schedule(name, make):
+    ours = steps_of(make_optimizer(name, momentum=0.8, weight_decay=0.05, decay="all"), RATES)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, steps_of_optax(make, RATES)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("optax:no_such", r"optax has no 'no_such'"),
+        ("math:fsum", r"names a function that needs 'seq', expected .* any of learning_rate, momentum"),
+        ("builtins:dict", r"makes a dict, expected an optax transformation"),
+    ],
+)
+def test_what_is_not_an_optimizer_is_named(name, message):
+    with pytest.raises(UserError, match=message):
+        make_optimizer(name, momentum=0.9, weight_decay=0.0, decay="all")

@@ -5,6 +5,7 @@ float32's in the mean, either way. So the dtypes are read from the program of th
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,13 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from configs import digits_tcl
 from tcl_jax.data import Batch
-from tcl_jax.experiment import build as experiment
+from tcl_jax.experiment import build
 from tcl_jax.modes import train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
+
+pytestmark = pytest.mark.xdist_group("precision")  # they share what is traced
 
 STEPS, EPOCHS = 50, 3  # of 20 steps
 
@@ -32,10 +35,11 @@ def make_config(tmp_path_factory, precision):
 
 @pytest.fixture(scope="module")
 def training_in(tmp_path_factory):
+    @functools.cache
     def training(precision):
         config = make_config(tmp_path_factory, precision)
         config.train.optimizer, config.train.ema_decay = "lars", 0.99
-        return experiment.build_experiment(config).training
+        return build.build_experiment(config)
 
     return training
 
@@ -64,9 +68,8 @@ def equations(jaxpr):
 
 def operands(training):
     """(name of operation, dtype, number of axes) of the floating operands of all operations of the step."""
-    program = jax.make_jaxpr(training.step)(
-        jax.eval_shape(training.initial_state), example_batch(), training.hyper
-    )
+    step, shapes = training.program.step, training.program.state_shapes()
+    program = jax.make_jaxpr(step)(shapes, example_batch(), training.settings.hyper)
     values = [(e.primitive.name, v.aval) for e in equations(program.jaxpr) for v in (*e.invars, *e.outvars)]
     return {
         (name, str(aval.dtype), aval.ndim)
@@ -92,8 +95,9 @@ def test_nothing_computes_in_bfloat16_in_float32(training_in):
 
 def test_state_projections_and_loss_are_float32_under_bfloat16(training_in):
     training = training_in("bfloat16")
-    before = jax.eval_shape(training.initial_state)
-    after, metrics = jax.eval_shape(training.step, before, example_batch(), training.hyper)
+    program = training.program
+    before = program.state_shapes()
+    after, metrics = jax.eval_shape(program.step, before, example_batch(), training.settings.hyper)
     for state in (before, after):
         assert {x.dtype for x in jax.tree.leaves((state.variables, state.opt_state, state.average))} == {
             jnp.dtype(jnp.float32)
@@ -102,7 +106,7 @@ def test_state_projections_and_loss_are_float32_under_bfloat16(training_in):
     assert {x.dtype for x in metrics.values()} == {jnp.dtype(jnp.float32)}
     images = jnp.zeros((2, 8, 8, 1))
     # Without BatchNorm's exchange over devices, which only the step can make.
-    model = training.model.clone(encoder=training.model.encoder.clone(axis_name=None))
+    model = program.model.clone(encoder=program.model.encoder.clone(axis_name=None))
     projections, _ = jax.eval_shape(
         lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]), before.variables
     )
@@ -116,15 +120,15 @@ def test_state_projections_and_loss_are_float32_under_bfloat16(training_in):
 def losses_in(tmp_path_factory, monkeypatch):
     """(precision) -> loss of each of the first steps of configs/digits_tcl.py on one device."""
 
-    def build(config):
-        parts = experiment.build_experiment(config)
-        course = parts.training.course._replace(epochs=EPOCHS)
-        training = dataclasses.replace(parts.training, course=course)
-        return dataclasses.replace(parts, training=training, validate=None)
+    def build_first_epochs(config, **options):
+        experiment = build.build_experiment(config, **options)
+        program = experiment.program
+        program = program._replace(schedule=program.schedule._replace(epochs=EPOCHS))
+        return dataclasses.replace(experiment, program=program, validation=None)
 
-    monkeypatch.setattr(experiment, "make_mesh", lambda: make_mesh(1))
-    monkeypatch.setattr(train, "build_experiment", build)
-    monkeypatch.setattr(train, "evaluate_and_report", lambda *_, **__: None)
+    monkeypatch.setattr(build, "make_mesh", lambda: make_mesh(1))
+    monkeypatch.setattr(train, "build_experiment", build_first_epochs)
+    monkeypatch.setattr(train, "evaluate_run", lambda *_, **__: None)
 
     def losses(precision):
         config = make_config(tmp_path_factory, precision)

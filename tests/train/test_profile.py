@@ -44,7 +44,7 @@ def test_as_many_steps_as_asked_after_the_first(tracer, capsys):
     assert tracer == [10, "start", 11, 12, 13, "stop", 14, 15, 16, 17]
     assert told == [(False, False), (True, False), (False, False), (False, True), *[(False, False)] * 4]
     assert capsys.readouterr().out == (
-        "The profile of 3 steps, until step 14, lies in /runs/a: open it with `xprof --port=8791 /runs/a` "
+        "The trace of 3 steps, up to step 14, is in /runs/a: open it with `xprof --port=8791 /runs/a` "
         "(pip install xprof).\n"
     )
 
@@ -52,14 +52,14 @@ def test_as_many_steps_as_asked_after_the_first(tracer, capsys):
 def test_the_end_of_the_run_ends_the_trace(tracer, capsys):
     go(Profile(epath.Path("/runs/a"), 100), range(3), tracer)
     assert tracer == [0, "start", 1, 2, "stop"]
-    assert "profile of 2 steps, until step 3" in capsys.readouterr().out
+    assert "trace of 2 steps, up to step 3" in capsys.readouterr().out
 
 
 def test_an_interruption_ends_the_trace(tracer, capsys):
     with pytest.raises(KeyboardInterrupt):
         go(Profile(epath.Path("/runs/a"), 100), range(9), tracer, error_before=2)
     assert tracer == [0, "start", 1, "stop"]
-    assert "profile of 1 step, until step 2" in capsys.readouterr().out
+    assert "trace of 1 step, up to step 2" in capsys.readouterr().out
 
 
 def test_where_no_step_is_left_nothing_is_traced(tracer, capsys):

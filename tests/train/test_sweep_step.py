@@ -1,15 +1,17 @@
 """The steps of the members of a sweep: each is the step of a single run, whichever way they share the devices."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tcl_jax.parallel import make_mesh, split_batch
-from tcl_jax.train.objective import make_objective
-from tcl_jax.train.step import make_device_step
+from tcl_jax.parallel import split_batch
 from tcl_jax.train.sweep_step import AtOnce, OneByOne
-from tests.train.test_step import HYPER, STEPS_PER_EPOCH, Parts, batch, largest_difference
+from tests.train.small import HYPER, batch, largest_difference, parts_on
+
+pytestmark = pytest.mark.xdist_group("small")  # they share what is compiled
 
 HYPERS = [
     HYPER._replace(k1=np.float32(k1), learning_rate=np.float32(rate), seed=np.uint32(seed))
@@ -17,36 +19,29 @@ HYPERS = [
 ]
 
 
-def at_once(parts):
-    device_step = make_device_step(
-        parts.model,
-        parts.optimizer,
-        make_objective(parts.objective, labels=parts.labels, num_views=2),
-        parts.views,
-        steps_per_epoch=STEPS_PER_EPOCH,
-        sync_batch_norm=parts.sync_batch_norm,
-    )
-    return AtOnce(device_step, parts.mesh)
+@functools.cache
+def at_once(devices):
+    """Compiled once for all tests."""
+    parts = parts_on(devices, param_dtype=jnp.float64)
+    return AtOnce(parts.device_step, parts.mesh)
 
 
 @pytest.mark.parametrize(
     ("way", "devices", "shared"),
-    [("one by one", 1, False), ("at once", 1, True), ("at once", 4, False)],
-    ids=["one by one", "at once", "at once on four devices, batches of their own"],
+    [("one by one", 1, False), ("at once", 1, True), ("at once", 8, False)],
+    ids=["one by one", "at once", "at once on eight devices, batches of their own"],
 )
 def test_each_member_makes_the_steps_of_a_single_run(way, devices, shared):
     with jax.enable_x64(True):
-        parts = Parts(devices, param_dtype=jnp.float64)
-        step = OneByOne(parts.step) if way == "one by one" else at_once(parts)
-        start = parts.state()
-        states = step.start([start] * len(HYPERS))
+        parts = parts_on(devices, param_dtype=jnp.float64)
+        step = OneByOne(parts.step) if way == "one by one" else at_once(devices)
+        states = step.start([parts.state() for _ in HYPERS])
         seen = []
         for number in range(3):
             common = split_batch(batch(number), parts.mesh)
             own = [split_batch(batch(10 * member + number), parts.mesh) for member in range(len(HYPERS))]
             states, metrics = step(states, [common] * len(HYPERS) if shared else own, HYPERS)
             seen.append(metrics)
-        assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
         found = [jax.tree.map(np.asarray, step.member(states, member)) for member in range(len(HYPERS))]
 
         for member, hyper in enumerate(HYPERS):
@@ -62,11 +57,11 @@ def test_each_member_makes_the_steps_of_a_single_run(way, devices, shared):
 
 
 def test_members_together_compile_once_and_take_the_memory_of_the_old_states():
-    parts = Parts(1)
-    step = at_once(parts)
-    states = step.start([parts.state()] * 3)
-    for number in range(2):
-        before = states
-        states, _ = step(states, [split_batch(batch(number), make_mesh(1))] * 3, HYPERS)
-        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
+    with jax.enable_x64(True):
+        parts, step = parts_on(1, param_dtype=jnp.float64), at_once(1)
+        states = step.start([parts.state()] * 3)
+        for number in range(2):
+            before = states
+            states, _ = step(states, [split_batch(batch(number), parts.mesh)] * 3, HYPERS)
+            assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
     assert step._step._cache_size() == 1

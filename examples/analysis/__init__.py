@@ -1,0 +1,1 @@
+"""The claims about a loss, computed and drawn: `python -m examples.analysis`."""

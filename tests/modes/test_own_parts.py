@@ -1,0 +1,176 @@
+"""A user's own encoder, policy, metric and log through a whole run: stopped, continued, evaluated, swept, exported."""
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from tcl_jax import load_encoder
+from tcl_jax.errors import Interrupted, UserError
+from tcl_jax.experiment.build import build_experiment
+from tcl_jax.modes import evaluate, export, report, sweep, train
+from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
+from tcl_jax.train.sweep_step import OneByOne
+from tests.modes.tiny import copy_of, tiny_config
+
+pytestmark = [pytest.mark.xdist_group("own"), pytest.mark.usefixtures("shared_parts")]
+
+# Ten lines, without BatchNorm, dropout or train.
+ENCODER = """
+from flax import linen as nn
+
+class Encoder(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        x = nn.relu(nn.Conv(8, (3, 3), strides=2)(images))
+        return x.mean(axis=(1, 2))
+
+def make():
+    return Encoder()
+"""
+PARTS = """
+import jax, jax.numpy as jnp, numpy as np
+
+def shifted(key, image):
+    return jnp.roll(image, jax.random.randint(key, (2,), -1, 2), (0, 1))
+
+def brightness(features, labels):
+    return -float(np.mean(features[:, 0]))
+
+class Log:
+    def __init__(self, path):
+        self.path = path
+
+    def append(self, record):
+        with open(self.path, "a") as file:
+            print(record["step"], *sorted(record), file=file)
+
+def log(workdir, after_step):
+    return Log(f"{workdir}/own_{after_step}.txt")
+"""
+
+
+@pytest.fixture(scope="module")
+def config(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_encoder.py").write_text(ENCODER)
+    (folder / "own_parts.py").write_text(PARTS)
+    sys.path.insert(0, str(folder))
+    config = copy_of(tiny_config(data_dir), model__name="own_encoder:make")
+    config.augment.views = ("own_parts:shifted", "crop_flip")
+    config.validation.metric = "own_parts:brightness"
+    config.evaluation.metrics = ("linear_probe", "knn", "own_parts:brightness")
+    config.log.to = ("tensorboard", "own_parts:log")
+    yield config
+    sys.path.remove(str(folder))
+    for name in ("own_encoder", "own_parts"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def finished(config, shared_parts, tmp_path_factory):
+    workdir = Workdir(str(tmp_path_factory.mktemp("finished")))
+    train.run(config, workdir, "digits_tcl")
+    return workdir
+
+
+def found_in(workdir):
+    results = workdir.read_results()
+    return {name: results[name] for name in ("params_sha256", "metrics", "probe_losses", "best", "step")}
+
+
+def test_it_trains_and_its_own_metric_decides_which_checkpoint_is_the_best(finished):
+    results = finished.read_results()
+    assert list(results["metrics"]) == ["linear_probe", "knn", "brightness"]
+    assert results["metrics"]["knn"] > 0.2
+    values = {
+        r["step"]: r["validation_brightness"] for r in read_metrics(finished.metrics) if "loss" not in r
+    }
+    best = max(values, key=lambda step: (values[step], step))
+    assert results["best"] == {"step": best, "metric": "brightness", "value": values[best]}
+    page = (finished.report / "index.html").read_text()
+    assert f"{results['metrics']['brightness']:.4f}" in page
+    lines = (finished.path / "own_0.txt").read_text().splitlines()
+    assert len(lines) == len(read_metrics(finished.metrics))
+
+
+def test_stopped_and_continued_it_ends_as_it_would_have_to_the_last_bit(
+    finished, config, tmp_path, monkeypatch
+):
+    done = []
+
+    def stopping(step):
+        def wrapped(*arguments):
+            done.append(1)
+            if len(done) == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(*arguments)
+
+        return wrapped
+
+    workdir = Workdir(str(tmp_path))
+    monkeypatch.setattr(train, "OneByOne", lambda step: OneByOne(stopping(step)))
+    with pytest.raises(Interrupted, match="after step 8, which is saved"):
+        train.run(config, workdir, "digits_tcl")
+    train.run(config, workdir, "digits_tcl")
+    assert found_in(workdir) == found_in(finished)
+    assert (workdir.path / "own_8.txt").exists()
+
+
+def test_it_is_evaluated_and_its_page_made_again(finished, config):
+    before = found_in(finished)
+    evaluate.run(config, finished, "digits_tcl")
+    assert found_in(finished) == before
+    evaluate.run(config, finished, "digits_tcl", checkpoint="best")
+    assert json.loads(finished.results_best.read_text())["step"] == before["best"]["step"]
+    report.run(config, finished, "digits_tcl")
+    assert found_in(finished) == before
+
+
+def test_a_member_of_a_sweep_is_its_single_run(finished, config, tmp_path):
+    workdir = Workdir(str(tmp_path))
+    sweep.run(config, workdir, "digits_tcl", ["seed=0,1"])
+    assert found_in(Workdir(str(tmp_path / "seed=0"))) == found_in(finished)
+    assert "brightness" in (tmp_path / "report" / "comparison.md").read_text()
+
+
+def test_it_is_exported_and_loaded_again(finished, config, capsys):
+    export.run(finished)
+    assert "not one of torchvision's networks, so the file has the names and layout of Flax" in (
+        capsys.readouterr().out
+    )
+    images = build_experiment(config).dataset.test.images[:9]
+    of_run, of_file = load_encoder(finished.path), load_encoder(finished.encoder)
+    assert of_run(images).shape == (9, 8)
+    np.testing.assert_array_equal(of_run(images), of_file(images))
+    np.testing.assert_array_equal(of_run.project(images), of_file.project(images))
+    assert of_file.about == of_run.about
+    assert of_run.about.model == "own_encoder:make"
+
+
+def test_training_can_begin_with_its_exported_weights(finished, config):
+    export.run(finished)
+    begins = copy_of(config, model__init_from=str(finished.encoder))
+    state = build_experiment(begins, begins=True).program.initial_state(7)
+    trained = load_encoder(finished.path)._variables["params"]["encoder"]
+    np.testing.assert_array_equal(state.params["encoder"]["Conv_0"]["kernel"], trained["Conv_0"]["kernel"])
+    other = copy_of(begins, model__name="tests.modes.tiny:Tiny")
+    with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*params/conv0/kernel is missing"):
+        build_experiment(other, begins=True)
+
+
+def test_an_encoder_whose_batch_norm_cannot_share_its_statistics_says_so_on_many_devices(config):
+    alone = copy_of(config, model__name=f"{__name__}:own_statistics")
+    with pytest.raises(UserError, match=r"model.sync_batch_norm is True, but .* takes no 'axis_name'"):
+        build_experiment(alone)
+    build_experiment(copy_of(alone, model__sync_batch_norm=False))
+
+
+def own_statistics():
+    from tests.modes.tiny import Tiny
+
+    return Tiny(width=2)
