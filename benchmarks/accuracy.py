@@ -15,15 +15,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
-from tcl_jax.report.figures import Series, curves
 
 from benchmarks import machine, results
 from benchmarks.results import Record
 from benchmarks.studies import STUDIES, Study
 from tcl_jax.errors import UserError
+from tcl_jax.fields import metric_title
 from tcl_jax.modes.compare import read_run
-from tcl_jax.report.comparison import Group, Run, Spread, curve_of, group_runs, spread
+from tcl_jax.report.comparison import (
+    ComparedRun,
+    Group,
+    Spread,
+    curve_of,
+    group_runs,
+    metric_names,
+    metric_spread,
+)
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
+from tcl_jax.report.plots import Series, curves
 from tcl_jax.run.workdir import Workdir
 
 _STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
@@ -31,7 +40,6 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of prepared TFDS data, a
 _RUNS = flags.DEFINE_string("runs", "runs", "Folder in which the runs have theirs.")
 
 _DATA_TITLES = {"cifar10": "CIFAR-10 (JPEG copy)", "fashion_mnist": "FashionMNIST"}
-_METRIC_TITLES = {"linear_probe": "linear probe", "knn": "kNN", "classifier": "trained classifier"}
 _HELD_OUT = "kNN of held-out images"
 
 
@@ -80,7 +88,7 @@ def _recorded_runs(workdir: pathlib.Path, study: Study) -> list[Record]:
     ]
 
 
-def _curve(run: Run) -> list[Record]:
+def _curve(run: ComparedRun) -> list[Record]:
     """Loss and held-out accuracy at the end of each epoch."""
     kept = ("epoch", "step", "loss", "validation_knn")
     at_ends = [record for record in run.records if record.get("validation_knn") is not None]
@@ -123,14 +131,10 @@ def pictures(record: Record) -> dict[str, bytes]:
 
 def groups_of(row: Record) -> list[Group]:
     """The runs of a row that differ in their seed alone, under the row's label and the settings that are swept."""
-    groups = group_runs([_as_run(run) for run in row["runs"]])
+    groups = group_runs([ComparedRun(run["name"], run["config"], run, run["curve"]) for run in row["runs"]])
     if len(groups) == 1:
         return [groups[0]._replace(label=row["label"])]
     return [group._replace(label=f"{row['label']}, {group.label}") for group in groups]
-
-
-def _as_run(run: Record) -> Run:
-    return Run(run["name"], run["config"], run | run["metrics"], run["curve"])
 
 
 def _swept(record: Record) -> list[str]:
@@ -172,13 +176,13 @@ def _protocol(config: Any, rates: set[float]) -> str:
 
 
 def _table(groups: list[Group], *, with_held_out: bool) -> str:
-    metrics = dict.fromkeys(name for group in groups for run in group.runs for name in run.results["metrics"])
+    metrics = metric_names(groups)
     heads = [f"{_HELD_OUT}, %"] * with_held_out
-    heads += [f"{_METRIC_TITLES.get(name, name)}, top-1, %" for name in metrics]
+    heads += [f"{metric_title(name)}, top-1, %" for name in metrics]
     rows = []
     for group in groups:
         found = [_at_end(group)] * with_held_out
-        found += [spread([run.results["metrics"].get(name) for run in group.runs]) for name in metrics]
+        found += [metric_spread(group, name) for name in metrics]
         seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
         rows.append([group.label, seeds, *map(_percent, found)])
     return results.table(["runs", "seeds", *heads], rows, texts=2)

@@ -9,54 +9,47 @@ rounds counts. The share of data is what a step would wait if nothing were done 
 earlier steps meanwhile.
 """
 
+from itertools import islice
+
 import jax
 import numpy as np
 from absl import app, flags
 
 from benchmarks import experiment, machine, results, steps
-from tcl_jax.data import train_batches
-from tcl_jax.experiment.build import build_experiment
 from tcl_jax.parallel import replicate, split_batch
 
 
 def main(argv: list[str]) -> None:
     """Measure, write the record and its page, and print the page."""
     del argv
-    config, record = experiment.CONFIG.value, results.start(results.OUTPUT.value)
-    parts = build_experiment(config)
-    hyper = replicate(parts.training.hyper._replace(learning_rate=np.float32(0.01)), parts.mesh)
-    views = jax.jit(parts.training.views)
-    state = [parts.training.initial_state()]  # each step takes the last one's memory
-
-    def batches():
-        split, size = parts.dataset.train, parts.training.course.batch_size
-        return train_batches(split, size, seed=0, epoch=0, examples=parts.training.division.train)
-
-    placed = split_batch(next(batches()), parts.mesh)
-    key = jax.random.key(0)
+    record = results.start(results.OUTPUT.value)
+    built = steps.build()
+    config, program, mesh = built.config, built.program, built.mesh
+    hyper = replicate(built.settings.hyper._replace(learning_rate=np.float32(0.01)), mesh)
+    state = [program.initial_state(built.settings.seed)]  # each step takes the last one's memory
+    views, key = jax.jit(program.views), jax.random.key(0)
+    placed = split_batch(next(steps.batches(built)), mesh)
 
     def data():
-        some = batches()
-        for _ in range(steps.STEPS.value):
-            jax.block_until_ready(split_batch(next(some), parts.mesh))
+        for batch in islice(steps.batches(built), steps.STEPS.value):
+            jax.block_until_ready(split_batch(batch, mesh))
 
     def augmentation():
         for _ in range(steps.STEPS.value):
             jax.block_until_ready(views(key, placed.images, placed.indices))
 
     def step():
-        some = batches()
-        for _ in range(steps.STEPS.value):
-            state[0], metrics = parts.training.step(state[0], split_batch(next(some), parts.mesh), hyper)
+        for batch in islice(steps.batches(built), steps.STEPS.value):
+            state[0], metrics = program.step(state[0], split_batch(batch, mesh), hyper)
         jax.block_until_ready(metrics)
 
     times = steps.time_rounds({"step": step, "augmentation": augmentation, "data": data})
     record |= {
         "experiment": experiment.name(),
         "network": f"{config.model.name}, width {config.model.width}",
-        "images_per_step": parts.training.course.batch_size,
-        "views": list(parts.policy_names),
-        "image": list(parts.dataset.train.images.shape[1:]),
+        "images_per_step": program.schedule.batch_size,
+        "views": list(config.augment.views),
+        "image": list(program.image_shape),
         "rounds": len(times["step"]),
         "seconds_per_step": {name: min(seconds) / steps.STEPS.value for name, seconds in times.items()},
     }

@@ -60,7 +60,7 @@ def products(problem: Problem) -> Prepared:
         blocks = z.reshape(-1, PRODUCT_ROWS, z.shape[1])
 
         # Two loops that each return something of theirs. In one loop the barrier alone would not do: XLA takes it out
-        # late, and then drops the product that nobody reads.
+        # late, and then drops the product that is not read.
         def forward(block: jax.Array) -> jax.Array:
             return lax.optimization_barrier(product(block, z.T))[:, 0]
 

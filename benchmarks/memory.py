@@ -18,7 +18,7 @@ from benchmarks.problems import make_problem
 
 
 def measured_bytes(name: str, size: int, width: int, classes: int, dtype: str) -> int | None:
-    """Peak memory of one run of a method, None where this system does not tell."""
+    """Peak memory of one run of a method, None where it cannot be measured."""
     arguments = [name, *map(str, (size, width, classes)), dtype]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", *arguments],
@@ -33,7 +33,7 @@ def measured_bytes(name: str, size: int, width: int, classes: int, dtype: str) -
 
 
 def _peak(framework: str, small: Prepared, prepared: Prepared) -> int | None:
-    small.run()  # the first run of a process starts threads and libraries, which are nobody's arrays
+    small.run()  # the first run of a process starts threads and libraries, which are no arrays of the method
     if on_gpu():
         return _peak_on_gpu(framework, prepared)
     clear_refs = pathlib.Path("/proc/self/clear_refs")

@@ -1,44 +1,49 @@
-"""Training steps of an experiment, to be timed: its parts, its batches, and rounds of several steps."""
+"""Training steps of an experiment, to be timed: its programs, its batches, and rounds of several steps."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
-from benchmarks import experiment
+from benchmarks.experiment import CONFIG
 from benchmarks.timing import interleave
 from tcl_jax.data import Batch, train_batches
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Experiment, build_experiment
+from tcl_jax.experiment.build import Experiment, Program, build_experiment, make_program
 
 STEPS = flags.DEFINE_integer("steps", 3, "Steps in a round.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 60, "Time to spend on rounds; at least two are made.")
 
 
 def build() -> Experiment:
-    """The parts of the experiment.
+    """The experiment of the command line.
 
     Raises:
       SystemExit: a field of the config has a value that is not possible.
     """
     try:
-        return build_experiment(experiment.CONFIG.value)
+        return build_experiment(CONFIG.value)
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
 
 
-def is_contrastive(config: ConfigDict) -> bool:
-    """Whether the loss compares pairs of rows."""
-    return config.loss.name != "cross_entropy"
+def variant(experiment: Experiment, **parts: Any) -> Program:
+    """The program of the experiment with other `Parts` in the place of some."""
+    return make_program(experiment.config, experiment.program.parts._replace(**parts), experiment.facts)
 
 
-def batches(parts: Experiment) -> Iterator[Batch]:
+def without_augmentation(experiment: Experiment, **parts: Any) -> Program:
+    """The variant whose views are the images as they are."""
+    policies = (lambda key, image: image,) * experiment.program.schedule.num_views
+    return variant(experiment, policies=policies, **parts)
+
+
+def batches(experiment: Experiment) -> Iterator[Batch]:
     """The batches of one epoch after the other, as training reads them."""
-    size, examples = parts.training.course.batch_size, parts.training.division.train
+    size, examples = experiment.program.schedule.batch_size, experiment.settings.division.train
     for epoch in itertools.count():
-        yield from train_batches(parts.dataset.train, size, seed=0, epoch=epoch, examples=examples)
+        yield from train_batches(experiment.dataset.train, size, seed=0, epoch=epoch, examples=examples)
 
 
 def time_rounds(runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:

@@ -11,6 +11,7 @@ after the other, and one sweep of all. All find compiled programs in the same fo
 import json
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -18,9 +19,9 @@ from absl import app, flags
 
 from benchmarks import experiment, machine, results, steps
 from benchmarks.timing import time_main
+from tcl_jax.fields import brief
 from tcl_jax.parallel import split_batch
-from tcl_jax.report.comparison import brief
-from tcl_jax.train.sweep_step import AtOnce, OneByOne
+from tcl_jax.train.sweep_step import AtOnce, OneByOne, SweepStep
 
 _MEMBERS = flags.DEFINE_integer("members", 12, "Members of the sweep, which differ in k1.", lower_bound=2)
 _WHOLE = flags.DEFINE_bool("whole", False, "Time whole commands as well.")
@@ -47,28 +48,29 @@ def main(argv: list[str]) -> None:
 
 def _steps(k1s: list[float]) -> dict[str, list[float]]:
     """Seconds of each round, by the way in which members share the devices."""
-    parts = steps.build()
-    training, batch = parts.training, split_batch(next(steps.batches(parts)), parts.mesh)
-    hyper = training.hyper._replace(learning_rate=np.float32(0.01), diagnose=np.bool_(False))
-    hypers = [hyper._replace(k1=np.float32(k1)) for k1 in k1s]
+    built = steps.build()
+    program, batch = built.program, split_batch(next(steps.batches(built)), built.mesh)
+    hypers = [built.settings.hyper._replace(k1=np.float32(k1)) for k1 in k1s]
 
-    def take(step, members):
-        current = [step.start([training.initial_state()] * members)]  # each step takes the last one's memory
+    def take(step: SweepStep, members: int) -> Callable[[], None]:
+        states = [program.initial_state(built.settings.seed) for _ in range(members)]
+        current = [step.start(states)]  # each step takes the last one's memory
 
-        def run():
+        def run() -> None:
             for _ in range(steps.STEPS.value):
                 current[0], metrics = step(current[0], [batch] * members, hypers[:members])
             jax.block_until_ready(metrics)
 
         return run
 
-    one_by_one = OneByOne(training.step)
-    runs = {
-        _SINGLE: take(one_by_one, 1),
-        "all members, one by one": take(one_by_one, len(k1s)),
-        "all members at once": take(AtOnce(training.device_step, parts.mesh), len(k1s)),
-    }
-    return steps.time_rounds(runs)
+    one_by_one, at_once = OneByOne(program.step), AtOnce(program.device_step, built.mesh)
+    return steps.time_rounds(
+        {
+            _SINGLE: take(one_by_one, 1),
+            "all members, one by one": take(one_by_one, len(k1s)),
+            "all members at once": take(at_once, len(k1s)),
+        }
+    )
 
 
 def _whole_commands(k1s: list[float]) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# After a parallel region the threads of PyTorch stay awake for a moment, in the way of whoever comes next.
+# After a parallel region the threads of PyTorch stay awake for a moment, in the way of the next method.
 PAUSE_SECONDS = 0.05
 
 

@@ -18,56 +18,55 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from benchmarks import experiment, machine, results, steps
 from benchmarks.train_step_page import PRODUCT, TORCH, WHOLE, page
 from benchmarks.train_step_torch import check, make_step, reason_against
 from benchmarks.train_step_variants import PRODUCT_SIDE, matrix_product, our_steps
 from tcl_jax.experiment.build import Experiment
-from tcl_jax.plan.accelerators import find_accelerator
 from tcl_jax.plan.costs import product_flops
+from tcl_jax.plan.devices import find_accelerator
 
 
 def main(argv: list[str]) -> None:
     """Measure, write the record and its page, and print the page."""
     del argv
-    config, record = experiment.CONFIG.value, results.start(results.OUTPUT.value)
-    parts = steps.build()
-    batches, count = steps.batches(parts), steps.STEPS.value
+    record = results.start(results.OUTPUT.value)
+    built = steps.build()
+    config, program, schedule = built.config, built.program, built.program.schedule
+    batches, count = steps.batches(built), steps.STEPS.value
     batch = next(batches)
-    ours = our_steps(config, parts, batches, batch)
-    runs = {name: partial(_round, step, count) for name, step in ours.items()}
+    runs = {name: partial(_round, step, count) for name, step in our_steps(built, batches, batch).items()}
     runs[PRODUCT] = partial(_round, matrix_product(), 1)
-    checked = reason_against(config, parts) or check(config, parts, batch)
+    checked = reason_against(built) or check(built, batch)
     if not isinstance(checked, str):
         checked["compiled"] = machine.on_gpu()
-        step = make_step(config, parts, parts.training, batch, compiled=machine.on_gpu())
+        step = make_step(built, program, batch, learning_rate=0.0, compiled=machine.on_gpu())
         runs[TORCH] = partial(_torch_round, step, count)
     times = steps.time_rounds(runs)
     steps_in = {name: 1 if name == PRODUCT else count for name in times}
     best = {name: min(taken) / steps_in[name] for name, taken in times.items()}
     median = {name: statistics.median(taken) / steps_in[name] for name, taken in times.items()}
-    encoder, course = parts.training.model.encoder, parts.training.course
+    dtype = getattr(program.model.encoder, "dtype", None)  # an encoder of the user's own may name none
     record |= {
         "experiment": experiment.name(),
         "model": config.model.name,
         "width": config.model.width,
-        "precision": "bfloat16" if encoder.dtype == jnp.bfloat16 else "float32",
+        "precision": "bfloat16" if dtype == jnp.bfloat16 else "float32",
         "loss": config.loss.name,
-        "images_per_step": course.batch_size,
-        "views_per_step": course.batch_size * course.num_views,
-        "views": list(parts.policy_names),
-        "image": list(parts.facts.image_shape),
-        "devices": parts.mesh.size,
+        "images_per_step": schedule.batch_size,
+        "views_per_step": schedule.views_per_step,
+        "views": list(config.augment.views),
+        "image": list(built.facts.image_shape),
+        "devices": built.mesh.size,
         "rounds": len(times[WHOLE]),
         "steps_per_round": count,
-        "flops": _flops(config, parts),
-        "peak": _peak(encoder.dtype, parts.mesh.size, best[PRODUCT]),
+        "flops": _flops(built),
+        "peak": _peak(dtype, built.mesh.size, best[PRODUCT]),
         "torch": checked,
         "seconds_per_step": {name: {"best": best[name], "median": median[name]} for name in times},
     }
-    what = f"{record['experiment']}_{config.model.name}_width{config.model.width}_batch{course.batch_size}"
+    what = f"{record['experiment']}_{config.model.name}_width{config.model.width}_batch{schedule.batch_size}"
     name = f"train_step_{what}_{record['precision']}_{machine.device_name()}"
     print(results.write(record, page, results.OUTPUT.value, name))
 
@@ -84,16 +83,17 @@ def _torch_round(step: Any, count: int) -> None:
     loss.item()  # waits for all that the GPU was given so far
 
 
-def _flops(config: ConfigDict, parts: Experiment) -> dict[str, int]:
+def _flops(experiment: Experiment) -> dict[str, int]:
     """Of the products that a step cannot do without, by the formula of --mode=plan: network and loss."""
-    training = parts.training
-    rows = training.course.batch_size * training.course.num_views
-    state = jax.eval_shape(training.initial_state)
-    image = jax.ShapeDtypeStruct((1, *parts.facts.image_shape), np.float32)
+    program, rows = experiment.program, experiment.program.schedule.views_per_step
+    image = jax.ShapeDtypeStruct((1, *program.image_shape), np.float32)
     forward = product_flops(
-        lambda variables, image: training.model.apply(variables, image, train=False), state.variables, image
+        lambda variables, image: program.model.apply(variables, image, train=False),
+        program.state_shapes().variables,
+        image,
     )
-    loss = 6 * rows**2 * config.model.projection_dim if steps.is_contrastive(config) else 0
+    pairs = rows**2 if program.parts.objective.head == "projection" else 0
+    loss = 6 * pairs * experiment.config.model.projection_dim
     return {"forward": rows * forward, "network": 3 * rows * forward, "loss": loss}
 
 

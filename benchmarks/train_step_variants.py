@@ -1,6 +1,5 @@
 """A training step and what is left of it without one part after the other."""
 
-import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec as P
-from ml_collections import ConfigDict
 
-from benchmarks.steps import is_contrastive
+from benchmarks.steps import variant, without_augmentation
 from benchmarks.train_step_page import (
     AUGMENTATION,
     FORWARD,
@@ -25,115 +23,100 @@ from benchmarks.train_step_page import (
     WHOLE,
 )
 from tcl_jax.data import Batch
-from tcl_jax.experiment import build
-from tcl_jax.experiment.build import Experiment, build_training
+from tcl_jax.experiment.build import Experiment
 from tcl_jax.models import resnet
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
-from tcl_jax.train.objective import Objective, make_objective
+from tcl_jax.train.forward import forward
+from tcl_jax.train.objective import Objective
+from tcl_jax.train.state import Hyper
 
 PRODUCT_SIDE = 2048
 
 Run = Callable[[], Any]
 
 
-def our_steps(
-    config: ConfigDict, parts: Experiment, batches: Iterator[Batch], batch: Batch
-) -> dict[str, Run]:
+def our_steps(experiment: Experiment, batches: Iterator[Batch], batch: Batch) -> dict[str, Run]:
     """Our variants by name: each call dispatches a step, and returns what to wait for."""
-    training, mesh = parts.training, parts.mesh
-    hyper = replicate(training.hyper, mesh)  # with learning rate 0: all keep the weights that they begin with
+    program, mesh = experiment.program, experiment.mesh
+    hyper = replicate(experiment.settings.hyper, mesh)  # with learning rate 0: all keep their first weights
     placed = split_batch(batch, mesh)
-    plain = with_settings(config, views=("none",) * training.course.num_views)
+    state = [program.initial_state(experiment.settings.seed)]  # each step takes the last one's memory
     step_of = {
-        WHOLE: training.step,
-        NO_AUGMENTATION: build_training(plain, parts.facts, mesh).step,
-        NO_LOSS: _step_without_loss(config, parts),
+        WHOLE: program.step,
+        NO_AUGMENTATION: without_augmentation(experiment).step,
+        NO_LOSS: variant(experiment, objective=_no_loss(program.parts.objective.head)).step,
     }
     if jax.default_backend() == "cpu":  # elsewhere they are what runs
-        step_of[OWN_GRADIENTS] = _step_with_own_gradients(config, parts)
-    state = [training.initial_state()]  # each step takes the last one's memory
+        with mock.patch.object(resnet, "convolve", lax.conv_general_dilated):
+            step_of[OWN_GRADIENTS] = variant(experiment).step.lower(state[0], placed, hyper).compile()
+    step_of[PLACED] = step_of[WHOLE]
 
     def one(step: Any, real: bool) -> Any:
         state[0], metrics = step(state[0], split_batch(next(batches), mesh) if real else placed, hyper)
         return metrics
 
-    step_of[PLACED] = step_of[WHOLE]
     runs = {name: partial(one, step, name == WHOLE) for name, step in step_of.items()}
+    views = partial(jax.jit(program.views), jax.random.key(0), placed.images, placed.indices)
     return runs | {
-        FORWARD: _forward(config, parts, placed),
-        AUGMENTATION: partial(jax.jit(training.views), jax.random.key(0), placed.images, placed.indices),
-        LOSS: _loss(config, parts, placed, hyper),
+        FORWARD: _forward(experiment, placed._replace(images=split_batch(views(), mesh))),
+        AUGMENTATION: views,
+        LOSS: _loss(experiment, placed, hyper),
     }
 
 
-def _step_with_own_gradients(config: ConfigDict, parts: Experiment) -> Any:
-    """The step whose kernel gradients are those that XLA makes of the convolutions."""
-    step = build_training(config, parts.facts, parts.mesh).step
+def _no_loss(head: str) -> Objective:
+    """The sum of all outputs, each times a fixed number, in the place of the loss."""
 
-    def run(*arguments: Any) -> Any:
-        with mock.patch.object(resnet, "convolve", lax.conv_general_dilated):  # when it is traced
-            return step(*arguments)
-
-    return run
-
-
-def _step_without_loss(config: ConfigDict, parts: Experiment) -> Any:
-    """The step with the sum of all outputs, each times a fixed number, in the place of the loss."""
-
-    def weighted_sum(outputs: jax.Array, batch: Batch, hyper: Any) -> jax.Array:
+    def weighted_sum(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
         factors = np.random.default_rng(0).standard_normal(outputs.shape).astype(np.float32)
         return lax.pmean(jnp.sum(outputs * factors), DATA_AXIS)
 
-    objective = Objective(weighted_sum, lambda outputs, batch, hyper: {})
-    with mock.patch.object(build, "make_objective", return_value=objective):
-        return build_training(config, parts.facts, parts.mesh).step
+    return Objective(weighted_sum, lambda outputs, batch, hyper: {}, head)
 
 
-def _forward(config: ConfigDict, parts: Experiment, placed: Batch) -> Run:
-    """Encoder and head in training, on views that lie on the device; one pass begins when the last has ended."""
-    training, synchronised = parts.training, config.model.sync_batch_norm
-    views = jax.jit(training.views)(jax.random.key(0), placed.images, placed.indices)
-    pieces = [split_batch(x, parts.mesh) for x in np.split(views, training.course.micro_batches)]
-    variables = training.initial_state().variables
+def _forward(experiment: Experiment, batch: Batch) -> Run:
+    """The forward pass of a step on a batch of views; one begins when the last has ended."""
+    program, parts, key = experiment.program, experiment.program.parts, jax.random.key(0)
+    state = program.initial_state(experiment.settings.seed)
 
-    def on_device(params: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, Any]:
-        both = {"params": params, "batch_stats": batch_stats}
-        outputs, updated = training.model.apply(both, images, train=True, mutable=["batch_stats"])
-        after = updated["batch_stats"]
-        return outputs, after if synchronised else lax.pmean(after, DATA_AXIS)
+    def on_device(params: Any, batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
+        outputs, after = forward(
+            program.model,
+            lambda key, images, indices: images,
+            params,
+            batch_stats,
+            key,
+            batch,
+            dropout_key=key,
+            micro_batches=parts.micro_batches,
+            sync_batch_norm=parts.synchronised,
+        )
+        return outputs, after if parts.synchronised else lax.pmean(after, DATA_AXIS)
 
     split = P(DATA_AXIS)
-    apply: Any = jax.jit(
+    apply = jax.jit(
         jax.shard_map(on_device, mesh=parts.mesh, in_specs=(P(), P(), split), out_specs=(split, P()))
     )
-    batch_stats = [variables["batch_stats"]]
+    batch_stats = [state.batch_stats]
 
     def run() -> jax.Array:
-        for piece in pieces:
-            outputs, batch_stats[0] = apply(variables["params"], batch_stats[0], piece)
+        outputs, batch_stats[0] = apply(state.params, batch_stats[0], batch)
         return outputs
 
     return run
 
 
-def _loss(config: ConfigDict, parts: Experiment, placed: Batch, hyper: Any) -> Run:
+def _loss(experiment: Experiment, placed: Batch, hyper: Hyper) -> Run:
     """The loss and its gradient, of drawn outputs."""
-    rows = placed.images.shape[0] * parts.training.course.num_views
-    width = config.model.projection_dim if is_contrastive(config) else parts.facts.num_classes
-    outputs = np.random.default_rng(0).standard_normal((rows, width)).astype(np.float32)
-    outputs = split_batch(outputs / np.linalg.norm(outputs, axis=1, keepdims=True), parts.mesh)
-    objective = make_objective(
-        config.loss.name,
-        labels=config.loss.labels,
-        num_views=parts.training.course.num_views,
-        block_size="auto",
-    )
+    mesh, objective = experiment.mesh, experiment.program.parts.objective
+    projects = objective.head == "projection"
+    width = experiment.config.model.projection_dim if projects else experiment.facts.num_classes
+    shape = experiment.program.schedule.views_per_step, width
+    outputs = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    outputs = split_batch(outputs / np.linalg.norm(outputs, axis=1, keepdims=True), mesh)
     split = P(DATA_AXIS)
     both = jax.shard_map(
-        jax.value_and_grad(objective.loss),
-        mesh=parts.mesh,
-        in_specs=(split, split, P()),
-        out_specs=(P(), split),
+        jax.value_and_grad(objective.loss), mesh=mesh, in_specs=(split, split, P()), out_specs=(P(), split)
     )
     return partial(jax.jit(both), outputs, placed, hyper)
 
@@ -141,16 +124,3 @@ def _loss(config: ConfigDict, parts: Experiment, placed: Batch, hyper: Any) -> R
 def matrix_product() -> Run:
     side = jax.random.normal(jax.random.key(0), (PRODUCT_SIDE, PRODUCT_SIDE))
     return partial(jax.jit(lambda x: jnp.matmul(x, x, precision=lax.Precision.HIGHEST)), side)
-
-
-def with_settings(
-    config: ConfigDict, *, views: tuple[str, ...], precision: str = "", batch_size: int = 0
-) -> ConfigDict:
-    """The config with other views, and another precision and batch where they are given."""
-    changed = copy.deepcopy(config)
-    changed.augment.views = views
-    if precision:
-        changed.train.precision = precision
-    if batch_size:
-        changed.train.batch_size = batch_size
-    return changed

@@ -13,8 +13,9 @@ from benchmarks.accuracy import groups_of, page, pictures
 from benchmarks.studies import METHODS, STUDIES, Row, Study
 from configs import protocol
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Facts, build_training, check_config
+from tcl_jax.experiment.build import Facts, make_program, make_settings
 from tcl_jax.experiment.grid import grid, parse_axes
+from tcl_jax.experiment.parts import check_numbers, make_parts
 from tcl_jax.fields import flat_items
 from tcl_jax.parallel import make_mesh
 
@@ -43,12 +44,13 @@ def test_commands_train_what_the_rows_say(study: Study, row: Row) -> None:
     found = dict(flat_items(config))
     for field, value in row.settings.items():
         assert found[field] == value
-    mesh = make_mesh(1)
+    facts = Facts((32, 32, 3), 10, 6000, (0.5,) * 3, (0.25,) * 3)
+    program = make_program(config, make_parts(config, make_mesh(1)), facts)
     points = grid(config, parse_axes(study.sweep, config))
     assert len({point.config.seed for point in points}) >= (1 if study.swept() else 3)
     for point in points:
-        check_config(point.config, mesh)
-    build_training(config, Facts((32, 32, 3), 10, 6000, (0.5,) * 3, (0.25,) * 3), mesh)
+        check_numbers(point.config)
+        make_settings(point.config, facts, program.schedule)
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name.startswith(("fashion", "cifar"))])
