@@ -12,7 +12,7 @@ a few of them in a row. In my_augment.py, for `augment.views = ("my_augment:poli
 ...     image = ops.random_color_jitter(jitter_key, image, strength=0.8, hue=0.2)
 ...     image = ops.random_gray(gray_key, image)
 ...     return ops.random_gaussian_blur(blur_key, image, kernel_size=3)
->>> policy(jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8)).shape
+>>> jax.eval_shape(policy, jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8)).shape
 (32, 32, 3)
 
 A known policy can be a part of one: make_policy("autoaug_cifar", crop_padding=4, flip=True), then `random_cutout`.

@@ -57,49 +57,57 @@ class Wandb:
         self.finished = True
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """(heading) -> the run by its example and its command, with fewer steps; and the stand-in for wandb."""
+@pytest.fixture
+def trained(tmp_path, tmp_path_factory):
+    """(headings) -> the run by these examples and their commands, with fewer steps; and the stand-in for wandb."""
 
-    def run(heading):
-        folder = tmp_path_factory.mktemp("own")
-        block = BLOCKS[heading]
-        name = re.match(r"# (\w+)\.py\n", block.source)[1]
-        (folder / f"{name}.py").write_text(block.source)
+    def run(*headings):
+        names = []
         config = tiny_config(tmp_path_factory.getbasetemp() / "data", epochs=2)
         config.probe.epochs = 1
-        config.update_from_flattened_dict(fields_of(heading))
+        for heading in headings:
+            source = BLOCKS[heading].source
+            names.append(re.match(r"# (\w+)\.py\n", source)[1])
+            (tmp_path / f"{names[-1]}.py").write_text(source)
+            config.update_from_flattened_dict(fields_of(heading))
         if config.data.name != "digits":
             config.data.update(train_split="train", test_split="test")
-        workdir, wandb = Workdir(str(folder / "run")), Wandb()
+        workdir, wandb = Workdir(str(tmp_path / "run")), Wandb()
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(sys.modules, "wandb", wandb)
-            patch.syspath_prepend(str(folder))
+            patch.syspath_prepend(str(tmp_path))
             patch.setattr("tcl_jax.experiment.results.write_page", lambda *_: None)
             patch.setattr(build, "make_mesh", lambda: make_mesh(1))  # which compiles in half the time
             train.run(config, workdir, "digits_tcl")
-            sys.modules.pop(name)
+            for name in names:
+                sys.modules.pop(name)
         return workdir, workdir.read_results(), wandb
 
     return run
 
 
-@pytest.mark.parametrize("heading", BLOCKS)
-def test_example(heading, trained):
-    workdir, results, wandb = trained(heading)
+def test_encoder_policy_optimizer_metric_and_log_train_together(trained):
+    workdir, results, wandb = trained(
+        "An encoder", "An augmentation policy", "An optimizer", "A metric", "A log"
+    )
     assert results["epochs"] == 2
+    assert results["metrics"].keys() == {"knn", "recall_at_1"}
+    assert min(results["metrics"].values()) > 0.15  # chance is 0.1
+    assert results["best"]["metric"] == "recall_at_1"
+    assert wandb.records == read_metrics(workdir.metrics)
+    assert wandb.finished
+    assert wandb.options["config"]["model"]["name"] == "my_encoder:Small"
+
+
+def test_loss_and_data_set_train_together(trained):
+    _, results, _ = trained("A loss", "A data set")
+    assert (results["epochs"], results["loss"], results["dataset"]) == (
+        2,
+        "my_loss:alignment_and_uniformity",
+        "stripes",
+    )
     assert np.isfinite(results["final_train_loss"])
-    assert results["metrics"]["knn"] > 0.15  # chance is 0.1
-    if heading == "A metric":
-        assert results["metrics"]["recall_at_1"] > 0.15
-        assert results["best"]["metric"] == "recall_at_1"
-    if heading == "A log":
-        assert wandb.records == read_metrics(workdir.metrics)
-        assert wandb.finished
-        assert wandb.options["config"]["train"]["epochs"] == 2
-    if heading == "A data set":
-        assert results["dataset"] == "stripes"
-        assert results["metrics"]["knn"] > 0.5
+    assert results["metrics"]["knn"] > 0.5  # chance is 0.25
 
 
 def test_every_seam_has_its_example():

@@ -43,9 +43,9 @@ def kernels(tree):
 
 def directions_of(optimizer, params, gradients):
     """The direction of each gradient in turn, at parameters that stay where they are."""
-    state, found = optimizer.init(params), []
+    state, found, update = optimizer.init(params), [], jax.jit(optimizer.update)
     for gradient in gradients:
-        direction, state = optimizer.update(gradient, state, params)
+        direction, state = update(gradient, state, params)
         found.append(direction)
     return found
 
@@ -78,11 +78,12 @@ def test_lars_at_a_constant_rate_is_that_of_optax(decay):
         momentum=0.9,
     )
     state, reference_state = optimizer.init(ours), reference.init(theirs)
+    step, update = jax.jit(optimizer.step), jax.jit(reference.update)
     for number in range(6):
         gradient = random_tree(number + 1)
-        ours, state = optimizer.step(gradient, state, ours, jnp.float32(0.7))
+        ours, state = step(gradient, state, ours, jnp.float32(0.7))
         # There the rate is inside the momentum: the velocities differ by it, the parameters do not.
-        updates, reference_state = reference.update(gradient, reference_state, theirs)
+        updates, reference_state = update(gradient, reference_state, theirs)
         theirs = optax.apply_updates(theirs, updates)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, theirs)
     moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), ours, random_tree(0))
@@ -250,9 +251,9 @@ def steps_of_optax(make, rates, *, seed=0):
     """The same by an optax optimizer whose rate is a schedule."""
     transformation = make(lambda count: jnp.asarray(rates, jnp.float32)[count])
     params = random_tree(seed)
-    state = transformation.init(params)
+    state, update = transformation.init(params), jax.jit(transformation.update)
     for number in range(len(rates)):
-        updates, state = transformation.update(random_tree(seed + number + 1), state, params)
+        updates, state = update(random_tree(seed + number + 1), state, params)
         params = optax.apply_updates(params, updates)
     return params
 
