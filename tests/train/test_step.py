@@ -104,6 +104,19 @@ def test_old_state_is_donated():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
+def flat_with_a_steep_end(rows, labels):
+    """0, with a gradient that is not finite."""
+    return jnp.sqrt(0 * jnp.sum(rows))
+
+
+def test_a_step_whose_gradient_alone_is_not_finite_is_skipped():
+    parts = Parts(1, objective=f"{__name__}:flat_with_a_steep_end", skip_not_finite=True)
+    before = jax.tree.map(np.array, parts.state())
+    after, metrics = parts.step(parts.state(), split_batch(batch(), parts.mesh), HYPER)
+    assert (float(metrics["loss"]), int(metrics["skipped"]), int(after.skipped)) == (0, 1, 1)
+    jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
+
+
 @pytest.mark.quick
 def test_step_of_a_resnet_lowers_for_accelerators_on_eight_devices():
     model = make_model("resnet18", stem="cifar", width=4, projection_dim=8, axis_name=DATA_AXIS)
