@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import sys
+import time
 import zlib
 from collections.abc import Collection, Mapping
 from types import TracebackType
@@ -21,6 +22,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from tcl_jax.errors import Interrupted, RunFailed, WriteFailed, in_short
 from tcl_jax.processes import is_first, on_first
 
+_TRIES = 20  # to remove what is left of a checkpoint
 _METRIC = "validation"  # what Orbax calls the metric of the held-out images
 _CHECKSUM = "checksum"  # of each part of the state, kept with its position
 
@@ -175,10 +177,17 @@ class Checkpoints:
         raise WriteFailed(f"The checkpoint of step {self._step}", error) from error
 
     def _remove_unfinished(self, steps: str) -> None:
-        if is_first():
-            for path in self._directory.glob(f"{steps}.orbax-checkpoint-tmp*"):
+        if not is_first():
+            return
+        # Another part of a checkpoint that failed may still be written, which makes its folder anew.
+        for _ in range(_TRIES):
+            unfinished = list(self._directory.glob(f"{steps}.orbax-checkpoint-tmp*"))
+            if not unfinished:
+                return
+            for path in unfinished:
                 with contextlib.suppress(OSError):
                     path.rmtree()
+            time.sleep(0.1)
 
     def restore_latest(self, template: S, mesh: Mesh) -> tuple[S, Position] | None:
         """The newest checkpoint that can be read, on the devices of `mesh`, or None where none was written.

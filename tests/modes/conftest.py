@@ -2,8 +2,10 @@
 
 import pytest
 
+from tcl_jax.experiment import build
 from tcl_jax.modes import evaluate, report, sweep, train
-from tests.modes.tiny import built_once
+from tcl_jax.parallel import make_mesh
+from tests.modes.tiny import built_once, built_text
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +21,16 @@ def shared_parts():
         for mode in (train, evaluate, report, sweep):
             patch.setattr(mode, "build_experiment", built_once)
         yield
+
+
+@pytest.fixture(scope="module")
+def on_one_device(shared_parts):
+    """Which is faster than eight that share two cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "make_mesh", lambda: make_mesh(1))
+        built_text.cache_clear()
+        yield
+    built_text.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from tests.modes.tiny import copy_of, tiny_config
 # In one process, so that two do not both train the undisturbed run.
 pytestmark = [
     pytest.mark.xdist_group("faults"),
-    pytest.mark.usefixtures("shared_parts", "without_pages", "without_evaluation"),
+    pytest.mark.usefixtures("on_one_device", "without_pages", "without_evaluation"),
 ]
 
 FULL = "/dev/full"  # every write to it fails, as on a full disk
@@ -55,7 +55,7 @@ def without_evaluation():
 
 
 @pytest.fixture(scope="module")
-def undisturbed(config, shared_parts, without_pages, without_evaluation, tmp_path_factory):
+def undisturbed(config, on_one_device, without_pages, without_evaluation, tmp_path_factory):
     workdir = Workdir(str(tmp_path_factory.mktemp("undisturbed")))
     train.run(config, workdir, "digits_tcl")
     return workdir

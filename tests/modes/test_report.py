@@ -29,7 +29,7 @@ from tests.modes.tiny import built_once, copy_of, tiny_config
 from tests.report.pages import DIAGNOSTICS, Page
 from tests.run.test_remote import Bucket
 
-pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.usefixtures("shared_parts")]
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.usefixtures("on_one_device")]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def parts(config):
 
 
 @pytest.fixture(scope="module")
-def finished(config, parts, shared_parts, tmp_path_factory):
+def finished(config, parts, on_one_device, tmp_path_factory):
     """A run that was evaluated after its last checkpoint; its steps, which cost the most time, were not made."""
     workdir = Workdir(str(tmp_path_factory.mktemp("finished")))
     file = ConfigFile("configs/digits_tcl.py", dict(flat_items(digits_tcl.get_config())))

@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from tcl_jax.errors import Interrupted, UserError
-from tcl_jax.experiment import build
 from tcl_jax.modes import sweep, train
-from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train import loop
 from tcl_jax.train.sweep_step import OneByOne
-from tests.modes.tiny import _built, copy_of, tiny_config
+from tests.modes.tiny import copy_of, tiny_config
 
 pytestmark = [pytest.mark.xdist_group("sweep"), pytest.mark.usefixtures("on_one_device", "without_pages")]
 
@@ -28,16 +26,6 @@ NAMES = ["k1=10_seed=0", "k1=10_seed=1", "k1=5000_seed=0", "k1=5000_seed=1"]
 @pytest.fixture(scope="module")
 def config(data_dir):
     return tiny_config(data_dir, epochs=2)
-
-
-@pytest.fixture(scope="module")
-def on_one_device(shared_parts):
-    """Which is faster than eight that share two cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "make_mesh", lambda: make_mesh(1))
-        _built.cache_clear()
-        yield
-    _built.cache_clear()
 
 
 @pytest.fixture(scope="module")

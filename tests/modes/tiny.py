@@ -57,7 +57,8 @@ def copy_of(config: ConfigDict, **fields) -> ConfigDict:
 
 
 @functools.cache
-def _built(text: str) -> Experiment:
+def built_text(text: str) -> Experiment:
+    """The experiment of a config as JSON."""
     config = digits_tcl.get_config()
     with config.unlocked():
         config.update(json.loads(text))
@@ -67,4 +68,4 @@ def _built(text: str) -> Experiment:
 def built_once(config: ConfigDict, *, begins: bool = False) -> Experiment:
     """`build_experiment`, whose parts are made and compiled once for each config."""
     del begins  # there is no file to begin with
-    return _built(config.to_json())
+    return built_text(config.to_json())
