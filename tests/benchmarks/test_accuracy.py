@@ -19,6 +19,8 @@ from tcl_jax.experiment.parts import check_numbers, make_parts
 from tcl_jax.fields import flat_items
 from tcl_jax.parallel import make_mesh
 
+pytestmark = pytest.mark.slow  # of tools and records
+
 ALL_ROWS = [
     pytest.param(study, row, id=f"{name}-{row.folder}")
     for name, study in STUDIES.items()

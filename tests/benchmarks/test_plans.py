@@ -5,6 +5,8 @@ import pytest
 from benchmarks.plans import ROWS, page
 from tests.benchmarks.test_accuracy import config_of
 
+pytestmark = pytest.mark.slow  # of tools and records
+
 
 @pytest.mark.parametrize("name", ROWS)
 def test_commands_plan_what_the_labels_say(name: str) -> None:

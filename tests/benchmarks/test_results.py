@@ -8,6 +8,8 @@ import pytest
 from benchmarks import accuracy, augment, loss_page, plans, results, start_up, sweep, train_step_page
 from benchmarks import input as input_
 
+pytestmark = pytest.mark.slow  # of tools and records
+
 PAGES = {
     "accuracy": accuracy.page,
     "augment": augment.page,

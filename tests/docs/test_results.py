@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # of tools and records
+
 ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ("README.md", "docs/reproduction.md", "docs/scaling.md")

@@ -217,7 +217,13 @@ def test_every_block_has_its_check():
     assert sorted((block.page, block.heading) for block in BLOCKS) == sorted(CHECKS)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.heading}")
+def in_turn(block):
+    """README's blocks are tried with every change, those of the longer pages with the slow tests."""
+    marks = [] if block.page == "README.md" else [pytest.mark.slow]
+    return pytest.param(block, id=f"{block.page}:{block.heading}", marks=marks)
+
+
+@pytest.mark.parametrize("block", map(in_turn, BLOCKS))
 def test_block(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = GIVEN.get((block.page, block.heading), {})

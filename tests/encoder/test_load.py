@@ -24,7 +24,19 @@ from tcl_jax.models.tensor_file import read_tensors, write_tensors
 from tcl_jax.modes import export
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
-from tests.modes.small_run import FACTS, drawn_state, images, program_of, small_config, write_run
+from tests.modes import small_run
+from tests.modes.small_run import FACTS, drawn_state, images, program_of
+
+
+def small_config():
+    """Of an encoder that compiles fast; test_export.py has those of torchvision's names."""
+    config = small_run.small_config()
+    config.model.update(name="tests.modes.tiny_encoder:Tiny", width=8)
+    return config
+
+
+def write_run(path, config=None, **options):
+    return small_run.write_run(path, config or small_config(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +99,10 @@ def test_it_tells_what_it_is(loaded):
     assert (loaded.mean, loaded.std) == (FACTS.mean, FACTS.std)
     assert loaded.class_names == ("ant", "bee", "cat", "dog")
     assert (loaded.config_name, loaded.step, loaded.feature_dim, loaded.projection_dim) == ("small", 2, 16, 6)
-    assert repr(loaded) == "<Encoder small, step 2: resnet18, images 12x10x3 -> 16 features>"
+    assert (
+        repr(loaded)
+        == "<Encoder small, step 2: tests.modes.tiny_encoder:Tiny, images 12x10x3 -> 16 features>"
+    )
 
 
 def test_the_best_checkpoint(run):

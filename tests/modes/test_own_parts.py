@@ -158,7 +158,7 @@ def test_training_can_begin_with_its_exported_weights(finished, config):
     state = build_experiment(begins, begins=True).program.initial_state(7)
     trained = load_encoder(finished.path)._variables["params"]["encoder"]
     np.testing.assert_array_equal(state.params["encoder"]["Conv_0"]["kernel"], trained["Conv_0"]["kernel"])
-    other = copy_of(begins, model__name="tests.modes.tiny:Tiny")
+    other = copy_of(begins, model__name="tests.modes.tiny_encoder:Tiny")
     with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*params/conv0/kernel is missing"):
         build_experiment(other, begins=True)
 
@@ -171,6 +171,6 @@ def test_an_encoder_whose_batch_norm_cannot_share_its_statistics_says_so_on_many
 
 
 def own_statistics():
-    from tests.modes.tiny import Tiny
+    from tests.modes.tiny_encoder import Tiny
 
     return Tiny(width=2)

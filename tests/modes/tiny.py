@@ -6,32 +6,10 @@ They name the encoder as a user names one of their own. One config means one pro
 import functools
 import json
 
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from configs import digits_tcl
 from tcl_jax.experiment.build import Experiment, build_experiment
-
-
-class Tiny(nn.Module):
-    """What matters of a ResNet here: convolutions, BatchNorm, mean."""
-
-    width: int
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, images, *, train):
-        for stage, features in enumerate((self.width, 2 * self.width)):
-            images = nn.Conv(features, (3, 3), strides=stage + 1, name=f"conv{stage}")(images)
-            images = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=0.9,
-                axis_name=self.axis_name,
-                use_fast_variance=False,
-                name=f"bn{stage}",
-            )(images)
-            images = nn.relu(images)
-        return images.mean(axis=(1, 2))
 
 
 def tiny_config(data_dir, **train) -> ConfigDict:
@@ -40,7 +18,7 @@ def tiny_config(data_dir, **train) -> ConfigDict:
     config.data.data_dir = str(data_dir)
     config.data.train_split = "train[:200]"
     config.data.test_split = "test[:100]"
-    config.model.update(name="tests.modes.tiny:Tiny", width=8)
+    config.model.update(name="tests.modes.tiny_encoder:Tiny", width=8)
     config.train.update(**{"batch_size": 32, "epochs": 3, "warmup_epochs": 0, "learning_rate": 0.1} | train)
     config.validation.images = 40
     config.probe.update(epochs=2, batch_size=32)

@@ -146,7 +146,7 @@ def test_a_step_too_large_for_the_memory_is_reported(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["tests.modes.tiny:Tiny", "tests.plan.test_estimate:plain"])
+@pytest.mark.parametrize("name", ["tests.modes.tiny_encoder:Tiny", "tests.plan.test_estimate:plain"])
 def test_a_users_own_encoder_is_planned_by_its_name(tmp_path, name):
     config = digits_tcl.get_config()
     config.data.data_dir = str(tmp_path)
