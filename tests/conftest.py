@@ -4,6 +4,7 @@ XLA compiles without its costly optimisations: the programs are small, and compi
 """
 
 import atexit
+import gc
 import os
 import pathlib
 import shutil
@@ -20,6 +21,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+# Tracing makes many objects and little garbage: looking for it less often saves a twentieth of the time.
+gc.set_threshold(200_000)
+
 # Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs
 # them. All processes of one run of the tests find it; the Makefile keeps it from one run to the next.
 if "TCL_JAX_TESTS_CACHE" not in os.environ:
@@ -30,13 +34,14 @@ os.environ["XDG_CACHE_HOME"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cac
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
 def usable(entry: pathlib.Path) -> bool:
     """Whether an entry of the cache is whole and less than two weeks old."""
     try:
         data = entry.read_bytes()
-        if not data.startswith(
-            b"\x28\xb5\x2f\xfd"
-        ):  # JAX takes zstd where it is installed, which has a checksum
+        if not data.startswith(ZSTD):  # which JAX takes where it is installed
             zlib.decompress(data)
         return time.time() - entry.stat().st_mtime < 14 * 24 * 3600
     except (OSError, zlib.error):

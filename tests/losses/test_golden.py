@@ -75,8 +75,7 @@ def test_all_golden_cases_are_here():
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("block_size", [None, 7], ids=lambda size: f"block_{size}")
-@pytest.mark.parametrize("bits", [64, 32])
+@pytest.mark.parametrize(("bits", "block_size"), [(64, None), (64, 7), (32, None)])
 @pytest.mark.parametrize("name", LOSS_CASES)
 def test_one_device(name, bits, block_size):
     case = golden(name)

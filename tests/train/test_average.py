@@ -11,10 +11,10 @@ from etils import epath
 from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.checkpoint import Checkpoints, Position
 from tcl_jax.train.average import update_average
-from tests.train.small import HYPER, Parts, batch
+from tests.train.small import HYPER, batch, parts_on
 from tests.train.stand_ins import Learning, run_loop
 
-pytestmark = pytest.mark.xdist_group("average")  # they share what is compiled
+pytestmark = pytest.mark.xdist_group("small")  # they share what is compiled
 
 # More steps than three have a say in it, and from the third step on it is below (1 + s) / (10 + s).
 DECAY = 0.3
@@ -64,7 +64,7 @@ def test_average_keeps_the_dtype_of_each_leaf():
 @functools.cache
 def trained(ema_decay, steps=5):
     """Copies on the host of the states of some steps of the small network, the initial one first; on eight devices."""
-    parts = Parts(8, optimizer_name="lars", ema_decay=ema_decay)
+    parts = parts_on(8, ema_decay=ema_decay)
     state = parts.initial_state()
     states = [jax.tree.map(np.array, state)]
     for number in range(steps):
@@ -101,7 +101,7 @@ def test_the_average_is_what_is_evaluated_where_one_is_kept():
 
 def test_a_checkpoint_holds_the_average_bit_for_bit(tmp_path):
     state, mesh = trained(DECAY)[-1], make_mesh(1)
-    template = jax.eval_shape(Parts(1, optimizer_name="lars", ema_decay=DECAY).initial_state)
+    template = jax.eval_shape(parts_on(1, ema_decay=DECAY).initial_state)
     directory = epath.Path(tmp_path / "checkpoints")
     with Checkpoints(directory) as checkpoints:
         checkpoints.save(jax.device_put(state), Position(1))

@@ -69,7 +69,7 @@ def test_step_is_the_written_out_step_on_any_number_of_devices(devices):
         assert largest_difference(one.params, state.params) <= 1e-9
 
 
-@pytest.mark.parametrize("objective", ["tcl", "ntxent", "cross_entropy"])  # supcon goes the way of tcl
+@pytest.mark.parametrize("objective", ["tcl", "cross_entropy"])  # test_objective.py has all of them
 def test_losses_on_eight_devices_are_those_on_one(objective):
     _, one = parts_on(1, objective=objective).run(4)
     _, eight = parts_on(8, objective=objective).run(4)
