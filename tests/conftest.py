@@ -24,9 +24,6 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-# Tracing makes many objects and little garbage: looking for it less often saves a twentieth of the time.
-gc.set_threshold(200_000)
-
 # Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs
 # them. All processes of one run of the tests find it; the Makefile keeps it from one run to the next.
 if "TCL_JAX_TESTS_CACHE" not in os.environ:
