@@ -30,7 +30,9 @@ class Frozen:
         self.variables = {"params": variables["params"], "batch_stats": {"encoder": {"bn1": statistics}}}
 
     def features(self, images):
-        x = (images / 255 - self.mean[0]) / self.std[0]
+        return self.features_of_views((images / 255 - self.mean[0]) / self.std[0])
+
+    def features_of_views(self, x):
         return np.mean((x - self.running_mean) / np.sqrt(self.running_var + 1e-5), axis=2).reshape(len(x), -1)
 
 

@@ -37,3 +37,9 @@ def test_near_votes_count_more():
     query = np.array([[1.0, 0.0]])
     assert knn_predict(query, bank, labels, num_classes=2, k=3, temperature=0.07) == 0
     assert knn_predict(query, bank, labels, num_classes=2, k=3, temperature=10.0) == 1
+
+
+def test_a_tie_goes_to_the_smaller_class():
+    bank, query = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])
+    for labels in ([2, 1, 0], [1, 2, 0]):
+        assert knn_predict(query, bank, np.array(labels), num_classes=3, k=2) == 1

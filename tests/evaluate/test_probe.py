@@ -15,9 +15,12 @@ from tcl_jax.train.state import PROBE_STREAM, stream_key
 EPOCHS, BATCH, RATE, SEED = 4, 32, 0.3, 5
 
 
-def softmax_regression(features, labels, test_features):
-    """The recipe: SGD, momentum 0.9, weight decay 1e-4, cosine, the first init key of the probe's stream."""
-    key, _ = jax.random.split(stream_key(SEED, PROBE_STREAM))
+def softmax_regression(features_of, labels, test_features):
+    """The recipe: SGD, momentum 0.9, weight decay 1e-4, cosine, the first init key of the probe's stream.
+
+    features_of: (key of the epoch's views, positions) -> features.
+    """
+    key, views_key = jax.random.split(stream_key(SEED, PROBE_STREAM))
     layer = LinearClassifier(3).init(key, test_features[:1].astype(np.float32))["params"]["linear"]
     weights = np.vstack([layer["kernel"], layer["bias"]]).astype(np.float64)
     with_bias = lambda x: np.hstack([x, np.ones((len(x), 1))])  # noqa: E731
@@ -29,7 +32,8 @@ def softmax_regression(features, labels, test_features):
         order = epoch_order(len(labels), seed=SEED, epoch=epoch)
         for number in range(steps):
             chosen = order[number * BATCH : (number + 1) * BATCH]
-            x, y = with_bias(features[chosen]), np.eye(3)[labels[chosen]]
+            features = features_of(jax.random.fold_in(views_key, epoch), chosen)
+            x, y = with_bias(features), np.eye(3)[labels[chosen]]
             logits = x @ weights
             p = np.exp(logits - logits.max(1, keepdims=True))
             of_epoch.append(-np.mean(np.log(np.sum(p * np.eye(3)[labels[chosen]], 1) / p.sum(1))))
@@ -45,12 +49,14 @@ def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
     rng = np.random.default_rng(1)
     test_features = rng.normal(size=(400, 6)).astype(np.float32)
     before = jax.tree.map(np.array, frozen.variables)
+    shifted = make_policy("crop_flip", crop_padding=1, flip=False)
+    views = make_views([shifted], mean=frozen.mean, std=frozen.std)
     predicted, losses = linear_probe(
         frozen.model,
         frozen.variables,
         split,
         test_features,
-        views=make_views([make_policy("none", crop_padding=0, flip=False)], mean=frozen.mean, std=frozen.std),
+        views=views,
         num_classes=3,
         epochs=EPOCHS,
         learning_rate=RATE,
@@ -58,7 +64,11 @@ def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
         seed=SEED,
         mesh=make_mesh(devices),
     )
-    logits, expected_losses = softmax_regression(frozen.features(split.images), split.labels, test_features)
+
+    def features_of(key, chosen):
+        return frozen.features_of_views(np.asarray(views(key, split.images[chosen], chosen)))
+
+    logits, expected_losses = softmax_regression(features_of, split.labels, test_features)
     top_two = np.sort(logits, axis=1)[:, 1:]
     clear = top_two[:, 1] - top_two[:, 0] > 1e-3  # float32 may turn what is closer
     assert clear.sum() > 390
