@@ -284,7 +284,7 @@ def read_latest(directory: epath.Path, template: Mapping[str, Any], mesh: Mesh) 
         damaged = sorted(steps_of(directory) & failed.keys(), reverse=True)
         for number in damaged:
             print(
-                f"The checkpoint of step {number} is damaged ({in_short(failed[number])}): taking that of {step}."
+                f"The checkpoint of step {number} is damaged ({in_short(failed[number])}): taking that of step {step}."
             )
         return found._replace(damaged=tuple(damaged))
     if not failed:

@@ -144,7 +144,7 @@ def lost_steps(starts: list[Start]) -> list[int]:
 
 def final_arrays(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     """Parameters and running statistics of the last checkpoint."""
-    path = epath.Path(workdir / "checkpoints" / str(STEPS_PER_EPOCH * EPOCHS) / "state")
+    path = epath.Path(workdir / "checkpoints" / str(STEPS_PER_EPOCH * EPOCHS) / "model")
     reader = ocp.PyTreeCheckpointer()
     tree = reader.metadata(path).item_metadata.tree
     # As NumPy arrays: the devices that wrote them need not be here, and 64 bits stay.
