@@ -54,7 +54,6 @@ class Workdir:
         self.lock = self.path / "lock"
         self.lock_holder = self.path / "lock_holder"
         self.metrics = self.path / "metrics.jsonl"
-        self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
         self.checkpoints = self.path / "checkpoints"
         self.results = self.path / "results.json"
