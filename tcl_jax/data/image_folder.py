@@ -14,6 +14,7 @@ from PIL import Image
 from tcl_jax.data.class_folders import ImageFile, find_class_folders, shortened
 from tcl_jax.data.dataset import BLOCK, Dataset, DatasetFacts, Options
 from tcl_jax.data.decode import decode_image
+from tcl_jax.data.identity import digest
 from tcl_jax.data.lazy import stays_on_disk
 from tcl_jax.data.source import Source, make_split, map_records, split_dict, split_positions
 from tcl_jax.errors import RunFailed, UserError
@@ -24,6 +25,7 @@ _CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "Y
 
 
 class _Header(NamedTuple):
+    num_bytes: int
     width: int
     height: int
     channels: int
@@ -45,16 +47,15 @@ def load(name: str, options: Options) -> Dataset:
     """
     root = _root(options.data_dir)
     class_names, splits = find_class_folders(root)
-    train_files = _choose(splits, "data.train_split", options.train_split)
-    test_files = _choose(splits, "data.test_split", options.test_split)
+    parts = {field: _choose(splits, field, split) for field, split in options.splits.items()}
 
     damaged: dict[str, str] = {}  # name of a file: why it cannot be read
-    files = list(dict.fromkeys(train_files + test_files))
+    files = list(dict.fromkeys(file for part in parts.values() for file in part))
     headers = {
         file.name: header for file, header in _sound(files, _read_header, "looking at images", damaged)
     }
     shape = _shape(headers, options.image_size, root)
-    lazy = stays_on_disk(name, len(train_files) + len(test_files), shape, streaming=options.streaming)
+    lazy = stays_on_disk(name, sum(map(len, parts.values())), shape, streaming=options.streaming)
     decode = functools.partial(_decode, size=options.image_size, shape=shape)
     if lazy and options.skip_unreadable:
         for _ in _sound([file for file in files if file.name in headers], decode, "trying images", damaged):
@@ -62,16 +63,25 @@ def load(name: str, options: Options) -> Dataset:
     image_of = (
         functools.partial(_decode_or_stop, decode) if lazy else functools.partial(_attempt, decode, damaged)
     )
-    kept = [[file for file in part if file.name not in damaged] for part in (train_files, test_files)]
-    train, test = (
-        make_split(Source("images", len(part), _reader(part), image_of, shape), lazy=lazy) for part in kept
-    )
+    loaded = {}
+    for field, part in parts.items():
+        sound = [file for file in part if file.name not in damaged]
+        loaded[field] = make_split(Source("images", len(sound), _reader(sound), image_of, shape), lazy=lazy)
     if damaged:
         _report_damaged(damaged, len(files), root, skip=options.skip_unreadable)
-        for field, part in {"data.train_split": train, "data.test_split": test}.items():
-            if not len(part.labels):
+        for field, split in loaded.items():
+            if not len(split.labels):
                 raise _none_readable(field, root)
-    return Dataset(name, train, test, class_names)
+    digests = [
+        _digest([file for file in part if file.name not in damaged], headers) for part in parts.values()
+    ]
+    return Dataset(
+        name,
+        train=loaded["data.train_split"],
+        test=loaded.get("data.test_split"),
+        class_names=class_names,
+        files=tuple(digests),
+    )
 
 
 def facts(name: str, options: Options) -> DatasetFacts:
@@ -109,7 +119,12 @@ def _read_header(file: ImageFile) -> _Header:
     with file.path.open("rb") as opened, Image.open(opened) as image:
         if image.mode not in _CHANNELS:
             raise ValueError(f"its pixels are of Pillow's mode {image.mode}, expected 8 bits per channel")
-        return _Header(image.width, image.height, _CHANNELS[image.mode])
+        return _Header(opened.seek(0, os.SEEK_END), image.width, image.height, _CHANNELS[image.mode])
+
+
+def _digest(files: list[ImageFile], headers: dict[str, _Header]) -> str:
+    """Of what is known of files before they are decoded."""
+    return digest([f"{file.name}\t{headers[file.name].num_bytes}\t{file.label}" for file in files])
 
 
 def _decode(file: ImageFile, *, size: int, shape: tuple[int, int, int]) -> np.ndarray:
