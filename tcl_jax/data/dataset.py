@@ -21,11 +21,16 @@ class Split(NamedTuple):
 
     Attributes:
       images: uint8 [n, h, w, c].
-      labels: int32 [n], 0 to the number of classes - 1.
+      labels: int32 [n], 0 to the number of classes - 1; -1 is an image without a class.
     """
 
     images: np.ndarray | LazyImages
     labels: np.ndarray
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether every image has a class."""
+        return bool((self.labels >= 0).all())
 
     def select(self, indices: np.ndarray) -> "Split":
         """Some of the examples."""
@@ -43,12 +48,23 @@ class ChannelStatistics(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split whose images have one size, and the names of the classes."""
+    """A training and a test split whose images have one size, and the names of the classes.
+
+    Attributes:
+      name: as the config gives it.
+      train: its images may be without a class.
+      test: every image has a class; None where no test split is asked for.
+      class_names: by label; may be empty where no image has a class.
+      version: of the data as they are stored, such as TFDS' "3.0.2"; "" where they have none.
+      files: digests of the files of the training and the test split, for `identity`; none where labels stand for them.
+    """
 
     name: str
     train: Split
-    test: Split
+    test: Split | None
     class_names: tuple[str, ...]
+    version: str = ""
+    files: tuple[str, ...] = ()
 
     @functools.cached_property
     def channel_statistics(self) -> ChannelStatistics:
@@ -61,7 +77,7 @@ class DatasetFacts(NamedTuple):
 
     Attributes:
       image_shape: (h, w, c), pixels.
-      num_classes: labels are 0 to num_classes - 1.
+      num_classes: labels are 0 to num_classes - 1; 0 where no image has a class.
       num_images: in the training split.
       source: where the number of images is from, for people.
     """
@@ -81,6 +97,12 @@ class Options(NamedTuple):
     image_size: int = 0
     skip_unreadable: bool = False
     streaming: str = "auto"
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The splits that are asked for, by the field that gives each; an empty data.test_split asks for none."""
+        test = {"data.test_split": self.test_split} if self.test_split else {}
+        return {"data.train_split": self.train_split, **test}
 
 
 def in_blocks(count: int, title: str) -> Iterator[range]:

@@ -1,9 +1,10 @@
 """From the bytes of an image file to an array of the size that training takes."""
 
+import contextlib
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -16,8 +17,9 @@ def decode_image(encoded: bytes, *, channels: int, size: int = 0) -> np.ndarray:
     averages where it makes smaller (antialias); what the longer side has too much is cut off evenly at both ends. Sizes
     are rounded as by torchvision's Resize and CenterCrop.
 
-    Grey becomes colour by three equal channels, and colour grey by the weights of ITU-R 601; transparency is left out
-    and the orientation that a camera noted is not applied, as torchvision's ImageFolder has it.
+    Before, the image is turned upright where the camera noted how it was held (EXIF). Of several frames or pages the
+    first counts. Grey becomes colour by three equal channels, and colour grey by the weights of ITU-R 601;
+    transparency is left out.
 
     Args:
       encoded: a file that Pillow reads.
@@ -37,11 +39,29 @@ def decode_image(encoded: bytes, *, channels: int, size: int = 0) -> np.ndarray:
     """
     with Image.open(io.BytesIO(encoded)) as image:
         image.load()
+        with contextlib.suppress(
+            Exception
+        ):  # what the camera noted is damaged itself: as if it were not there
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "P":  # a palette, perhaps with transparency: Pillow warns of any other way
             image = image.convert("RGBA")
         converted = image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
         pixels = np.asarray(_square(converted, size) if size else converted)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height that an opened image has in `decode_image` for a size of 0."""
+    width, height = image.size
+    if (
+        width == height or image.format == "TIFF"
+    ):  # of TIFF, Pillow's size is that of the upright image already
+        return width, height
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as in `decode_image`
+        orientation = 1
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

@@ -26,18 +26,20 @@ def load_dataset(
         "image_folder" (see `image_folder.load`), or "module:attribute", a function of the user's own (see `own.load`).
         A data set of TFDS that is not prepared yet is prepared: `digits` at once, others where TensorFlow is installed.
       data_dir: the folder that holds the prepared data sets, "" means TFDS' default; for image_folder the images' own.
-      train_split, test_split: with TFDS' slicing, as "train[:90%]".
+      train_split, test_split: with TFDS' slicing, as "train[:90%]"; a test_split of "" asks for none.
       image_size: pixels to which every image is scaled and cut, see `decode_image`; 0 leaves them as they are.
       skip_unreadable: for image_folder, leave damaged images out, and say so on stderr, instead of refusing them.
       streaming: whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in
         memory.
 
     Returns:
-      Splits of uint8 images [n, h, w, c] and int32 labels [n], none of them empty.
+      Splits of uint8 images [n, h, w, c] and int32 labels [n], none of them empty. Training images without a class
+      have the label -1; every test image has one. The test split is None where test_split is "", or where a function
+      of the user's own gives none.
 
     Raises:
       UserError: the data set cannot be found or prepared, does not fit in memory though streaming is "no", or is not
-        made of equally large uint8 images (for an image_size of 0) with one class each.
+        made of equally large uint8 images (for an image_size of 0), or its test images are without a class.
 
     >>> digits = load_dataset("digits", train_split="train[:90%]", test_split="train[90%:]")
     >>> digits.train.images.shape

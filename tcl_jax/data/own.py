@@ -36,12 +36,20 @@ def load(name: str, options: Options) -> Dataset:
             f"{made} a {type(dataset).__name__}, expected a tcl_jax.data.Dataset: return one, as in {_EXAMPLE}."
         )
     names = dataset.class_names
-    if not names or not isinstance(names, list | tuple) or not all(isinstance(each, str) for each in names):
+    if not isinstance(names, list | tuple) or not all(isinstance(each, str) for each in names):
         raise UserError(
             f"{made} class_names {names!r}, expected a tuple of strings, one for each class: return that."
         )
     train = _checked_split(dataset.train, len(names), f"{made} a split 'train' whose")
-    test = _checked_split(dataset.test, len(names), f"{made} a split 'test' whose")
+    asked = dataset.test is not None and options.test_split
+    test = _checked_split(dataset.test, len(names), f"{made} a split 'test' whose") if asked else None
+    if test is None:
+        return dataclasses.replace(dataset, train=train, test=None, class_names=tuple(names))
+    if not test.is_labelled:
+        raise UserError(
+            f"{made} a split 'test' with images without a class (label -1), which nothing can be judged by: label "
+            "all, or return test=None to train without evaluation."
+        )
     if train.images.shape[1:] != test.images.shape[1:]:
         raise UserError(
             f"{made} training images of {list(train.images.shape[1:])} and test images of "
@@ -83,11 +91,12 @@ def _checked_split(split: Any, num_classes: int, whose: str) -> Split:
         raise UserError(
             f"{whose} images are none, expected at least one: see that the function finds its files."
         )
-    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    unknown = labels[(labels < -1) | (labels >= num_classes)]
     if len(unknown):
+        named = f"0 to {num_classes - 1}, or " if num_classes else ""
         raise UserError(
-            f"{whose} labels hold {unknown[0]}, expected 0 to {num_classes - 1}, as there are {num_classes} class "
-            "names: number the classes from 0 and name each in class_names."
+            f"{whose} labels hold {unknown[0]}, expected {named}-1 for an image without a class, as there are "
+            f"{num_classes} class names: number the classes from 0 and name each in class_names."
         )
     images[:1]  # the first of LazyImages is checked here, and not after the training has begun
     return Split(images, labels.astype(np.int32))

@@ -37,7 +37,7 @@ def load(name: str, options: Options) -> Dataset:
     """
     builder = open_prepared(name, options.data_dir)
     class_names = _class_names(builder, name)
-    parts = {"data.train_split": options.train_split, "data.test_split": options.test_split}
+    parts = options.splits
     sizes = [split_size(builder.info.splits, name, field, split) for field, split in parts.items()]
     readers = [_open(builder, name, split) for split in parts.values()]
     decode = functools.partial(
@@ -46,12 +46,17 @@ def load(name: str, options: Options) -> Dataset:
     shape = decode(*readers[0]([0])).shape
     decode = functools.partial(decode, shape=shape)
     lazy = stays_on_disk(name, sum(sizes), shape, streaming=options.streaming)
-    splits = []
+    loaded = {}
     for (field, split), size, read in zip(parts.items(), sizes, readers, strict=True):
-        splits.append(make_split(Source(f"{name} {split}", size, read, decode, shape), lazy=lazy))
-        _require_known_classes(splits[-1].labels, len(class_names), name, field, split)
-    train, test = splits
-    return Dataset(name, train, test, class_names)
+        loaded[field] = make_split(Source(f"{name} {split}", size, read, decode, shape), lazy=lazy)
+        _require_known_classes(loaded[field].labels, len(class_names), name, field, split)
+    return Dataset(
+        name,
+        train=loaded["data.train_split"],
+        test=loaded.get("data.test_split"),
+        class_names=class_names,
+        version=str(builder.version),
+    )
 
 
 def facts(name: str, options: Options) -> DatasetFacts:
@@ -147,9 +152,12 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _require_known_classes(labels: np.ndarray, num_classes: int, name: str, field: str, split: str) -> None:
-    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    """Training images may be without a class, which is label -1 in TFDS; test images may not."""
+    lowest = 0 if field == "data.test_split" else -1
+    unknown = labels[(labels < lowest) | (labels >= num_classes)]
     if len(unknown):
         raise UserError(
             f"{field} is '{split}', where {len(unknown)} images of the data set '{name}' have labels such as "
-            f"{unknown[0]}, expected 0 to {num_classes - 1}: choose a labelled split."
+            f"{unknown[0]}, expected 0 to {num_classes - 1}: choose a labelled split"
+            f"{', or train without evaluation by data.test_split=' + repr('') if lowest == 0 else ''}."
         )

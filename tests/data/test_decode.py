@@ -3,9 +3,9 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
-from tcl_jax.data.decode import decode_image
+from tcl_jax.data.decode import decode_image, upright_size
 
 RANDOM = np.random.RandomState(3)
 
@@ -78,7 +78,44 @@ def test_palette_with_transparency_is_read_without_a_warning():
         assert decode_image(encoded, channels=3).shape == (6, 8, 3)
 
 
-def test_orientation_of_the_camera_is_not_applied():
-    orientation = Image.Exif()
-    orientation[0x0112] = 6  # to be turned by a quarter
-    assert decode_image(file_of(photo(6, 8), "JPEG", exif=orientation), channels=3).shape == (6, 8, 3)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_the_camera_noted_before_they_are_scaled(kind, mode, orientation):
+    encoded = file_of(photo(12, 20, mode), kind, exif=noted(orientation))
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert upright_size(image) == ((12, 20) if orientation > 4 else (20, 12))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    np.testing.assert_array_equal(decode_image(encoded, channels=3), np.asarray(upright))
+    tall = orientation > 4
+    scaled = upright.resize((6, 10) if tall else (10, 6), Image.Resampling.BILINEAR)
+    expected = np.asarray(scaled.crop((0, 2, 6, 8) if tall else (2, 0, 8, 6)))
+    np.testing.assert_array_equal(decode_image(encoded, channels=3, size=6), expected)
+
+
+def noted(orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
+def test_a_note_after_the_pixels_counts():
+    """Where PNG may have it."""
+    image = photo(6, 8)
+    early, plain = file_of(image, exif=noted(6)), file_of(image)
+    begin = early.index(b"eXIf") - 4
+    chunk = early[begin : begin + 12 + int.from_bytes(early[begin : begin + 4])]
+    late = plain.replace(plain[-12:], chunk + plain[-12:])  # before IEND
+    with Image.open(io.BytesIO(late)) as opened:
+        assert upright_size(opened) == (6, 8)
+    np.testing.assert_array_equal(decode_image(late, channels=3), decode_image(early, channels=3))
+    np.testing.assert_array_equal(decode_image(late, channels=3), np.rot90(np.asarray(image), -1))
+
+
+@pytest.mark.parametrize("note", [b"Exif\0\0nonsense", b"", noted(0).tobytes(), noted(9).tobytes()])
+def test_a_note_that_means_nothing_is_passed_over(note):
+    image = photo(6, 8)
+    encoded = file_of(image, exif=note)
+    with Image.open(io.BytesIO(encoded)) as opened:
+        assert upright_size(opened) == (8, 6)
+    np.testing.assert_array_equal(decode_image(encoded, channels=3), np.asarray(image))

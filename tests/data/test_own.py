@@ -120,8 +120,12 @@ def test_a_name_with_a_version_is_that_of_tfds(write_images):
     [
         ("(images, labels)", "returned a tuple, expected a tcl_jax.data.Dataset: return one, as in"),
         (
-            "Dataset('', (images, labels), None, names)",
-            "a split 'test' whose images are a NoneType, expected",
+            "Dataset('', None, load().test, names)",
+            "a split 'train' whose images are a NoneType, expected",
+        ),
+        (
+            "Dataset('', load().train, Split(images, labels - 1), names)",
+            "returned a split 'test' with images without a class (label -1), which nothing can be judged by: label all",
         ),
         (
             "made(images / 255)",
@@ -148,17 +152,18 @@ def test_a_name_with_a_version_is_that_of_tfds(write_images):
         ("made(images, list(labels))", "labels are a list, expected a NumPy array of integers"),
         (
             "made(images, labels + 1)",
-            "labels hold 3, expected 0 to 2, as there are 3 class names: number the",
+            "labels hold 3, expected 0 to 2, or -1 for an image without a class, as there are 3 class names: number",
         ),
-        (
-            "made(images, labels - 1)",
-            "labels hold -1, expected 0 to 2, as there are 3 class names: number the",
-        ),
+        ("made(images, labels - 2)", "labels hold -2, expected 0 to 2, or -1 for an image without a class"),
         (
             "made(names=[0, 1, 2])",
             "returned class_names [0, 1, 2], expected a tuple of strings, one for each",
         ),
-        ("made(names=())", "returned class_names (), expected a tuple of strings, one for each"),
+        (
+            "made(names=())",
+            "labels hold 0, expected -1 for an image without a class, as there are 0 class names",
+        ),
+        ("made(names='cat')", "returned class_names 'cat', expected a tuple of strings, one for each"),
         (
             "made(images[:, :4])",
             "returned training images of [4, 5, 3] and test images of [6, 5, 3], expected one height, width and",
@@ -186,6 +191,27 @@ def test_what_is_returned_is_checked(write_module, returned, expected):
             return {returned}
     """)
     assert expected in message_of("wrong")
+
+
+def test_images_may_be_without_a_class_and_a_test_split(write_module):
+    write_module("""
+        def unnamed():
+            return Dataset("flowers", Split(images, np.full(12, -1)), None, ())
+
+        def some():
+            return Dataset("flowers", Split(images, labels - 1), None, names)
+    """)
+    dataset = load_dataset(f"{MODULE}:unnamed")
+    assert (dataset.test, dataset.class_names, dataset.train.is_labelled) == (None, (), False)
+    np.testing.assert_array_equal(dataset.train.labels, np.full(12, -1, np.int32))
+    np.testing.assert_array_equal(load_dataset(f"{MODULE}:some").train.labels, LABELS - 1)
+    assert dataset_facts(f"{MODULE}:unnamed")[:3] == ((6, 5, 3), 0, 12)
+    assert load_dataset(f"{MODULE}:load").train.is_labelled
+
+
+def test_no_test_split_is_asked_for(write_module):
+    write_module()
+    assert load_dataset(f"{MODULE}:load", test_split="").test is None
 
 
 def test_what_is_not_there_is_named(write_module):
