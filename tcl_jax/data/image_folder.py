@@ -15,7 +15,8 @@ from tcl_jax.data.class_folders import ImageFile, find_class_folders, shortened
 from tcl_jax.data.dataset import BLOCK, Dataset, DatasetFacts, Options
 from tcl_jax.data.decode import decode_image
 from tcl_jax.data.lazy import stays_on_disk
-from tcl_jax.data.source import Source, make_split, map_records, split_dict, split_positions
+from tcl_jax.data.source import Source, make_split, map_records
+from tcl_jax.data.splits import split_dict, train_and_test
 from tcl_jax.errors import RunFailed, UserError
 
 NAME = "image_folder"
@@ -45,8 +46,7 @@ def load(name: str, options: Options) -> Dataset:
     """
     root = _root(options.data_dir)
     class_names, splits = find_class_folders(root)
-    train_files = _choose(splits, "data.train_split", options.train_split)
-    test_files = _choose(splits, "data.test_split", options.test_split)
+    train_files, test_files = _choose(splits, options)
 
     damaged: dict[str, str] = {}  # name of a file: why it cannot be read
     files = list(dict.fromkeys(train_files + test_files))
@@ -81,7 +81,7 @@ def facts(name: str, options: Options) -> DatasetFacts:
     """
     root = _root(options.data_dir)
     class_names, splits = find_class_folders(root)
-    files = _choose(splits, "data.train_split", options.train_split)
+    files, _ = _choose(splits, options)
     looked_at = _sound(files[:BLOCK], _read_header, "looking at images", {})
     headers = {file.name: header for file, header in looked_at}
     if not headers:
@@ -99,10 +99,9 @@ def _root(data_dir: str | os.PathLike[str]) -> epath.Path:
     return epath.Path(data_dir).expanduser()
 
 
-def _choose(splits: dict[str, list[ImageFile]], field: str, split: str) -> list[ImageFile]:
+def _choose(splits: dict[str, list[ImageFile]], options: Options) -> tuple[list[ImageFile], list[ImageFile]]:
     sizes = split_dict({name: len(files) for name, files in splits.items()})
-    positions = split_positions(sizes, NAME, field, split)
-    return [splits[name][position] for name, position in positions]
+    return train_and_test(sizes, NAME, options, image=lambda split, position: splits[split][position])
 
 
 def _read_header(file: ImageFile) -> _Header:

@@ -74,14 +74,15 @@ def test_reading_needs_no_tensorflow(write_images):
     assert "tensorflow" not in sys.modules
 
 
-@pytest.mark.parametrize("split", ["valid", "train[:x%]", "train[", "", "train[:900]", "train,test"])
+@pytest.mark.parametrize("split", ["valid", "train[:x%]", "train[", " ", "train[:900]", "train,test"])
 @pytest.mark.parametrize("field", ["train_split", "test_split"])
 def test_split_that_does_not_exist(write_images, field, split):
     with pytest.raises(UserError) as error:
         load_dataset("tiny_images", data_dir=write_images(), **{field: split})
     assert str(error.value) == (
         f"data.{field} is '{split}', expected a split of the data set 'tiny_images', which has train (20 "
-        "images), test (10 images), or a slice of one such as 'train[:90%]'."
+        "images), test (10 images), or slices, as with --config.data.train_split='train[:80%]' "
+        "--config.data.test_split='train[80%:]'."
     )
 
 
