@@ -71,7 +71,7 @@ def _no_loss(head: str) -> Objective:
         factors = np.random.default_rng(0).standard_normal(outputs.shape).astype(np.float32)
         return lax.pmean(jnp.sum(outputs * factors), DATA_AXIS)
 
-    return Objective(weighted_sum, lambda outputs, batch, hyper: {}, head)
+    return Objective(weighted_sum, lambda outputs, batch, hyper: {}, head, by_class=False)
 
 
 def _forward(experiment: Experiment, batch: Batch) -> Run:

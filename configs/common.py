@@ -15,7 +15,14 @@ def get_config() -> ConfigDict:
     # Folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets. image_folder: that of train/.
     config.data.data_dir = ""
     config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"
-    config.data.test_split = "test"
+    config.data.test_split = "test"  # "": none, and the encoder is not evaluated
+    # Other data to evaluate on, as where the training images are without a class; a name of "": test_split and the
+    # training images. The encoder is frozen: this train_split trains the linear probe, and kNN votes among it.
+    config.data.evaluate_on = ConfigDict()
+    config.data.evaluate_on.name = ""
+    config.data.evaluate_on.data_dir = ""  # "": data.data_dir
+    config.data.evaluate_on.train_split = "train"
+    config.data.evaluate_on.test_split = "test"
     # Pixels: every image is scaled until its shorter side has so many, and cut square; 0: all have one size already.
     config.data.image_size = 0
     # Whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in memory.

@@ -23,24 +23,23 @@ def identity(dataset: Dataset) -> dict[str, Any]:
 
     It is the same for images in memory and on disk, in any folder and on any machine, but for the last digits of mean
     and deviation, which are those of the training pixels in [0, 1]. The digests are of names, sizes and classes of the
-    files in their order, or of the labels where `Dataset.files` has none. A data set without a test split has 0 test
-    images and the digest "".
+    files in their order, or of the labels where `Dataset.files` has none. A data set without a test split says nothing
+    of one.
     """
     test = dataset.test
     version = dataset.version
     digests = dataset.files or [_digest_labels(split) for split in (dataset.train, test) if split]
-    return {
+    found = {
         "name": dataset.name.removesuffix(f":{version}") if version else dataset.name,
         "version": version,
         "image shape": [int(length) for length in dataset.train.images.shape[1:]],
         "training images": len(dataset.train.labels),
-        "test images": 0 if test is None else len(test.labels),
         "class names": list(dataset.class_names),
         "mean": list(dataset.channel_statistics.mean),
         "std": list(dataset.channel_statistics.std),
         "training files": digests[0],
-        "test files": digests[1] if test else "",
     }
+    return found if test is None else found | {"test images": len(test.labels), "test files": digests[1]}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

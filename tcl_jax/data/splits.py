@@ -56,7 +56,7 @@ def split_dict(sizes: dict[str, int]) -> Any:
 
 def _images(
     splits: Any, name: str, field: str, split: str, image: Callable[[str, int], Image]
-) -> Sequence[Image]:
+) -> list[Image]:
     """The images of the split that `field` names."""
     import tensorflow_datasets as tfds  # as in `split_dict`
 

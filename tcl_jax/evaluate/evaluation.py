@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Dataset
+from tcl_jax.data import Split
 from tcl_jax.evaluate.features import extract_features
 from tcl_jax.evaluate.metrics import Metric, measure
 from tcl_jax.evaluate.probe import ProbeSettings, linear_probe
@@ -19,7 +19,8 @@ class Evaluator(NamedTuple):
     """What an evaluation is made of.
 
     Attributes:
-      dataset: training and test split.
+      train, test: labelled images, of which the latter judge the encoder.
+      class_names: by label.
       model, encode: the model, and its encoder compiled.
       metrics: by what results call them.
       probe_views: one augmented view per image, for the linear probe.
@@ -29,7 +30,9 @@ class Evaluator(NamedTuple):
       mesh: all devices.
     """
 
-    dataset: Dataset
+    train: Split
+    test: Split
+    class_names: Sequence[str]
     model: ContrastiveModel
     encode: Encode
     metrics: Mapping[str, Metric]
@@ -65,7 +68,7 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
     Args:
       variables: of the model; they are not changed.
     """
-    dataset = evaluator.dataset
+    num_classes = len(evaluator.class_names)
     train_features, test_features = features(evaluator, variables)
     probe_losses: list[float] = []
 
@@ -73,10 +76,10 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
         predicted, losses = linear_probe(
             evaluator.model,
             variables,
-            dataset.train,
+            evaluator.train,
             test_features,
             views=evaluator.probe_views,
-            num_classes=len(dataset.class_names),
+            num_classes=num_classes,
             seed=evaluator.seed,
             mesh=evaluator.mesh,
             **evaluator.probe._asdict(),
@@ -86,22 +89,22 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
 
     available = dict(
         features=test_features,
-        labels=dataset.test.labels,
+        labels=evaluator.test.labels,
         train_features=train_features,
-        train_labels=dataset.train.labels,
-        num_classes=len(dataset.class_names),
+        train_labels=evaluator.train.labels,
+        num_classes=num_classes,
         train_probe=train_probe,
     )
     if isinstance(evaluator.model.head, LinearClassifier):
         logits: Any = evaluator.model.apply(variables, test_features, method="apply_head")
         available["logits"] = np.asarray(logits)
     found = {
-        name: measure(metric, dataset.test.labels, available) for name, metric in evaluator.metrics.items()
+        name: measure(metric, evaluator.test.labels, available) for name, metric in evaluator.metrics.items()
     }
     return Evaluation(
         train_features,
         test_features,
-        dataset.test.labels,
+        evaluator.test.labels,
         metrics={name: one.value for name, one in found.items()},
         predictions={name: one.predicted for name, one in found.items() if one.predicted is not None},
         probe_losses=probe_losses,
@@ -114,6 +117,6 @@ def features(evaluator: Evaluator, variables: Mapping[str, Any]) -> tuple[np.nda
         extract_features(
             evaluator.encode, variables, split, batch_size=evaluator.batch_size, mesh=evaluator.mesh
         )
-        for split in (evaluator.dataset.train, evaluator.dataset.test)
+        for split in (evaluator.train, evaluator.test)
     )
     return train, test

@@ -1,6 +1,7 @@
 """From a config to an experiment: data, the program that is compiled and shared, and the settings of one run."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,10 +11,11 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment import check_policy, make_views
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Dataset, Division, divide, load_dataset, steps_per_epoch
+from tcl_jax.data import Dataset, Division, divide, steps_per_epoch
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import Evaluator, make_validate
 from tcl_jax.evaluate.probe import ProbeSettings
+from tcl_jax.experiment.data import Data, check_classes, load_data, refuse_other_data
 from tcl_jax.experiment.parts import Parts, make_parts
 from tcl_jax.models import ContrastiveModel, check_model, make_encode, with_head
 from tcl_jax.models.description import EncoderDescription
@@ -34,7 +36,7 @@ class Facts(NamedTuple):
       image_shape: (h, w, c), pixels.
       num_classes: labels are 0 to num_classes - 1.
       num_images: in the training split.
-      mean, std: [c], of the training pixels divided by 255.
+      mean, std: [c], of the training pixels divided by 255; of a run that continues, as they were when it began.
       class_names: by label, for people; empty where they do not matter.
     """
 
@@ -119,15 +121,15 @@ class Experiment:
 
     Attributes:
       config: of the run.
-      dataset: training and test split.
-      facts: of the data set.
+      data: what it trains on, and is evaluated on.
+      facts: of the training data.
       program: shared by the members of a sweep.
       settings: of this run.
       validation: the metric of the held-out images; None where none are held out.
     """
 
     config: ConfigDict
-    dataset: Dataset
+    data: Data
     facts: Facts
     program: Program
     settings: Settings
@@ -139,11 +141,20 @@ class Experiment:
         return self.program.parts.mesh
 
     @property
-    def evaluator(self) -> Evaluator:
-        """For the final evaluation."""
-        probe = self.config.probe
+    def dataset(self) -> Dataset:
+        """The data set that is trained on."""
+        return self.data.training
+
+    @property
+    def evaluator(self) -> Evaluator | None:
+        """For the final evaluation; None where there are no data for it."""
+        evaluated, probe = self.data.evaluated, self.config.probe
+        if evaluated is None or evaluated.test is None:
+            return None
         return Evaluator(
-            dataset=self.dataset,
+            train=evaluated.train,
+            test=evaluated.test,
+            class_names=evaluated.class_names,
             model=self.program.model,
             encode=self.program.encode,
             metrics=self.program.parts.metrics,
@@ -175,31 +186,32 @@ class Experiment:
         )._asdict()
 
 
-def build_experiment(config: ConfigDict, *, begins: bool = False) -> Experiment:
+def build_experiment(
+    config: ConfigDict, *, begins: bool = False, began_with: Sequence[Mapping[str, Any]] = ()
+) -> Experiment:
     """Read and check every field of `config`, load the data, and make the parts. Nothing is written.
 
     Args:
       begins: whether the run begins, and so needs the file of model.init_from.
+      began_with: the data of the runs that it continues, as `Workdir.read_data` gives those of each.
 
     Raises:
-      UserError: a field with a value that cannot be, or data that cannot be used.
+      UserError: a field with a value that cannot be, or data that cannot be used, or are not those of the runs.
     """
     parts = make_parts(config, make_mesh(), begins=begins)
-    dataset = load_dataset(
-        config.data.name,
-        data_dir=config.data.data_dir,
-        train_split=config.data.train_split,
-        test_split=config.data.test_split,
-        image_size=config.data.image_size,
-        skip_unreadable=config.data.skip_unreadable,
-        streaming=config.data.streaming,
-    )
+    data = load_data(config)
+    dataset, found = data.training, data.identities()
+    for began in began_with:
+        refuse_other_data(began, found)
+    check_classes(config, data, by_class=parts.objective.by_class)
+    own = next((began["data"] for began in began_with if began), found["data"])
     height, width, channels = dataset.train.images.shape[1:]
     facts = Facts(
         (height, width, channels),
         len(dataset.class_names),
         len(dataset.train.images),
-        *dataset.channel_statistics,
+        mean=tuple(own["mean"]),
+        std=tuple(own["std"]),
         class_names=dataset.class_names,
     )
     program = make_program(config, parts, facts)
@@ -207,15 +219,15 @@ def build_experiment(config: ConfigDict, *, begins: bool = False) -> Experiment:
     per_epoch = steps_per_epoch(facts.num_images, config.probe.batch_size, field="probe.batch_size")
     probe_steps = config.probe.epochs * per_epoch
     learning_rates(config.probe.learning_rate, total_steps=probe_steps, field="probe.learning_rate")
-    return _with_settings(config, dataset, facts, program)
+    return _with_settings(config, data, facts, program)
 
 
 def member_of(experiment: Experiment, config: ConfigDict) -> Experiment:
     """The experiment of a member of a sweep: the settings are its own, what is compiled is shared."""
-    return _with_settings(config, experiment.dataset, experiment.facts, experiment.program)
+    return _with_settings(config, experiment.data, experiment.facts, experiment.program)
 
 
-def _with_settings(config: ConfigDict, dataset: Dataset, facts: Facts, program: Program) -> Experiment:
+def _with_settings(config: ConfigDict, data: Data, facts: Facts, program: Program) -> Experiment:
     settings = make_settings(config, facts, program.schedule)
     validation = None
     if len(settings.division.validation):
@@ -223,14 +235,14 @@ def _with_settings(config: ConfigDict, dataset: Dataset, facts: Facts, program: 
         measure = make_validate(
             metric,
             program.encode,
-            dataset.train,
+            data.training.train,
             settings.division,
             num_classes=facts.num_classes,
             batch_size=program.schedule.images_at_once,
             mesh=program.parts.mesh,
         )
         validation = Validation(name, measure)
-    return Experiment(config, dataset, facts, program, settings, validation)
+    return Experiment(config, data, facts, program, settings, validation)
 
 
 def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:

@@ -105,14 +105,16 @@ def hold(
 
     Args:
       config_file: where the config is from; None keeps what is known.
-      experiment: of the run, whose encoder is then described in the folder.
+      experiment: of the run, whose encoder and data are then described in the folder.
 
     Raises:
       UserError: the folder holds a run with another config, is in use, or cannot be written.
     """
-    encoder = None if experiment is None else experiment.describe_encoder(name)
+    encoder = data = None
+    if experiment is not None:
+        encoder, data = experiment.describe_encoder(name), experiment.data.identities()
     with workdir.locked():
-        on_first(lambda: workdir.claim(name, config, config_file=config_file, encoder=encoder))
+        on_first(lambda: workdir.claim(name, config, config_file=config_file, encoder=encoder, data=data))
         yield
 
 

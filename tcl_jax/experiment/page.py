@@ -25,7 +25,7 @@ _ROWS = 8  # images whose views are shown
 _EPOCHS = 3
 
 
-def write_page(run: Run, evaluation: Evaluation, results: dict[str, Any]) -> None:
+def write_page(run: Run, evaluation: Evaluation | None, results: dict[str, Any]) -> None:
     """Write report/index.html and the pictures beside it, by the first process, and say where they are.
 
     Args:
@@ -68,15 +68,16 @@ def shown_views(experiment: Experiment, *, images: int, epochs: int) -> tuple[li
         for epoch, views in enumerate(drawn):
             of_view = views[view * len(indices) :][: len(indices)]
             columns.append(Column(f"view {view + 1}: {policy}", f"epoch {epoch + 1}", of_view))
-    return columns, [dataset.class_names[label] for label in dataset.train.labels[indices]]
+    labels = dataset.train.labels[indices]
+    return columns, ["" if label < 0 else dataset.class_names[label] for label in labels]
 
 
-def _write(run: Run, evaluation: Evaluation, results: dict[str, Any]) -> None:
+def _write(run: Run, evaluation: Evaluation | None, results: dict[str, Any]) -> None:
     # Imported here: matplotlib and scikit-learn take a second or two, which nobody else needs to wait for.
     from tcl_jax.report.page import RunPage, page
-    from tcl_jax.report.page_predictions import Examples
+    from tcl_jax.report.page_predictions import Evaluated, Examples
 
-    dataset, workdir = run.experiment.dataset, run.workdir
+    evaluator, workdir = run.experiment.evaluator, run.workdir
     _, config = workdir.read_config()
     config_file = workdir.read_config_file()
     views, view_names = shown_views(run.experiment, images=_ROWS, epochs=_EPOCHS)
@@ -87,10 +88,15 @@ def _write(run: Run, evaluation: Evaluation, results: dict[str, Any]) -> None:
             config=_fields(config),
             defaults=_fields(config_file.defaults),
             command=command_of(config, config_file, str(workdir.path)),
-            class_names=dataset.class_names,
-            train=Examples(dataset.train.images, dataset.train.labels, evaluation.train_features),
-            test=Examples(dataset.test.images, evaluation.labels, evaluation.test_features),
-            predictions=evaluation.predictions,
+            training_images=run.experiment.facts.num_images,
+            evaluated=evaluator
+            and evaluation
+            and Evaluated(
+                class_names=evaluator.class_names,
+                train=Examples(*evaluator.train, evaluation.train_features),
+                test=Examples(*evaluator.test, evaluation.test_features),
+                predictions=evaluation.predictions,
+            ),
             views=views,
             view_names=view_names,
         )

@@ -20,6 +20,8 @@ from tcl_jax.run.predictions import pack, unpack
 def evaluate_run(run: Run, *, checkpoint: str = "latest", show: bool = True) -> None:
     """Evaluate the encoder of a run and write its results; then print them and write the page of the run.
 
+    Where there are no data to evaluate on, the results have no metrics.
+
     Args:
       checkpoint: "latest" writes results.json, predictions.npz and the page, "best" only results_best.json.
       show: whether results are printed, and the page written.
@@ -28,11 +30,11 @@ def evaluate_run(run: Run, *, checkpoint: str = "latest", show: bool = True) -> 
       UserError: the run has no checkpoint yet.
       WriteFailed: a file cannot be written.
     """
-    state = run.evaluable()
-    evaluation = evaluate(run.experiment.evaluator, state.evaluated)
+    state, evaluator = run.evaluable(), run.experiment.evaluator
+    evaluation = None if evaluator is None else evaluate(evaluator, state.evaluated)
     results = _results(run, evaluation, checkpoint)
     on_first(lambda: run.workdir.write_results(results, checkpoint))
-    if checkpoint == "latest":
+    if evaluation is not None and checkpoint == "latest":
         stored = pack(evaluation.predictions, evaluation.labels, params_sha256=results["params_sha256"])
         on_first(lambda: write_whole_bytes(run.workdir.predictions, stored))
     if show:
@@ -48,16 +50,20 @@ def write_page_again(run: Run) -> None:
       UserError: the run has no checkpoint yet.
       WriteFailed: a file cannot be written.
     """
-    state = run.evaluable()
+    state, evaluator = run.evaluable(), run.experiment.evaluator
     results = on_first(run.workdir.read_results)
     params = params_sha256(state.variables)
-    stored = on_first(lambda: _stored_predictions(run, params))
+    if evaluator is None:
+        evaluate_run(run)
+        return
+    labels = evaluator.test.labels
+    stored = on_first(lambda: _stored_predictions(run, labels, params))
     if results is None or results["params_sha256"] != params or stored is None:
         evaluate_run(run)
         return
     evaluation = Evaluation(
-        *features(run.experiment.evaluator, state.evaluated),
-        labels=run.experiment.dataset.test.labels,
+        *features(evaluator, state.evaluated),
+        labels=labels,
         metrics=results["metrics"],
         predictions={name: np.asarray(predicted, np.int32) for name, predicted in stored.items()},
     )
@@ -76,7 +82,7 @@ def final_train_loss(records: list[dict[str, Any]]) -> float | None:
     return sum(r["loss"] * n for r, n in zip(last_epoch, steps, strict=True)) / sum(steps) if steps else None
 
 
-def _results(run: Run, evaluation: Evaluation, checkpoint: str) -> dict[str, Any]:
+def _results(run: Run, evaluation: Evaluation | None, checkpoint: str) -> dict[str, Any]:
     """What results.json holds."""
     state, position, experiment = run.evaluable(), run.position, run.experiment
     written = read_metrics(run.workdir.metrics) if is_first() else []
@@ -84,15 +90,17 @@ def _results(run: Run, evaluation: Evaluation, checkpoint: str) -> dict[str, Any
     views = run.step * experiment.program.schedule.views_per_step
     best = run.checkpoints.best()
     metric, _ = experiment.program.parts.validation_metric
+    evaluated = experiment.data.evaluated
     return {
         "config_name": run.name,
         "dataset": experiment.dataset.name,
+        "evaluated_on": None if evaluated is None else evaluated.name,
         "loss": experiment.config.loss.name,
         "checkpoint": checkpoint,
         "step": run.step,
         "best": best and {"step": best.step, "metric": metric, "value": best.value},
-        "metrics": evaluation.metrics,
-        "probe_losses": list(evaluation.probe_losses),
+        "metrics": {} if evaluation is None else evaluation.metrics,
+        "probe_losses": [] if evaluation is None else list(evaluation.probe_losses),
         "final_train_loss": final_train_loss([r for r in written if r["step"] <= run.step]),
         "skipped_steps": int(state.skipped),
         "params_sha256": params_sha256(state.variables),
@@ -106,10 +114,9 @@ def _results(run: Run, evaluation: Evaluation, checkpoint: str) -> dict[str, Any
     }
 
 
-def _stored_predictions(run: Run, params: str) -> dict[str, list[int]] | None:
+def _stored_predictions(run: Run, labels: np.ndarray, params: str) -> dict[str, list[int]] | None:
     """Those of predictions.npz, as JSON has them, if they are of these parameters and images; else None."""
     if not run.workdir.predictions.exists():
         return None
-    labels = run.experiment.dataset.test.labels
     stored = unpack(run.workdir.predictions.read_bytes(), labels=labels, params_sha256=params)
     return None if stored is None else {name: predicted.tolist() for name, predicted in stored.items()}

@@ -1,25 +1,93 @@
-"""Evaluate the encoder of a run, and write its results and its page."""
+"""Evaluate the encoder of a run, and write its results and its page; or evaluate it on other data."""
 
 from ml_collections import ConfigDict
 
+from tcl_jax.augment import make_views
+from tcl_jax.encoder.from_run import read_trained
+from tcl_jax.errors import UserError
+from tcl_jax.evaluate import Evaluator, evaluate
+from tcl_jax.evaluate.probe import ProbeSettings
 from tcl_jax.experiment.build import build_experiment
+from tcl_jax.experiment.data import load_evaluated
 from tcl_jax.experiment.opened import open_run
+from tcl_jax.experiment.parts import make_parts
 from tcl_jax.experiment.results import evaluate_run
+from tcl_jax.models import make_encode
+from tcl_jax.parallel import make_mesh
 from tcl_jax.processes import on_first, together
+from tcl_jax.report.results import format_table
+from tcl_jax.run.environment import devices, versions
 from tcl_jax.run.workdir import Workdir
 
 
 def run(config: ConfigDict, workdir: Workdir, config_name: str, *, checkpoint: str = "latest") -> None:
     """Evaluate a checkpoint of the run in `workdir`: the "latest", or the "best" by the metric of held-out images.
 
+    Where `config.data.evaluate_on` names other data than the run was started with, nothing of the run is touched but
+    results_on_<data>.json.
+
     Raises:
-      UserError: there is no run, or it has no such checkpoint yet.
+      UserError: there is no run, it has no such checkpoint yet, or nothing to evaluate it on.
       RunFailed: its checkpoints cannot be read.
     """
-    on_first(workdir.require_run)  # before anything is made in the folder
-    experiment = together(lambda: build_experiment(config))
+    # Before anything is made in the folder.
+    started = on_first(lambda: workdir.read_config()[1].data.to_dict())
+    if started.get("evaluate_on") != config.data.evaluate_on.to_dict():
+        _evaluate_on_other_data(config, workdir, checkpoint)
+        return
+    began_with = on_first(workdir.read_data)
+    experiment = together(lambda: build_experiment(config, began_with=[began_with]))
+    if experiment.evaluator is None:
+        raise UserError(
+            f"The run in {workdir.path} has nothing to be evaluated on, as data.test_split is '': name labelled data "
+            "by --config.data.evaluate_on.name."
+        )
     with (
         workdir.failures_told(),
         open_run(config_name, experiment, workdir, checkpoint=checkpoint) as opened,
     ):
         evaluate_run(opened, checkpoint=checkpoint)
+
+
+def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: str) -> None:
+    """Images are normalised as in training; neither its data nor its optimizer are needed."""
+    mesh = make_mesh()
+    parts = make_parts(config, mesh)
+    trained = read_trained(workdir, checkpoint=checkpoint, mesh=mesh)
+    about = trained.about
+    dataset = together(lambda: load_evaluated(config, about.image_shape))
+    assert dataset.test is not None  # load_evaluated sees to it
+    metrics = parts.metrics
+    if about.head == "classifier" and dataset.class_names != about.class_names:
+        metrics = {name: metric for name, metric in metrics.items() if name != "classifier"}
+        print(f"The classes of {dataset.name} are not those of training: its classifier is not evaluated.")
+    evaluator = Evaluator(
+        train=dataset.train,
+        test=dataset.test,
+        class_names=dataset.class_names,
+        model=trained.model,
+        encode=make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh),
+        metrics=metrics,
+        probe_views=make_views(parts.policies[:1], mean=about.mean, std=about.std),
+        probe=ProbeSettings(config.probe.epochs, config.probe.learning_rate, config.probe.batch_size),
+        seed=config.seed,
+        batch_size=config.train.batch_size // parts.micro_batches,
+        mesh=mesh,
+    )
+    evaluation = evaluate(evaluator, trained.variables)
+    results = {
+        "config_name": about.config_name,
+        "dataset": about.dataset,
+        "evaluated_on": dataset.name,
+        "loss": about.loss,
+        "checkpoint": checkpoint,
+        "step": about.step,
+        "metrics": evaluation.metrics,
+        "probe_losses": list(evaluation.probe_losses),
+        "params_sha256": about.params_sha256,
+        "devices": devices(),
+        "versions": versions(),
+    }
+    with workdir.failures_told():
+        path = on_first(lambda: workdir.write_results(results, checkpoint, on=dataset.name))
+    print(format_table(results, path), flush=True)

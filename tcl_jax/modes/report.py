@@ -17,6 +17,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
       RunFailed: its checkpoints cannot be read, or the page cannot be written.
     """
     same = on_first(lambda: workdir.evaluates_as(config))
-    experiment = together(lambda: build_experiment(config))
+    began_with = on_first(workdir.read_data)
+    experiment = together(lambda: build_experiment(config, began_with=[began_with]))
     with workdir.failures_told(), open_run(config_name, experiment, workdir) as opened:
         (write_page_again if same else evaluate_run)(opened)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -15,6 +16,7 @@ from tcl_jax.experiment.parts import check_numbers
 from tcl_jax.experiment.results import evaluate_run
 from tcl_jax.modes.compare import read_run, write_comparison
 from tcl_jax.processes import on_first, together
+from tcl_jax.run.checkpoint import last_whole_step
 from tcl_jax.run.workdir import ConfigFile, Workdir
 from tcl_jax.train.loop import train
 from tcl_jax.train.sweep_step import AtOnce, OneByOne, SweepStep
@@ -39,14 +41,17 @@ def run(
       UserError: the config, the axes or the data cannot be used, or a folder holds another run.
       RunFailed: something of a run cannot be written or read.
     """
+    on_first(workdir.require_plain_path)
     points = grid(config, parse_axes(axes_given, config))
     for point in points:
         check_numbers(point.config)
     folders = {point.name: Workdir(str(workdir.path / point.name)) for point in points}
     complete = on_first(lambda: [_complete(folders[point.name], config) for point in points])
     pending = [point for point, done in zip(points, complete, strict=True) if not done]
-    begins = any(not folders[point.name].checkpoints.exists() for point in pending)
-    experiment = together(lambda: build_experiment(config, begins=begins)) if pending else None
+    experiment = None
+    if pending:
+        begins, began_with = on_first(lambda: _beginnings([folders[point.name] for point in pending]))
+        experiment = together(lambda: build_experiment(config, begins=begins, began_with=began_with))
     failures: dict[str, str] = {}
     with workdir.locked(), workdir.failures_told(), contextlib.ExitStack() as stack:
         runs: dict[str, Run] = {}
@@ -68,6 +73,12 @@ def run(
             )
             failures = _train(experiment, runs)
         on_first(lambda: _compare(workdir, config_name, config, axes_given, points, folders, failures))
+
+
+def _beginnings(folders: Sequence[Workdir]) -> tuple[bool, list[dict[str, dict[str, Any]]]]:
+    """Whether a member begins now, and the data with which the others began."""
+    begun = [folder for folder in folders if last_whole_step(folder.checkpoints) is not None]
+    return len(begun) < len(folders), [folder.read_data() for folder in begun]
 
 
 def _complete(workdir: Workdir, config: ConfigDict) -> bool:

@@ -36,6 +36,7 @@ def run(
         is at work in it.
       RunFailed: training cannot go on, or something of the run cannot be written.
     """
+    on_first(workdir.require_plain_path)
     results = on_first(workdir.read_results)
     if results is not None and results["epochs"] >= config.train.epochs:
         same = on_first(lambda: workdir.evaluates_as(config))
@@ -50,7 +51,8 @@ def run(
 
     on_first(workdir.refuse_if_locked)  # rather now than when the data are loaded
     begins = on_first(lambda: last_whole_step(workdir.checkpoints) is None)
-    experiment = together(lambda: build_experiment(config, begins=begins))
+    began_with = {} if begins else on_first(workdir.read_data)
+    experiment = together(lambda: build_experiment(config, begins=begins, began_with=[began_with]))
     with (
         workdir.failures_told(),
         open_run(config_name, experiment, workdir, config_file=config_file) as opened,

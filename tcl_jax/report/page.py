@@ -4,13 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tcl_jax.report.contact_sheet import Column, picture_table
 from tcl_jax.report.page_curves import Records, diagnostic_curves, training_curves
 from tcl_jax.report.page_predictions import (
-    Examples,
-    Predictions,
+    Evaluated,
     confusions,
     map_section,
     neighbours,
@@ -28,9 +25,8 @@ class RunPage(NamedTuple):
       records: of metrics.jsonl.
       config, defaults: values by full names of fields.
       command: that makes the run again.
-      class_names: of all classes.
-      train, test: the two splits.
-      predictions: integer [m], classes of the test images, by the metrics of results.json that have some.
+      training_images: their number.
+      evaluated: what the encoder was evaluated on; None where it was not.
       views: training images and their augmented views, side by side; none where it is empty.
       view_names: of its rows.
     """
@@ -40,10 +36,8 @@ class RunPage(NamedTuple):
     config: Mapping[str, Any]
     defaults: Mapping[str, Any]
     command: str
-    class_names: Sequence[str]
-    train: Examples
-    test: Examples
-    predictions: Predictions
+    training_images: int
+    evaluated: Evaluated | None
     views: Sequence[Column]
     view_names: Sequence[str]
 
@@ -53,14 +47,12 @@ def page(run: RunPage) -> dict[str, bytes]:
 
     The same run gives the same bytes.
     """
-    results, test, predictions = run.results, run.test, run.predictions
-    the_map = map_section(test, predictions, run.class_names)
-    confused = confusions(test.labels, predictions, run.class_names)
+    results, evaluated = run.results, run.evaluated
+    of_encoder, pictures = _of_encoder(evaluated) if evaluated else ({}, {})
+    accuracies = evaluated.predictions if evaluated else ()
     sections: dict[str, Any] = {
-        "curves": training_curves(run.records, results.get("probe_losses") or (), predictions),
-        "map": the_map,
-        "confusion": confused and {"metrics": confused, "classes": numbered_classes(run.class_names)},
-        "neighbours": neighbours(run.train, test, predictions, run.class_names),
+        "curves": training_curves(run.records, results.get("probe_losses") or (), accuracies),
+        **of_encoder,
         "views": run.views
         and picture_table(run.views, run.view_names, caption="Training images and views of them"),
         "diagnostics": diagnostic_curves(run.records),
@@ -69,12 +61,25 @@ def page(run: RunPage) -> dict[str, bytes]:
     html = render(
         "run.html",
         results=results,
-        sizes=(len(run.train.labels), len(test.labels), len(run.class_names)),
-        correct={name: int(np.sum(found == test.labels)) for name, found in predictions.items()},
+        training_images=run.training_images,
+        evaluated=evaluated,
         sections={name: section for name, section in sections.items() if section or name == "curves"},
     )
+    return {"index.html": html, **pictures}
+
+
+def _of_encoder(evaluated: Evaluated) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the encoder makes of the test images: sections of the page, and pictures beside it."""
+    class_names, train, test, predictions = evaluated
+    the_map = map_section(test, predictions, class_names)
+    confused = confusions(test.labels, predictions, class_names)
+    sections = {
+        "map": the_map,
+        "confusion": confused and {"metrics": confused, "classes": numbered_classes(class_names)},
+        "neighbours": neighbours(train, test, predictions, class_names),
+    }
     pictures = {f"confusion_{_in_file_name(one.metric)}.png": one.picture.png for one in confused}
-    return {"index.html": html, "map.png": the_map.picture.png, **pictures}
+    return sections, {"map.png": the_map.picture.png, **pictures}
 
 
 def _in_file_name(metric: str) -> str:

@@ -38,6 +38,26 @@ class Examples(NamedTuple):
     features: np.ndarray
 
 
+class Evaluated(NamedTuple):
+    """What an encoder was evaluated on.
+
+    Attributes:
+      class_names: of all classes.
+      train, test: the two splits.
+      predictions: of the test images, by the metrics of results.json that have some.
+    """
+
+    class_names: Sequence[str]
+    train: Examples
+    test: Examples
+    predictions: Predictions
+
+    @property
+    def correct(self) -> dict[str, int]:
+        """How many of the test images each metric predicts as they are."""
+        return {name: int(np.sum(found == self.test.labels)) for name, found in self.predictions.items()}
+
+
 class MapSection(NamedTuple):
     """shown of total test images in a map, as a plot too; outlined: the metric whose errors have an outline, if any."""
 

@@ -7,23 +7,27 @@ from tcl_jax.fields import metric_title
 
 
 def format_table(results: Mapping[str, Any], workdir: str) -> str:
-    """results.json as a table of two columns, ready to print."""
-    best = results["best"]
+    """results.json as a table of two columns, ready to print; what it lacks has no row."""
+    best, seconds, views = (results.get(key) for key in ("best", "train_seconds", "views_per_second"))
     rows: list[tuple[str, Any]] = [
         ("data set", results["dataset"]),
         ("loss", results["loss"]),
-        ("epochs", results["epochs"]),
-        ("final training loss", number(results["final_train_loss"])),
-        ("steps skipped", results["skipped_steps"] or None),
+        ("epochs", results.get("epochs")),
+        (
+            "final training loss",
+            number(results["final_train_loss"]) if "final_train_loss" in results else None,
+        ),
+        ("steps skipped", results.get("skipped_steps") or None),
         (
             "best checkpoint",
             best
             and f"{metric_title(best['metric'])} {number(best['value'])} of held-out images, step {best['step']}",
         ),
         ("evaluated", results["checkpoint"] == "best" and f"the best checkpoint, step {results['step']}"),
+        ("evaluated on", _evaluated_on(results)),
         *((metric_title(name), number(value)) for name, value in results["metrics"].items()),
-        ("training", f"{results['train_seconds']:.1f} s"),
-        ("rate", f"{number(results['views_per_second'], decimals=0)} views/s"),
+        ("training", seconds is not None and f"{seconds:.1f} s"),
+        ("rate", seconds is not None and f"{number(views, decimals=0)} views/s"),
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
@@ -32,6 +36,14 @@ def format_table(results: Mapping[str, Any], workdir: str) -> str:
     lines = [f"  {name:<{width}}   {value}" for name, value in shown]
     rule = "-" * max(len(line) for line in lines)
     return "\n".join([rule, *lines, rule])
+
+
+def _evaluated_on(results: Mapping[str, Any]) -> str | None:
+    """Said where it is not the test split of the data that were trained on."""
+    name = results.get("evaluated_on", results["dataset"])  # missing in older versions
+    if name is None:
+        return "nothing, as data.test_split is ''"
+    return name if name != results["dataset"] else None
 
 
 def number(value: float | None, decimals: int = 4) -> str:

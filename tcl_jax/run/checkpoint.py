@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fnmatch
 import json
 import os
 import sys
@@ -25,6 +26,8 @@ from tcl_jax.processes import is_first, on_first
 _TRIES = 20  # to remove what is left of a checkpoint
 _METRIC = "validation"  # what Orbax calls the metric of the held-out images
 _CHECKSUM = "checksum"  # of each part of the state, kept with its position
+_INDEX = "manifest.ocdbt"  # names all arrays of a part; Orbax makes it last, of those of all processes
+_OF_A_PROCESS = "ocdbt.process_0"
 
 
 class Saveable(Protocol):
@@ -115,6 +118,7 @@ class Checkpoints:
             raise WriteFailed(f"The folder {directory}", error) from error
         self._directory = directory
         self._superseded: list[int] = []
+        self._parts: tuple[str, ...] = ()  # of the checkpoint of _step
         self._step: int | None = None  # of the checkpoint that is being written, or was last
 
     def save(self, state: Saveable, position: Position, value: float | None = None) -> None:
@@ -148,6 +152,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         parts = state.items()
+        self._parts = tuple(parts)
         checksums = {name: _checksum(part) for name, part in parts.items()}
         items = ocp.args.Composite(
             position=ocp.args.JsonSave(position._asdict() | {_CHECKSUM: checksums}),
@@ -170,6 +175,11 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:  # Orbax passes on whatever stopped its thread
             self._fail(error)
+        missing = on_first(lambda: _parts_without_index(self._directory / str(self._step), self._parts))
+        if missing:
+            raise WriteFailed(
+                f"The checkpoint of step {self._step}", ValueError(f"{missing[0]} has no index")
+            )
 
     def _fail(self, error: Exception) -> NoReturn:
         """What there is of the checkpoint gives its space back, and the error names its step."""
@@ -181,7 +191,9 @@ class Checkpoints:
             return
         # Another part of a checkpoint that failed may still be written, which makes its folder anew.
         for _ in range(_TRIES):
-            unfinished = list(self._directory.glob(f"{steps}.orbax-checkpoint-tmp*"))
+            names = f"{steps}.orbax-checkpoint-tmp*"
+            # Not by glob, which takes the folder's own path for a pattern too.
+            unfinished = [path for path in _inside(self._directory) if fnmatch.fnmatch(path.name, names)]
             if not unfinished:
                 return
             for path in unfinished:
@@ -292,7 +304,7 @@ def read_latest(directory: epath.Path, template: Mapping[str, Any], mesh: Mesh) 
     step, cause = max(failed.items(), key=lambda item: item[0])
     raise RunFailed(
         f"None of the {len(failed)} checkpoints in {directory} can be read (step {step}: {in_short(cause)}): "
-        "train the run again with another --workdir."
+        f"{_remedy(directory / str(step), tuple(template))}."
     )
 
 
@@ -331,6 +343,26 @@ def best_of(directory: epath.Path, *, ignored: Collection[int] = ()) -> Best | N
         if (value := _stored_value(directory / str(step) / "metrics" / "metrics")) is not None
     ]
     return max(known, key=lambda best: (best.value, best.step), default=None)
+
+
+def _parts_without_index(checkpoint: epath.Path, parts: Collection[str]) -> list[str]:
+    """Parts of a checkpoint whose arrays nobody would find again."""
+    return [part for part in parts if not (checkpoint / part / _INDEX).exists()]
+
+
+def _remedy(checkpoint: epath.Path, parts: Collection[str]) -> str:
+    """What to do where no checkpoint can be read, of which this is one."""
+    without = _parts_without_index(checkpoint, parts)
+    if any((checkpoint / part / _OF_A_PROCESS).exists() for part in without):
+        return (
+            "they lack their index, as an older version wrote them under a path with *, ? or [ in it; docs/faults.md "
+            "has the command that makes it"
+        )
+    return "train the run again with another --workdir"
+
+
+def _inside(directory: epath.Path) -> list[epath.Path]:
+    return list(directory.iterdir()) if directory.exists() else []
 
 
 def last_whole_step(directory: epath.Path) -> int | None:

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import glob
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,8 +23,15 @@ from tcl_jax.run.environment import describe
 
 # Where data are, how they are read, what is logged and how a trained encoder is evaluated change nothing of training:
 # they may differ between two starts of a run.
-_MAY_DIFFER = ("data.data_dir", "data.streaming", "log.", "checkpoint.", "probe.", "evaluation.")
-
+_MAY_DIFFER = (
+    "data.data_dir",
+    "data.evaluate_on.data_dir",
+    "data.streaming",
+    "log.",
+    "checkpoint.",
+    "probe.",
+    "evaluation.",
+)
 
 # What a file system answers that knows no locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -43,13 +52,14 @@ class ConfigFile(NamedTuple):
 
 
 class Workdir:
-    """Paths of a run: config.json, metrics.jsonl, results.json, results_best.json, and the folders beside them."""
+    """Paths of a run: config.json, data.json, metrics.jsonl, results.json, and the others beside them."""
 
     def __init__(self, path: str):
         self.path = epath.Path(path)
         if not is_remote(self.path):
             self.path = self.path.expanduser().resolve()
         self.config = self.path / "config.json"
+        self.data = self.path / "data.json"
         self.description = self.path / "encoder.json"
         self.lock = self.path / "lock"
         self.lock_holder = self.path / "lock_holder"
@@ -65,6 +75,14 @@ class Workdir:
     def require_run(self) -> None:
         """Raises a UserError where there is no run in this folder."""
         self._read_start()
+
+    def require_plain_path(self) -> None:
+        """Raises a UserError where checkpoints written into this folder could not be read again."""
+        if glob.has_magic(str(self.path)):
+            raise UserError(
+                f"The workdir {self.path} has *, ? or [ in its path, which the library that writes checkpoints takes "
+                "for a pattern: give another --workdir."
+            )
 
     def evaluates_as(self, config: ConfigDict) -> bool:
         """Whether the run was evaluated as `config` says.
@@ -91,6 +109,22 @@ class Workdir:
           UserError: there is no run in this folder.
         """
         return ConfigFile(**self._read_start()["config_file"])
+
+    def read_data(self) -> dict[str, dict[str, Any]]:
+        """What the data were when the run began, as `claim` was given it; empty where the run has not begun.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        try:
+            return {field: dict(found) for field, found in json.loads(self.data.read_text()).items()}
+        except FileNotFoundError:  # or an older version began the run
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self.data} is damaged, which says on which data the run was trained: delete it, and repeat the "
+                "command with the same data."
+            ) from error
 
     def read_description(self) -> dict[str, Any]:
         """The description of the encoder, as JSON keeps it.
@@ -133,10 +167,17 @@ class Workdir:
             return None
         return results if "metrics" in results else None  # so is that of an older version
 
-    def write_results(self, results: dict[str, Any], checkpoint: str) -> None:
-        """Write results.json for the "latest" checkpoint, results_best.json for the "best"."""
+    def write_results(self, results: dict[str, Any], checkpoint: str, *, on: str = "") -> str:
+        """Write results.json for the "latest" checkpoint, results_best.json for the "best"; return the path.
+
+        Args:
+          on: name of other data than the run's, for which results_on_<name>.json and the like are written.
+        """
         path = self.results_best if checkpoint == "best" else self.results
+        if on:
+            path = self.path / f"{path.stem}_on_{re.sub('[^A-Za-z0-9.]+', '_', on)}.json"
         write_whole(path, json.dumps(results, indent=2) + "\n")
+        return str(path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -237,6 +278,7 @@ class Workdir:
         *,
         config_file: ConfigFile | None = None,
         encoder: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the folder that of a run with `config`, which is called `name`, or confirm that it is.
 
@@ -244,7 +286,8 @@ class Workdir:
 
         Args:
           config_file: where the config is from; None keeps what is known.
-          encoder: its description, which is written where a run begins; None leaves it as it is.
+          encoder, data: descriptions of its encoder and its data, which are written where a run begins; None leaves
+            them as they are.
 
         Raises:
           UserError: the folder holds a run with another config, or cannot be written.
@@ -283,7 +326,8 @@ class Workdir:
         with self.writable():
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(self.config, json.dumps(stored, indent=2) + "\n")
-            # That of a run that has trained is true of its checkpoints, whatever data it is evaluated on now.
-            begins = last_whole_step(self.checkpoints) is None or not self.description.exists()
-            if encoder is not None and begins:
-                write_whole(self.description, json.dumps(encoder, indent=2) + "\n")
+            # Those of a run that has trained are true of its checkpoints, whatever is found now.
+            begins = last_whole_step(self.checkpoints) is None
+            for path, description in ((self.description, encoder), (self.data, data)):
+                if description is not None and (begins or not path.exists()):
+                    write_whole(path, json.dumps(description, indent=2) + "\n")

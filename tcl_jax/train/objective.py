@@ -52,11 +52,13 @@ class Objective(NamedTuple):
       loss: (output of the model [v b, d] of this device, its batch, hyper) -> scalar, of the global batch.
       diagnostics: the same -> `tcl_jax.losses.Diagnostics` of the global batch by name; empty where there are none.
       head: "projection" or "classifier".
+      by_class: whether it learns from the classes of images.
     """
 
     loss: Callable[[jax.Array, Batch, Hyper], jax.Array]
     diagnostics: Callable[[jax.Array, Batch, Hyper], dict[str, jax.Array]]
     head: str
+    by_class: bool
 
 
 def _ntxent(
@@ -149,7 +151,7 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
         )
         return found._asdict()
 
-    return Objective(of_batch, diagnostics, loss.head)
+    return Objective(of_batch, diagnostics, loss.head, by_class=not by_image)
 
 
 def find_loss(name: str) -> Loss:

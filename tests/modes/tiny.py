@@ -43,7 +43,7 @@ def built_text(text: str) -> Experiment:
     return build_experiment(config)
 
 
-def built_once(config: ConfigDict, *, begins: bool = False) -> Experiment:
+def built_once(config: ConfigDict, *, begins: bool = False, began_with=()) -> Experiment:
     """`build_experiment`, whose parts are made and compiled once for each config."""
-    del begins  # there is no file to begin with
+    del begins, began_with  # there is no file to begin with, and the data are always the same
     return built_text(config.to_json())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tcl_jax.report.contact_sheet import Column
 from tcl_jax.report.page import RunPage, page
-from tcl_jax.report.page_predictions import Examples, count_confusions
+from tcl_jax.report.page_predictions import Evaluated, Examples, count_confusions
 from tests.report.pages import DIAGNOSTICS, EVIL, Page
 
 
@@ -68,10 +68,8 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
         config={"seed": 3, "data.data_dir": ""},
         defaults={"seed": 0, "data.data_dir": ""},
         command="python main.py",
-        class_names=names or [f"class {i}" for i in range(classes)],
-        train=parts[0],
-        test=parts[1],
-        predictions=predictions,
+        training_images=train,
+        evaluated=Evaluated(names or [f"class {i}" for i in range(classes)], *parts, predictions),
         views=[Column("original", "", views[0]), Column("view 1: none", "epoch 1", views[1])],
         view_names=["a", "b", "c"],
     )
@@ -81,6 +79,10 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
 def made():
     run = run_of()
     return run, page(run)
+
+
+def with_evaluated(run, **changed):
+    return run._replace(evaluated=run.evaluated._replace(**changed))
 
 
 def read(files):
@@ -128,8 +130,12 @@ def test_no_text_of_a_user_is_more_than_text(made):
     evil.results.update({"config_name": EVIL, "dataset": EVIL, "loss": EVIL})
     evil = evil._replace(config={"data.data_dir": EVIL, EVIL: EVIL}, command=f"python main.py {EVIL}")
     evil.results.update({"metrics": {EVIL: 1.0}, "best": {"step": 1, "metric": EVIL, "value": 2.0}})
-    predictions = {EVIL: evil.predictions["linear_probe"], f"right {EVIL}": evil.test.labels}
-    evil = evil._replace(predictions=predictions, records=[r | {EVIL: 1.0} for r in evil.records])
+    predictions = {
+        EVIL: evil.evaluated.predictions["linear_probe"],
+        f"right {EVIL}": evil.evaluated.test.labels,
+    }
+    evil = with_evaluated(evil, predictions=predictions)
+    evil = evil._replace(records=[r | {EVIL: 1.0} for r in evil.records])
     evil = evil._replace(views=[Column(EVIL, EVIL, evil.views[0].images)], view_names=[EVIL] * 3)
     found, harmless = read(page(evil)), read(made[1])
     assert found.scripts == harmless.scripts
@@ -144,10 +150,10 @@ def test_the_map_shows_every_image_with_its_own_class_and_prediction(made):
     data = found.blocks["map-data"]
     positions = np.array(data["positions"])
     assert sorted(positions) == list(range(30))
-    np.testing.assert_array_equal(data["labels"], run.test.labels[positions])
+    np.testing.assert_array_equal(data["labels"], run.evaluated.test.labels[positions])
     assert list(data["predictions"]) == ["linear probe", "kNN"]
     for name, stored in (("linear probe", "linear_probe"), ("kNN", "knn")):
-        np.testing.assert_array_equal(data["predictions"][name], run.predictions[stored][positions])
+        np.testing.assert_array_equal(data["predictions"][name], run.evaluated.predictions[stored][positions])
     drawn = [a for a in found.all("use") if a["href"].startswith("#map-shape-") and "x" in a]
     assert [[int(a["x"]), int(a["y"])] for a in drawn] == data["maps"]["t-SNE"]
     wrong = [i for i, a in enumerate(drawn) if a.get("class") == "miss"]
@@ -165,7 +171,8 @@ def test_the_sprites_of_the_map_are_its_images(made):
     for place, position in enumerate(data["positions"]):
         left, top = place % columns * pitch[0], place // columns * pitch[1]
         np.testing.assert_array_equal(
-            pixels[top : top + height, left : left + width], run.test.images.images[position, :, :, 0]
+            pixels[top : top + height, left : left + width],
+            run.evaluated.test.images.images[position, :, :, 0],
         )
 
 
@@ -175,8 +182,8 @@ def test_of_many_images_a_part_is_drawn_and_no_other_is_read(monkeypatch):
     found = read(page(run))
     assert len(found.blocks["map-data"]["positions"]) == 50
     assert "50 of the 200 test images" in found.text
-    assert run.test.images.asked <= 50 + 10
-    assert run.train.images.asked <= 8 * 10
+    assert run.evaluated.test.images.asked <= 50 + 10
+    assert run.evaluated.train.images.asked <= 8 * 10
 
 
 def test_a_page_of_ten_thousand_colour_images_stays_small(monkeypatch):
@@ -209,9 +216,10 @@ def test_any_run_has_a_page(options):
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_features_that_are_all_equal_have_a_page(value):
     run = run_of()
-    same = run._replace(
-        test=run.test._replace(features=np.full((30, 6), value)),
-        train=run.train._replace(features=np.full((40, 6), value)),
+    same = with_evaluated(
+        run,
+        test=run.evaluated.test._replace(features=np.full((30, 6), value)),
+        train=run.evaluated.train._replace(features=np.full((40, 6), value)),
     )
     assert list(read(page(same)).blocks["map-data"]["maps"]) == ["PCA"]
 
@@ -221,12 +229,15 @@ def test_neighbours_are_the_nearest_and_marked_by_more_than_colour(made):
     text = files["index.html"].decode().split('id="neighbours"')[1]
     rows = re.findall(r"<tr>\s*<th scope=\"row\">class (\d)</th>(.*?)</tr>", text, re.DOTALL)[:10]
     assert len(rows) == 10
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (run.test.features, run.train.features)]
+    unit = [
+        x / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in (run.evaluated.test.features, run.evaluated.train.features)
+    ]
     order = np.argsort(-(unit[0] @ unit[1].T), axis=1)
     for label, row in rows:
         position, *notes = re.findall(r"<span title=\"([^\"]*)\"", row)
-        assert run.test.labels[int(position)] == int(label)
-        nearest = run.train.labels[order[int(position), :8]]
+        assert run.evaluated.test.labels[int(position)] == int(label)
+        nearest = run.evaluated.train.labels[order[int(position), :8]]
         expected = ["✓" if n == int(label) else f"✗ class {n}" for n in nearest]
         assert notes == expected
 
@@ -245,12 +256,12 @@ def test_the_most_confused_classes_are_named(made):
     run, files = made
     found = read(files)
     assert "Most confused classes: 1 of the 1 errors" in found.text  # by the linear probe
-    wrong = int((run.predictions["knn"] != run.test.labels).sum())
+    wrong = int((run.evaluated.predictions["knn"] != run.evaluated.test.labels).sum())
     assert f"of the {wrong} errors" in found.text
 
 
 def test_metrics_without_predictions_have_a_page():
-    run = run_of()._replace(predictions={})
+    run = with_evaluated(run_of(), predictions={})
     run.results.update({"metrics": {EVIL: 1.0}, "best": {"step": 1, "metric": EVIL, "value": 2.0}})
     files = page(run)
     found = read(files)
@@ -261,9 +272,26 @@ def test_metrics_without_predictions_have_a_page():
     assert EVIL in found.text
 
 
+def test_a_run_that_was_not_evaluated_has_a_page_that_says_so():
+    run = run_of()._replace(evaluated=None)
+    run.results.update({"metrics": {}, "evaluated_on": None})
+    files = page(run)
+    assert set(files) == {"index.html"}
+    found = read(files)
+    assert "40 training images. The encoder was not evaluated, as no test split was asked for." in found.text
+    assert not {"map", "confusion", "neighbours"} & set(found.ids())
+
+
+def test_other_data_that_a_run_was_evaluated_on_are_named():
+    run = run_of()
+    run.results["evaluated_on"] = "other data"
+    text = read(page(run)).text
+    assert "Evaluated on other data: 40 training images, 30 test images, 3 classes." in text
+
+
 def test_no_error_is_said_in_words(made):
     run, _ = made
-    run = run._replace(predictions={"mine": run.test.labels})
+    run = with_evaluated(run, predictions={"mine": run.evaluated.test.labels})
     text = read(page(run)).text
     assert "The mine classifies every test image correctly." in text
     assert "misclassified by the mine" in text
