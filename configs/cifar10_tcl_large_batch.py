@@ -34,5 +34,6 @@ def get_config() -> ConfigDict:
     config.train.weight_decay = 1e-6
     config.train.decay = "kernels"
     config.train.ema_decay = 0.99
+    config.validation.images = 1000
     config.checkpoint.every_epochs = 10
     return config

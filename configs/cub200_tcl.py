@@ -6,9 +6,10 @@
 takes TensorFlow and OpenCV (`pip install -r requirements.txt opencv-python-headless`), used for that alone. Needs one
 GPU or TPU, and 2.3 GB of free main memory to hold all images. Not yet run by us: no accuracy of our own to quote.
 
-Of the official code: loss, batch size, epochs, learning rate, momentum, weight decay, 224x224 pixels and the views,
-which are one of its two choices (the other is AutoAugment). Ours: the stem for large images, where the published script
-takes that for small ones; and images scaled by their shorter side and cut square, where it squeezes them square.
+Settings are those of configs/imagenet100_tcl.py, as in the official train.py, which reads CUB-200 although its command
+line does not list it. What differs is the same (AutoAugment's magnitudes and directions, `model.stem`,
+`train.precision`, `evaluation.metrics`, schedule, probe, squares cut and not squeezed); and inputs are normalised by
+mean and deviation of the training images, where the script has ImageNet's.
 """
 
 from ml_collections import ConfigDict
@@ -19,5 +20,4 @@ from configs import imagenet100_tcl
 def get_config() -> ConfigDict:
     config = imagenet100_tcl.get_config()
     config.data.name = "caltech_birds2011"
-    config.validation.images = 600
     return config

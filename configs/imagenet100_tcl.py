@@ -10,9 +10,16 @@ ImageNet's folder to downloads/manual in it. TensorFlow is not needed.
 Needs one GPU or TPU, and 25 GB of free main memory to hold all of some 132,000 images; where there is less they are
 read when they are needed (`data.streaming`). Not yet run by us: no accuracy of our own to quote.
 
-Of the official code: loss, batch size, epochs, learning rate, momentum, weight decay, 224x224 pixels and the views,
-which are one of its two choices (the other is AutoAugment). Ours: the stem for large images, where the published script
-takes that for small ones; and images scaled by their shorter side and cut square, where it squeezes them square.
+Settings are the defaults of the official train.py, as in configs/cifar100_tcl.py: a crop shifted by up to 4 of 224
+pixels, flip, and AutoAugment's policy for CIFAR, which the official code has for ImageNet as well. What differs, beside
+what differs there (AutoAugment's magnitudes and directions, `train.precision`, `evaluation.metrics`, schedule, probe):
+- `model.stem`: 7x7 with stride 2 and max-pool, the usual one for large images. The official script builds the network
+  for small images, 3x3 with stride 1, which is --config.model.stem=cifar; one of 7x7 with stride 1 is commented out.
+  Neither has the max-pool, and both cost some 16 times as much.
+- Images are scaled by their shorter side and cut square, where the script squeezes them square.
+- Inputs are normalised by mean and deviation of the training images, where the script has 0.5 and 0.25.
+
+Its other views are --config.augment.views="('simaug','simaug')".
 """
 
 from ml_collections import ConfigDict
@@ -24,6 +31,5 @@ def get_config() -> ConfigDict:
     config = cifar100_tcl.get_config()
     config.data.name = "imagenet100"
     config.data.image_size = 224
-    config.augment.views = ("simaug", "simaug")
     config.model.stem = "imagenet"
     return config

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/smoke.py:cifar10_tcl --config.data.data_dir=/data/tfds
 
-A minute or two on two CPU cores. Its figures say whether the chain works and learns, not how well the method does.
+A minute or two on two CPU cores. Its accuracies show whether the chain works and learns, not how good the method is.
 """
 
 import importlib

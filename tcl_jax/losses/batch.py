@@ -69,14 +69,14 @@ def fold_pairs(
     mirrored: bool = True,
     transposed_columns: bool = False,
 ) -> T:
-    """Visit all pairs of this device's rows, and merge what they tell about each row.
+    """Visit all pairs of this device's rows, and merge what they give for each row.
 
     Args:
       tile, merge: as for `fold_tiles`.
       rows, columns: trees of arrays that begin with those of `batch`.
-      start: what is known of layout.row_size rows before any pair is visited.
-      mirrored: whether the tile can tell about its columns, too.
-      transposed_columns: what a tile tells about its columns is the transpose of what it tells about its rows.
+      start: the result for layout.row_size rows before any pair is visited.
+      mirrored: whether the tile can give results for its columns, too.
+      transposed_columns: a tile's result for its columns is the transpose of its result for its rows.
     """
     layout = split.layout(len(batch.order))
     if layout.single:  # a small batch, or the dense form

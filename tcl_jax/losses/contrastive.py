@@ -152,7 +152,7 @@ def ntxent_loss(
     Args:
       embeddings: floating [num_views * images, d], rows of unit length.
       num_views: views of each image, at least 2.
-      temperature, weights, axis_name, block_size, reduction: as in `tcl_loss`, which also tells result and errors.
+      temperature, weights, axis_name, block_size, reduction: as in `tcl_loss`; so are result and errors.
 
     Example:
       >>> import jax.numpy as jnp

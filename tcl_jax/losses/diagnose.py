@@ -25,14 +25,14 @@ from tcl_jax.losses.tiles import Kind
 
 
 class Diagnostics(NamedTuple):
-    """Figures of one global batch: float scalars, the same on every device, never NaN for finite rows.
+    """Diagnostics of one global batch: float scalars, the same on every device, never NaN for finite rows.
 
     With g_ij = dL_i / ds_ij, of the loss L_i of anchor i by its similarity to row j (see `tcl_loss`):
 
         g_ip = (exp(s_ip / t) / t - k1 exp(-s_ip)) / D_i - 1 / (t |P(i)|)       g_in = k2 exp(s_in / t) / (t D_i)
 
     A positive is hard if some negative of its anchor is nearer: s_ip < max_N s_in. A negative is hard if some positive
-    of its anchor is farther: s_in > min_P s_ip. Where no pair is of the kind, a figure is 0.
+    of its anchor is farther: s_in > min_P s_ip. Where no pair is of the kind, the value is 0.
 
     Attributes:
       counted: share of the live rows that count as anchors, 0 to 1.
@@ -68,17 +68,17 @@ def diagnostics(
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
 ) -> Diagnostics:
-    """Figures that tell how a batch drives `tcl_loss`; with k1 = 0 and k2 = 1, how it drives `supcon_loss`.
+    """How a batch drives `tcl_loss`; with k1 = 0 and k2 = 1, how it drives `supcon_loss`.
 
     Arguments and errors are those of `tcl_loss`. Costs about as much as the loss with its gradient, and no more memory.
-    No derivative passes through the figures.
+    No derivative passes through the diagnostics.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
-      >>> figures = losses.diagnostics(z, jnp.array([0, 0, 1, 1]), temperature=0.5, k1=1.0)
-      >>> print(f"{figures.alignment:.2f} {figures.hard_negative_mass:.2f}")
+      >>> found = losses.diagnostics(z, jnp.array([0, 0, 1, 1]), temperature=0.5, k1=1.0)
+      >>> print(f"{found.alignment:.2f} {found.hard_negative_mass:.2f}")
       0.40 0.16
     """
     split, arrays, coefficients = check_arguments(
@@ -95,7 +95,7 @@ def diagnostics(
 
 
 class _Anchors(NamedTuple):
-    """Rows with what tells their hard pairs and the weights of all pairs, [m] each."""
+    """Rows with what decides their hard pairs and the weights of all pairs, [m] each."""
 
     rows: Rows
     squared_length: jax.Array

@@ -14,7 +14,7 @@ class Rows(NamedTuple):
       embeddings: floating [m, d]; zeros in rows that are not live.
       labels: integer [m].
       live: bool [m], False for rows that take part in no pair.
-      position: int32 [m], place of the row in the whole batch; tells a row from its copy among the columns.
+      position: int32 [m], place of the row in the whole batch: equal for a row and its copy among the columns.
     """
 
     embeddings: jax.Array

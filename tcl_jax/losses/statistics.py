@@ -1,4 +1,4 @@
-"""First piece of the engine: what one pass over the pairs tells about each anchor."""
+"""First piece of the engine: what one pass over the pairs collects for each anchor."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class ScaledSum(NamedTuple):
 
 
 class RowStatistics(NamedTuple):
-    """Per-anchor figures, [m] each; the loss and its gradient need nothing else of the n x n pairs.
+    """Sums for each anchor, [m] each; the loss and its gradient need nothing else of the n x n pairs.
 
     Attributes:
       positives: sum of exp(s_ip / t) over P(i).

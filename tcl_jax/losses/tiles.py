@@ -88,20 +88,20 @@ def fold_tiles(
     column_start: T | None,
     layout: Layout,
 ) -> tuple[T, T | None]:
-    """Visit the tiles of all pairs and merge what they tell, for rows and, if they are the same set, columns.
+    """Visit the tiles of all pairs and merge their results, for rows and, if they are the same set, columns.
 
     Args:
-      tile: (block of rows, block of columns, kind) -> (what the pairs tell about the rows, about the columns); the
-        second is None unless kind.mirrored.
-      merge: joins what two tiles tell about the same block.
+      tile: (block of rows, block of columns, kind) -> (result for the rows, result for the columns); the second is
+        None unless kind.mirrored.
+      merge: joins the results of two tiles for the same block.
       rows, columns: trees of arrays [layout.rows, ...] and [layout.columns, ...].
       negative: from `negative_tiles`.
-      row_start: what is known of a block of rows before any tile is visited.
-      column_start: the same of columns. None: every tile is visited, and tells about its rows alone. Otherwise
+      row_start: the result for a block of rows before any tile is visited.
+      column_start: the same for columns. None: every tile is visited, with results for its rows alone. Otherwise
         columns are the rows themselves, and only tiles on and above the diagonal are visited.
 
     Returns:
-      What is known in the end: trees with a leading axis of blocks; the second is None where column_start is.
+      The merged results: trees with a leading axis of blocks; the second is None where column_start is.
     """
     mirrored = column_start is not None
     row_blocks = jax.tree.map(lambda x: x.reshape(-1, layout.row_size, *x.shape[1:]), rows)
@@ -109,7 +109,7 @@ def fold_tiles(
     schedule = np.argwhere(np.triu(np.ones(negative.shape)) if mirrored else np.ones(negative.shape))
 
     def varying(tree: Any) -> Any:
-        """The same, as something that shard_map lets differ from device to device, as whatever tiles tell does."""
+        """The same, as something that shard_map lets differ from device to device, as the results of tiles do."""
         return jax.tree.map(lambda x: x + (negative[0, 0] & False).astype(x.dtype), tree)
 
     def every_block(start: Any, count: int) -> Any:
