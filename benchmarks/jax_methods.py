@@ -83,7 +83,7 @@ def _compiled(
     compiled = jax.jit(function).lower(*arguments).compile()
     # A loop counts once here, whatever its length.
     flops = (compiled.cost_analysis() or {}).get("flops")
-    if flops is not None and flops < least_flops:
+    if jax.default_backend() == "cpu" and flops is not None and flops < least_flops:
         raise RuntimeError(
             f"XLA removed a matrix product: {flops:.3g} operations instead of {least_flops:.3g}"
         )

@@ -103,22 +103,23 @@ def pictures(record: Record) -> dict[str, bytes]:
 
 
 def _about(record: Record) -> str:
+    on_gpu = record["machine"]["platform"] == "gpu"
     measured = (
-        "the framework's allocator"
-        if record["machine"]["platform"] == "gpu"
-        else "growth of the resident set"
+        "of PyTorch the peak of its allocator"
+        if on_gpu
+        else "otherwise measured in a process of its own (growth of the resident set)"
     )
     rounds = [len(runs) for times in _all_seconds(record) for runs in times]
     count = " to ".join(str(x) for x in sorted({min(rounds), max(rounds)})) if rounds else "no"
     return (
-        f"Both frameworks use all cores; memory: {record['machine']['memory_gb']} GB; the loads are averages over a "
-        "minute and include this benchmark.\n\n"
+        f"{'Memory of the host' if on_gpu else 'Both frameworks use all cores; memory'}: "
+        f"{record['machine']['memory_gb']} GB; the loads are averages over a minute and include this benchmark.\n\n"
         f"Best of {count} rounds in which the methods take turns. {record['width']} columns, {record['dtype']} "
         f"inputs, all computed in float32; {record['classes']} random classes. The official form is TCL written for "
         "this benchmark in PyTorch, with full n x n arrays in the style of SupContrast; PyTorch runs eagerly. The bare "
         "products are the 6 n^2 d operations of a loss and its gradient without symmetry, in blocks of 512 rows, and "
-        "nothing else: tcl_jax visits each pair once for both directions and needs 4 n^2 d. Memory: for JAX on a CPU "
-        f"temporaries and output as compiled, otherwise measured in a process of its own ({measured})."
+        "nothing else: tcl_jax visits each pair once for both directions and needs 4 n^2 d. Memory: for JAX "
+        f"{'' if on_gpu else 'on a CPU '}temporaries and output as compiled, {measured}."
     )
 
 

@@ -1,9 +1,9 @@
-"""Peak memory that a method takes beyond its inputs, measured in a process of its own.
+"""Peak memory that a method in PyTorch takes beyond its inputs; of JAX the compiler knows it.
 
     python -m benchmarks.memory tcl_torch 4096 128 100 float32
 
-On a CPU that is the growth of the resident set, from after a first run on 512 rows to the peak of the run that counts.
-On a GPU it is what the framework's allocator reports.
+On a CPU it is measured in a process of its own: the growth of the resident set, from after a first run on 512 rows to
+the peak of the run that counts. On a GPU it is what PyTorch's allocator reports.
 """
 
 import json
@@ -12,13 +12,12 @@ import re
 import subprocess
 import sys
 
-from benchmarks.machine import on_gpu
 from benchmarks.methods import METHODS, Prepared
 from benchmarks.problems import make_problem
 
 
 def measured_bytes(name: str, size: int, width: int, classes: int, dtype: str) -> int | None:
-    """Peak memory of one run of a method, None where it cannot be measured."""
+    """Peak memory of one run of a method on a CPU, None where it cannot be measured."""
     arguments = [name, *map(str, (size, width, classes)), dtype]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", *arguments],
@@ -32,10 +31,18 @@ def measured_bytes(name: str, size: int, width: int, classes: int, dtype: str) -
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _peak(framework: str, small: Prepared, prepared: Prepared) -> int | None:
-    small.run()  # the first run of a process starts threads and libraries, which are no arrays of the method
-    if on_gpu():
-        return _peak_on_gpu(framework, prepared)
+def peak_on_gpu(prepared: Prepared) -> int:
+    """Peak memory of one run."""
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    prepared.run()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _peak(small: Prepared, prepared: Prepared) -> int | None:
+    small.run()  # the first run of a process starts threads and libraries, which are not arrays of the method
     clear_refs = pathlib.Path("/proc/self/clear_refs")
     if not clear_refs.exists():
         return None
@@ -43,22 +50,6 @@ def _peak(framework: str, small: Prepared, prepared: Prepared) -> int | None:
     before = _status("VmRSS")
     prepared.run()
     return _status("VmHWM") - before
-
-
-def _peak_on_gpu(framework: str, prepared: Prepared) -> int:
-    if framework == "torch":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        prepared.run()
-        return torch.cuda.max_memory_allocated() - before
-    import jax
-
-    # JAX cannot reset its peak, so that this includes what the compiler tried out.
-    before = jax.devices()[0].memory_stats()["bytes_in_use"]
-    prepared.run()
-    return jax.devices()[0].memory_stats()["peak_bytes_in_use"] - before
 
 
 def _status(field: str) -> int:
@@ -71,7 +62,7 @@ def main(name: str, size: str, width: str, classes: str, dtype: str) -> None:
     small, prepared = (
         method.prepare(make_problem(n, int(width), int(classes), dtype)) for n in (512, int(size))
     )
-    print(json.dumps(_peak(method.framework, small, prepared)))
+    print(json.dumps(_peak(small, prepared)))
 
 
 if __name__ == "__main__":

@@ -46,10 +46,6 @@ class Method(NamedTuple):
     arrays_per_column: float = 0.0
     normalizes: bool = False
 
-    @property
-    def framework(self) -> str:
-        return "torch" if "torch" in self.needs else "jax"
-
     def num_arrays(self, width: int) -> float:
         return self.arrays + self.arrays_per_column * width
 

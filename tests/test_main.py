@@ -99,5 +99,5 @@ def test_the_config_file_is_executed_once(tmp_path, form):
         "    return digits_tcl.get_config()\n"
     )
     ended = main(*form.format(file).split(), "--config.train.epochs=0", f"--workdir={tmp_path / 'run'}")
-    assert ended.stderr == "error: train.epochs is 0, expected 1 or more.\n"
+    assert ended.stderr == "error: train.epochs is 0, expected 1 to 1000000.\n"
     assert log.read_text() == "executed\ncalled\n"

@@ -66,8 +66,11 @@ def divide(num_examples: int, num_held_out: int, *, seed: int, largest_bank: int
     return Division(np.sort(rest), validation, rest[:largest_bank])
 
 
-def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+def steps_per_epoch(num_examples: int, batch_size: int, *, field: str = "batch_size") -> int:
     """Number of full batches in one epoch of training; the incomplete last one is dropped.
+
+    Args:
+      field: what the batch size is called in the message.
 
     Raises:
       UserError: not 1 <= batch_size <= num_examples.
@@ -77,7 +80,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     """
     if not 1 <= batch_size <= num_examples:
         raise UserError(
-            f"The batch size is {batch_size}, expected 1 to {num_examples}, the number of images in the "
+            f"{field} is {batch_size}, expected 1 to {num_examples}, the number of images in the "
             "training split: give a smaller one, or a larger data.train_split."
         )
     return num_examples // batch_size
@@ -148,7 +151,7 @@ def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = N
       UserError: batch_size is below 1.
     """
     if batch_size < 1:
-        raise UserError(f"The batch size is {batch_size}, expected 1 or more: change the batch size.")
+        raise UserError(f"batch_size is {batch_size}, expected 1 or more: give a larger one.")
     rows = np.arange(batch_size, dtype=np.int32) if rows is None else rows.astype(np.int32)
     num_examples = len(split.labels)
     wanted = [start + rows for start in range(0, num_examples, batch_size)]

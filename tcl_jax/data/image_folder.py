@@ -16,7 +16,8 @@ from tcl_jax.data.dataset import BLOCK, Dataset, DatasetFacts, Options
 from tcl_jax.data.decode import decode_image, upright_size
 from tcl_jax.data.identity import digest
 from tcl_jax.data.lazy import stays_on_disk
-from tcl_jax.data.source import Source, make_split, map_records, split_dict, split_positions
+from tcl_jax.data.source import Source, make_split, map_records
+from tcl_jax.data.splits import split_dict, train_and_test
 from tcl_jax.errors import RunFailed, UserError
 
 NAME = "image_folder"
@@ -55,7 +56,7 @@ def load(name: str, options: Options) -> Dataset:
             f"by their names {len(others)} of the files in {root} are not images, the first is {min(others)}"
         )
         print(f"Left out: {first}.", file=sys.stderr)
-    parts = {field: _choose(splits, field, split) for field, split in options.splits.items()}
+    parts = dict(zip(options.splits, _choose(splits, options), strict=False))
     without = [file.name for file in parts.get("data.test_split", []) if file.label < 0]
     if without:
         raise _no_class(options.test_split, without, root)
@@ -99,7 +100,7 @@ def facts(name: str, options: Options) -> DatasetFacts:
     Their order is random, so that these stand for all. Arguments and errors are those of `load`.
     """
     root, (class_names, splits, _) = _find(options)
-    files = _choose(splits, "data.train_split", options.train_split)
+    files, _ = _choose(splits, options)
     read_header = functools.partial(_read_header, size=options.image_size)
     headers = dict(_sound(files[:BLOCK], read_header, "looking at images", {}))
     if not headers:
@@ -131,10 +132,9 @@ def _no_class(test_split: str, names: list[str], root: str) -> UserError:
     )
 
 
-def _choose(splits: dict[str, list[ImageFile]], field: str, split: str) -> list[ImageFile]:
+def _choose(splits: dict[str, list[ImageFile]], options: Options) -> tuple[list[ImageFile], list[ImageFile]]:
     sizes = split_dict({name: len(files) for name, files in splits.items()})
-    positions = split_positions(sizes, NAME, field, split)
-    return [splits[name][position] for name, position in positions]
+    return train_and_test(sizes, NAME, options, image=lambda split, position: splits[split][position])
 
 
 def _require_images_of_each_class(

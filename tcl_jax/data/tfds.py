@@ -10,7 +10,8 @@ from tcl_jax.data.dataset import Dataset, DatasetFacts, Options
 from tcl_jax.data.decode import CHANNELS, decode_image
 from tcl_jax.data.lazy import stays_on_disk
 from tcl_jax.data.prepare import find_prepared, open_prepared
-from tcl_jax.data.source import Source, make_split, split_dict, split_size
+from tcl_jax.data.source import Source, make_split
+from tcl_jax.data.splits import split_dict, train_and_test
 from tcl_jax.errors import UserError
 
 # Images in the splits of data sets that need not be prepared to be planned for.
@@ -38,7 +39,7 @@ def load(name: str, options: Options) -> Dataset:
     builder = open_prepared(name, options.data_dir)
     class_names = _class_names(builder, name)
     parts = options.splits
-    sizes = [split_size(builder.info.splits, name, field, split) for field, split in parts.items()]
+    sizes = [len(images) for images in train_and_test(builder.info.splits, name, options)]
     readers = [_open(builder, name, split) for split in parts.values()]
     decode = functools.partial(
         _decode, name=name, channels=builder.info.features["image"].shape[-1], size=options.image_size
@@ -47,7 +48,7 @@ def load(name: str, options: Options) -> Dataset:
     decode = functools.partial(decode, shape=shape)
     lazy = stays_on_disk(name, sum(sizes), shape, streaming=options.streaming)
     loaded = {}
-    for (field, split), size, read in zip(parts.items(), sizes, readers, strict=True):
+    for (field, split), size, read in zip(parts.items(), sizes, readers, strict=False):
         loaded[field] = make_split(Source(f"{name} {split}", size, read, decode, shape), lazy=lazy)
         _require_known_classes(loaded[field].labels, len(class_names), name, field, split)
     return Dataset(
@@ -75,7 +76,7 @@ def facts(name: str, options: Options) -> DatasetFacts:
             f"The data set '{name}' is not prepared, so that the number of its images is not known: prepare it by "
             "training on it once, or point data.data_dir at the folder that holds it."
         )
-    num_images = split_size(splits, name, "data.train_split", options.train_split)
+    num_images = len(train_and_test(splits, name, options)[0])
     num_classes = len(_class_names(builder, name))
     return DatasetFacts(_image_shape(builder, name, options.image_size), num_classes, num_images, source)
 

@@ -204,7 +204,8 @@ def build_experiment(config: ConfigDict, *, begins: bool = False) -> Experiment:
     )
     program = make_program(config, parts, facts)
     # The probe comes after hours of training: its settings are tried now.
-    probe_steps = config.probe.epochs * steps_per_epoch(facts.num_images, config.probe.batch_size)
+    per_epoch = steps_per_epoch(facts.num_images, config.probe.batch_size, field="probe.batch_size")
+    probe_steps = config.probe.epochs * per_epoch
     learning_rates(config.probe.learning_rate, total_steps=probe_steps, field="probe.learning_rate")
     return _with_settings(config, dataset, facts, program)
 
@@ -321,7 +322,8 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
 
 def _check_held_out(held_out: int, num_images: int, batch_size: int) -> int:
     """Refuse to hold out so many images that less than a batch is left to train on."""
-    steps_per_epoch(num_images, batch_size)  # refuses a batch that is too large even where none are held out
+    # Refuses a batch that is too large even where none are held out.
+    steps_per_epoch(num_images, batch_size, field="train.batch_size")
     most = num_images - batch_size
     if not 0 <= held_out <= most:
         raise UserError(

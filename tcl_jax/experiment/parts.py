@@ -1,6 +1,5 @@
 """From a config to the parts of an experiment that need no data, so that mistakes are found before any are loaded."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -131,30 +130,63 @@ def _micro_batches(config: ConfigDict, mesh: Mesh) -> int:
     return batch_size // micro_batch_size
 
 
-_AT_LEAST_ONE = ("train.epochs", "probe.epochs", "checkpoint.every_epochs", "log.every_steps")
-_BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{field: (lambda x: x >= 1, "1 or more") for field in _AT_LEAST_ONE},
-    "train.ema_decay": (lambda x: 0 <= x < 1, "0 or more and below 1"),
-    "loss.temperature": (lambda x: x > 0, "a number above 0"),
-    "loss.k1": (lambda x: x >= 0, "0 or more"),
-    "loss.k2": (lambda x: x >= 0, "0 or more"),
-    "seed": (lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),
+_AT_LEAST_ONE = ("checkpoint.every_epochs", "log.every_steps", "probe.batch_size", "train.batch_size")
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+# Of every number: whether it is a whole one, and its range, as far as that does not depend on the data.
+_NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
+    **{field: (True, lambda x: x >= 1, "1 or more") for field in _AT_LEAST_ONE},
+    **{
+        field: (True, lambda x: 1 <= x <= 1_000_000, "1 to 1000000")
+        for field in ("train.epochs", "probe.epochs")
+    },
+    **{
+        field: (True, lambda x: 1 <= x <= 65_536, "1 to 65536")
+        for field in ("model.width", "model.projection_dim")
+    },
+    "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
+    "data.image_size": (True, lambda x: 0 <= x <= 10_000, "0 to 10000 pixels"),
+    "seed": (True, lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),
+    "train.micro_batch_size": (True, lambda x: x >= 0, "0 or more"),
+    "train.warmup_epochs": (True, lambda x: x >= 0, "0 or more and below train.epochs"),
+    "validation.images": (True, lambda x: x >= 0, "0 or more"),
+    "loss.k1": (False, lambda x: x >= 0, "0 or more"),
+    "loss.k2": (False, lambda x: x >= 0, "0 or more"),
+    # A number below this has an inverse that float32 does not hold.
+    **{
+        field: (False, lambda x: x > 1 / _LARGEST_FLOAT, "a number above 0")
+        for field in ("loss.temperature", "train.learning_rate", "probe.learning_rate")
+    },
+    "train.ema_decay": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
+    "train.momentum": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
+    "train.weight_decay": (False, lambda x: x >= 0, "0 or more"),
 }
 
 
 def check_numbers(config: ConfigDict) -> None:
-    """Refuse numbers for which no later part could give a better reason.
+    """Refuse fields without a value, names that are numbers, and numbers out of their range.
 
     Raises:
-      UserError: a number out of its range.
+      UserError: such a field.
     """
     fields = dict(flat_items(config))
     for name, value in fields.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name} is {value}, expected a finite number.")
-    for name, (holds, expected) in _BOUNDS.items():
-        if not holds(fields[name]):
-            raise UserError(f"{name} is {fields[name]}, expected {expected}.")
+        if value is None and name not in _NUMBERS:
+            raise UserError(f"{name} is None, expected a value: leave the field out for its default.")
+        if isinstance(value, tuple) and not all(isinstance(each, str) for each in value):
+            raise UserError(f"{name} is {value}, expected names, as in ('knn',).")
+    for name, (whole, holds, expected) in _NUMBERS.items():
+        value = fields[name]
+        kind = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not abs(value) <= _LARGEST_FLOAT:
+            number = "a whole number" if whole else "a finite number of float32"
+            raise UserError(f"{name} is {value!r}, expected {expected} ({number}).")
+        if not holds(value):
+            raise UserError(f"{name} is {value}, expected {expected}.")
+    if fields["train.warmup_epochs"] >= fields["train.epochs"]:
+        raise UserError(
+            f"train.warmup_epochs is {fields['train.warmup_epochs']}, expected 0 or more and below train.epochs, which "
+            f"is {fields['train.epochs']}: shorten the warm-up, or train longer."
+        )
 
 
 def _check_choice(field: str, value: str, known: tuple[str, ...]) -> None:

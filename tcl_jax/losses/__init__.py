@@ -4,6 +4,7 @@
 >>> losses.tcl_loss, losses.supcon_loss, losses.ntxent_loss, losses.diagnostics  # doctest: +SKIP
 
 The modules in the order in which they build on each other:
+- arguments: what callers give, checked.
 - pairs, tiles: which rows form pairs and how similar they are; all n x n pairs, tile by tile.
 - statistics, gradient: what one pass over the pairs collects for each anchor; the gradient from that.
 - batch, engine: the rows of a loss and the passes over them; one loss for all, with its cotangents.

@@ -2,22 +2,20 @@
 
 import numbers
 from collections.abc import Hashable
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from tcl_jax.losses.arguments import as_array, as_labels, as_number, as_rows, as_weights
 from tcl_jax.losses.batch import Split
 from tcl_jax.losses.engine import Form, contrastive_loss
 from tcl_jax.losses.statistics import Coefficients
 
 BlockSize = int | Literal["auto"] | None
 Reduction = Literal["mean", "none"]
-
-# By the dtype of the rows.
-_COMPUTED_IN = {"bfloat16": "float32", "float16": "float32", "float32": "float32", "float64": "float64"}
 
 
 def tcl_loss(
@@ -45,12 +43,14 @@ def tcl_loss(
     Args:
       embeddings: floating [n, d], rows of unit length. 16-bit rows are computed in float32, float64 rows in float64.
       labels: integer [n]. Rows with equal labels are positives of each other: classes for supervised training, image
-        ids for self-supervised training.
-      temperature: scalar t > 0, usually 0.05 to 0.5.
-      k1: scalar >= 0; above 0 it strengthens the gradient from hard positives. 0 switches the term off.
-      k2: scalar >= 0; above 1 it strengthens the gradient from hard negatives.
-      weights: [n], by default all 1. 0 is the same as removing the row (use it for padding), and so is anything that is
-        not above 0; a value above 0 scales the row's share of the mean and changes nothing else.
+        ids for self-supervised training. 64-bit labels must fit in 32 bits unless jax_enable_x64 is set: as an argument
+        of a function under `jax.jit`, JAX casts them before the loss sees them, so number large ids first, by
+        `np.unique(labels, return_inverse=True)[1]`.
+      temperature: finite scalar t > 0, usually 0.05 to 0.5.
+      k1: finite scalar >= 0; above 0 it strengthens the gradient from hard positives. 0 switches the term off.
+      k2: finite scalar >= 0; above 1 it strengthens the gradient from hard negatives.
+      weights: finite [n], >= 0, by default all 1. 0 is the same as removing the row (use it for padding), and so is a
+        traced value that is not above 0; a value above 0 scales the row's share of the mean and changes nothing else.
       axis_name: mapped axis (of `jax.shard_map` or `jax.pmap`) over which the batch is split, each device holding the
         same number of rows. Rows are gathered, so that every anchor meets all rows of the global batch. None: the
         batch is whole. (So it is under plain `jax.jit` over an array sharded on mesh axes of type Auto; but there every
@@ -68,7 +68,8 @@ def tcl_loss(
       outside it would be wrong there.
 
     Raises:
-      ValueError: a shape, dtype, option or plain number (a traced value cannot be checked) is not of the form above.
+      ValueError: a shape, dtype, option or value is not of the form above. Values are checked wherever they are known,
+        which those that JAX traces are not.
 
     Example:
       >>> import jax.numpy as jnp
@@ -164,13 +165,13 @@ def ntxent_loss(
       Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020, arXiv 2002.05709,
       Eq. 1.
     """
-    embeddings = jnp.asarray(embeddings)
-    if num_views < 2 or embeddings.ndim != 2 or embeddings.shape[0] % num_views:
+    embeddings = as_array("embeddings", embeddings)
+    if not _is_count(num_views) or num_views < 2 or embeddings.ndim != 2 or len(embeddings) % num_views:
         raise ValueError(
-            f"embeddings of shape {embeddings.shape} cannot hold num_views={num_views} views of each image: "
+            f"embeddings of shape {list(embeddings.shape)} cannot hold num_views={num_views!r} views of each image: "
             "expected [num_views * images, d] with num_views >= 2, stacked view by view."
         )
-    images = embeddings.shape[0] // num_views
+    images = len(embeddings) // num_views
     first = 0 if axis_name is None else lax.axis_index(axis_name) * images
     return _checked_loss(
         embeddings,
@@ -209,33 +210,14 @@ def check_arguments(
 
     Weights and coefficients get the dtype of the computation. Raises ValueError as `tcl_loss` does.
     """
-    embeddings, labels = jnp.asarray(embeddings), jnp.asarray(labels)
-    dtype = _COMPUTED_IN.get(str(embeddings.dtype))
-    if embeddings.ndim != 2 or dtype is None:
-        raise ValueError(
-            f"embeddings must be floating [n, d], of 16, 32 or 64 bits, got {embeddings.dtype} "
-            f"{list(embeddings.shape)}."
-        )
-    count = embeddings.shape[0]
-    if count == 0:
-        raise ValueError("embeddings has no rows: give at least one, and weight 0 to those that are padding.")
-    if labels.shape != (count,) or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"labels must be integer [{count}], one for each row of embeddings, "
-            f"got {labels.dtype} {list(labels.shape)}; class numbers, not one-hot rows."
-        )
-    weights = jnp.ones(count) if weights is None else jnp.asarray(weights)
-    if weights.shape != (count,):
-        raise ValueError(f"weights must have shape [{count}], one for each row, got {list(weights.shape)}.")
-    _check_number("temperature", temperature, above_zero=True)
-    _check_number("k1", k1)
-    _check_number("k2", k2)
-    coefficients = Coefficients(*(jnp.asarray(x, dtype=dtype) for x in (temperature, k1, k2)))
-    return (
-        Split(axis_name, _rows_in_block(block_size)),
-        (embeddings, labels, weights.astype(dtype)),
-        coefficients,
+    rows, dtype = as_rows(embeddings)
+    arrays = rows, as_labels(labels, len(rows)), as_weights(weights, len(rows), dtype)
+    coefficients = Coefficients(
+        as_number("temperature", temperature, dtype, above_zero=True),
+        as_number("k1", k1, dtype),
+        as_number("k2", k2, dtype),
     )
+    return Split(axis_name, _rows_in_block(block_size)), arrays, coefficients
 
 
 def best_block_size(platform: str) -> int:
@@ -247,16 +229,12 @@ def best_block_size(platform: str) -> int:
 def _rows_in_block(block_size: BlockSize) -> int | None:
     if block_size is None:
         return None
-    if block_size == "auto":
+    if isinstance(block_size, str) and block_size == "auto":
         return best_block_size(jax.default_backend())
-    if isinstance(block_size, numbers.Integral) and not isinstance(block_size, bool) and block_size > 0:
+    if _is_count(block_size) and block_size > 0:
         return int(block_size)
     raise ValueError(f'block_size must be None, "auto" or a positive number of rows, got {block_size!r}.')
 
 
-def _check_number(name: str, value: ArrayLike, *, above_zero: bool = False) -> None:
-    if isinstance(value, numbers.Real):  # an array may be traced: its value is not known here
-        if not (value > 0 if above_zero else value >= 0):
-            raise ValueError(f"{name} must be {'above' if above_zero else 'at least'} 0, got {value}.")
-    elif jnp.shape(value) != ():
-        raise ValueError(f"{name} must be a scalar, got an array of shape {list(jnp.shape(value))}.")
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -38,7 +38,7 @@ def test_incomplete_batch_is_not_counted(num_examples, batch_size, steps):
 
 @pytest.mark.parametrize("batch_size", [12, 0, -1])
 def test_batch_size_that_does_not_fit_is_the_users_to_mend(split, batch_size):
-    with pytest.raises(UserError, match=f"batch size is {batch_size}, expected 1 to 11.*give a smaller one"):
+    with pytest.raises(UserError, match=f"batch_size is {batch_size}, expected 1 to 11.*give a smaller one"):
         train_batches(split, batch_size, seed=0, epoch=0)  # at the call, not at the first batch
 
 
@@ -91,7 +91,7 @@ def test_a_part_of_the_examples_keeps_its_positions_in_the_split(split):
         assert_matches_split(batch, split)
     rest = list(train_batches(split, 2, seed=7, epoch=2, examples=examples, first_batch=1))
     assert_same(rest, batches[1:])
-    with pytest.raises(UserError, match="batch size is 6, expected 1 to 5"):
+    with pytest.raises(UserError, match="batch_size is 6, expected 1 to 5"):
         train_batches(split, 6, seed=0, epoch=0, examples=examples)
     everything = train_batches(split, 4, seed=7, epoch=2, examples=np.arange(11, dtype=np.int32))
     assert_same(everything, train_batches(split, 4, seed=7, epoch=2))
@@ -132,7 +132,7 @@ def test_padding_is_marked_everywhere(split):
 
 
 def test_padded_batches_refuse_an_empty_batch(split):
-    with pytest.raises(UserError, match="batch size is 0, expected 1 or more"):
+    with pytest.raises(UserError, match="batch_size is 0, expected 1 or more"):
         padded_batches(split, 0)
 
 

@@ -84,7 +84,7 @@ def test_images_arrive_with_the_number_of_their_folder(write_tree):
 
 def test_more_files_than_are_read_at_a_time(write_tree):
     files = {f"train/c/{i:04}.png": np.full((1, 2), i // 5, np.uint8) for i in range(1030)}
-    train = load(write_tree(files), test_split="train[:1]").train
+    train = load(write_tree(files | {"test/c/0.png": files["train/c/0000.png"]})).train
     assert train.images.shape == (1030, 1, 2, 1)
     np.testing.assert_array_equal(np.sort(train.images[:, 0, 0, 0]), np.arange(1030) // 5)
 
@@ -398,7 +398,8 @@ def test_splits_may_be_slices(write_tree):
     np.testing.assert_array_equal(parts.test.images, whole.images[18:])
     assert message_of(folder, train_split="train[:900]") == (
         "data.train_split is 'train[:900]', expected a split of the data set 'image_folder', which has train (20 "
-        "images), test (2 images), or a slice of one such as 'train[:90%]'."
+        "images), test (2 images), or slices, as with --config.data.train_split='train[:80%]' "
+        "--config.data.test_split='train[80%:]'."
     )
 
 
@@ -434,8 +435,8 @@ def test_one_image_in_colour_makes_all_colour(write_tree):
 
 def test_image_size_scales_and_cuts(write_tree):
     image = Image.fromarray(colour(8, 20)).resize((40, 16), Image.Resampling.BICUBIC)
-    folder = write_tree({"train/a/1.png": image, "train/a/2.png": colour(9, 8)})
-    train = load(folder, test_split="train", image_size=8).train
+    folder = write_tree({"train/a/1.png": image, "train/a/2.png": colour(9, 8), "test/a/1.png": image})
+    train = load(folder, image_size=8).train
     assert train.images.shape == (2, 8, 8, 3)
     expected = np.asarray(image.resize((20, 8), Image.Resampling.BILINEAR).crop((6, 0, 14, 8)))
     assert any(np.array_equal(found, expected) for found in train.images)

@@ -80,7 +80,8 @@ def test_reading_needs_no_tensorflow(write_images):
     [
         ("train_split", ""),
         *itertools.product(
-            ["train_split", "test_split"], ["valid", "train[:x%]", "train[", "train[:900]", "train,test"]
+            ["train_split", "test_split"],
+            ["valid", "train[:x%]", "train[", " ", "train[:900]", "train,test"],
         ),
     ],
 )
@@ -89,7 +90,8 @@ def test_split_that_does_not_exist(write_images, field, split):
         load_dataset("tiny_images", data_dir=write_images(), **{field: split})
     assert str(error.value) == (
         f"data.{field} is '{split}', expected a split of the data set 'tiny_images', which has train (20 "
-        "images), test (10 images), or a slice of one such as 'train[:90%]'."
+        "images), test (10 images), or slices, as with --config.data.train_split='train[:80%]' "
+        "--config.data.test_split='train[80%:]'."
     )
 
 

@@ -201,39 +201,6 @@ def test_ntxent_is_supcon_with_image_ids(num_views):
         assert float(ours) == pytest.approx(float(optax.losses.ntxent(z, ids, temperature=0.3)), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (dict(embeddings=np.ones((4, 2), int)), "embeddings must be floating"),
-        (dict(embeddings=np.ones((4, 2, 2))), "embeddings must be floating"),
-        (dict(embeddings=jnp.ones((4, 2), "float8_e4m3fn")), "of 16, 32 or 64 bits"),
-        (dict(embeddings=np.ones((0, 2)), labels=np.zeros(0, int)), "has no rows"),
-        (dict(labels=np.zeros(3, int)), r"labels must be integer \[4\]"),
-        (dict(labels=np.zeros((4, 5), int)), "not one-hot"),
-        (dict(labels=np.zeros(4)), "labels must be integer"),
-        (dict(weights=np.ones(5)), r"weights must have shape \[4\]"),
-        (dict(temperature=0.0), "temperature must be above 0"),
-        (dict(temperature=np.ones(4)), "temperature must be a scalar"),
-        (dict(k1=-1.0), "k1 must be at least 0"),
-        (dict(k2=float("nan")), "k2 must be at least 0"),
-        (dict(reduction="sum"), "reduction must be"),
-        (dict(block_size=0), "block_size must be"),
-        (dict(block_size="all"), "block_size must be"),
-        (dict(block_size=True), "block_size must be"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    good = dict(embeddings=np.ones((4, 2)), labels=np.zeros(4, int))
-    with pytest.raises(ValueError, match=message):
-        losses.tcl_loss(**(good | arguments))
-
-
-@pytest.mark.parametrize(("rows", "num_views"), [(5, 2), (4, 1)])
-def test_views_that_do_not_fit_are_named(rows, num_views):
-    with pytest.raises(ValueError, match=f"num_views={num_views}"):
-        losses.ntxent_loss(np.ones((rows, 2)), num_views=num_views)
-
-
 @pytest.mark.quick
 def test_losses_import_nothing_but_jax():
     program = (

@@ -1,9 +1,14 @@
 """A mistake in a config is one clear sentence, before anything is written or compiled."""
 
+import re
+
 import pytest
 
-from configs import digits_tcl
+from configs import common, digits_tcl
 from tcl_jax.errors import UserError
+from tcl_jax.experiment.build import build_experiment
+from tcl_jax.experiment.parts import check_numbers
+from tcl_jax.fields import flat_items
 from tcl_jax.modes import train
 from tcl_jax.run.workdir import Workdir
 
@@ -37,15 +42,19 @@ MISTAKES = [
     ("loss.labels", "none", "loss.labels is 'none'"),
     ("loss.temperature", 0.0, "loss.temperature is 0.0, expected a number above 0"),
     ("loss.temperature", -0.1, "loss.temperature is -0.1, expected a number above 0"),
-    ("loss.temperature", NAN, "loss.temperature is nan, expected a finite number"),
+    ("loss.temperature", NAN, "loss.temperature is nan, expected a number above 0 .a finite"),
     ("loss.k1", -1.0, "loss.k1 is -1.0, expected 0 or more"),
     ("loss.k2", -1.0, "loss.k2 is -1.0, expected 0 or more"),
-    ("loss.k1", INF, "loss.k1 is inf, expected a finite number"),
+    ("loss.k1", INF, "loss.k1 is inf, expected 0 or more .a finite number"),
     ("train.batch_size", 100, "train.batch_size is 100, which the 8 devices do not divide.* use 96"),
-    ("train.batch_size", 4096, "batch size is 4096, expected 1 to 1437"),
-    ("train.epochs", 0, "train.epochs is 0, expected 1 or more"),
+    ("train.batch_size", 4096, "^train.batch_size is 4096, expected 1 to 1437"),
+    ("train.epochs", 0, "train.epochs is 0, expected 1 to 1000000"),
     ("train.learning_rate", -0.1, "train.learning_rate is -0.1"),
-    ("train.warmup_epochs", 60, "warm-up takes 1200 of 1200 steps"),
+    (
+        "train.warmup_epochs",
+        60,
+        "train.warmup_epochs is 60, expected 0 or more and below train.epochs, which is 60",
+    ),
     ("train.momentum", 1.0, "momentum is 1.0"),
     ("train.weight_decay", -1e-4, "weight_decay is -0.0001"),
     ("train.optimizer", "adam", "no 'adam' for train.optimizer, expected one of sgd, lars, adamw"),
@@ -71,16 +80,16 @@ MISTAKES = [
     ("train.not_finite", "ignore", "train.not_finite is 'ignore', expected one of stop, skip"),
     ("train.micro_batch_size", 24, "train.micro_batch_size is 24, which does not divide train.batch_size 64"),
     ("train.micro_batch_size", 12, "train.micro_batch_size is 12, which the 8 devices do not divide"),
-    ("train.micro_batch_size", -8, "train.micro_batch_size is -8, which the 8 devices do not divide"),
+    ("train.micro_batch_size", -8, "train.micro_batch_size is -8, expected 0 or more"),
     ("train.precision", "fp8", "no precision 'fp8' for train.precision"),
-    ("validation.images", -1, "validation.images is -1, expected 0 to 1373"),
+    ("validation.images", -1, "validation.images is -1, expected 0 or more"),
     (
         "validation.images",
         1374,
         "validation.images is 1374, expected 0 to 1373, which leaves a batch of 64 of the 1437",
     ),
     ("probe.batch_size", 12, "probe.batch_size is 12, which the 8 devices do not divide"),
-    ("probe.batch_size", 1600, "batch size is 1600"),
+    ("probe.batch_size", 1600, "^probe.batch_size is 1600, expected 1 to 1437"),
     ("probe.epochs", 0, "probe.epochs is 0"),
     ("probe.learning_rate", 0.0, "probe.learning_rate is 0.0"),
     ("checkpoint.every_epochs", 0, "checkpoint.every_epochs is 0"),
@@ -103,3 +112,69 @@ def test_mistake(field, value, message, data_dir, tmp_path):
         train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+NUMBERS = [
+    field
+    for field, default in flat_items(common.get_config())
+    if isinstance(default, int | float) and not isinstance(default, bool)
+]
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+def test_every_number_is_refused_by_the_name_of_its_field(field):
+    """Values that no field of its kind can have; the data are not needed to see it."""
+    whole = isinstance(dict(flat_items(common.get_config()))[field], int)
+    for value in (-1, None, *((True,) if whole else (NAN, INF, -INF, 1e300))):
+        config = common.get_config()
+        config.update_from_flattened_dict({field: value})
+        with pytest.raises(
+            UserError, match=rf"^{field} is {re.escape(str(value))}(\.0)?, expected .*\d"
+        ) as caught:
+            check_numbers(config)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field",
+    sorted(
+        {
+            "train.epochs",
+            "probe.epochs",
+            "train.batch_size",
+            "probe.batch_size",
+            "train.warmup_epochs",
+            "train.micro_batch_size",
+            "validation.images",
+            "augment.crop_padding",
+            "model.width",
+            "model.projection_dim",
+            "data.image_size",
+            "seed",
+        }
+    ),
+)
+def test_a_huge_number_is_refused_before_it_takes_memory(field, data_dir):
+    for value in (10**10, 2**63):
+        config = digits_tcl.get_config()
+        config.data.data_dir = data_dir
+        config.update_from_flattened_dict({field: value})
+        with pytest.raises(UserError, match=rf"^{field} is {value}, ") as caught:
+            build_experiment(config)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["loss.name", "model.remat", "augment.views", "data.train_split", "log.to"])
+def test_a_field_of_another_kind_without_a_value(field):
+    config = common.get_config()
+    config.update_from_flattened_dict({field: None})
+    with pytest.raises(UserError, match=f"^{field} is None, expected a value"):
+        check_numbers(config)
+
+
+@pytest.mark.parametrize("field", ["augment.views", "evaluation.metrics", "log.to"])
+def test_names_that_are_numbers(field):
+    config = common.get_config()
+    config.update_from_flattened_dict({field: (3,)})
+    with pytest.raises(UserError, match=rf"^{field} is \(3,\), expected names"):
+        check_numbers(config)
