@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tcl_jax.augment import check_policy, make_policy
 from tcl_jax.data import dataset_facts, load_dataset
 from tcl_jax.errors import UserError
 
@@ -158,7 +159,14 @@ def test_images_of_four_channels(write_images):
         images = load_dataset("tiny_images", data_dir=folder, streaming=streaming).train.images[:]
         opaque = np.dstack([pixels[..., :3], np.full((4, 5), 255, np.uint8)])
         np.testing.assert_array_equal(images, [pixels, opaque])
-    assert dataset_facts("tiny_images", data_dir=folder).image_shape == (4, 5, 4)
+    shape = dataset_facts("tiny_images", data_dir=folder).image_shape
+    assert shape == (4, 5, 4)
+    for name in ("crop_flip", "none"):
+        check_policy(make_policy(name, crop_padding=1, flip=True), name, shape)
+    with pytest.raises(
+        UserError, match=r"augment\.views names 'simaug', which fails for uint8 images \[4, 5, 4\]"
+    ):
+        check_policy(make_policy("simaug", crop_padding=1, flip=True), "simaug", shape)
 
 
 def test_labels_outside_the_classes(write_images):
