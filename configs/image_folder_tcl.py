@@ -4,12 +4,25 @@
 
 expects the images of each class in a folder of its own, named after the class:
 
-    /data/flowers/train/<class>/*.jpg|jpeg|png      to train on
-    /data/flowers/test/<class>/*.jpg|jpeg|png       to judge the encoder by; val/ does as well
+    /data/flowers/train/<class>/...     to train on
+    /data/flowers/test/<class>/...      to judge the encoder by; val/ does as well
+
+Every kind of image that Pillow reads with 8 bits per channel counts (.jpg, .png, .webp, .bmp, .tiff, .gif and others,
+by the name's end; of several frames or pages the first), at any depth within the folder of its class. Other files are
+left out, and one line says how many; hidden ones do not count.
 
 Without a test folder, take a part of train/: --config.data.train_split='train[:80%]' and
---config.data.test_split='train[80%:]'; each part holds every class.
+--config.data.test_split='train[80%:]'. The images are in a random order that their names fix, so that a part
+holds about its share of each class, but perhaps none of a small one: a fifth misses a class of 10 images in one of 9
+cases, one of 50 in one of 70,000.
 
+Images without labels lie in /data/flowers/train/ itself, or in /data/flowers itself where there is no train/. They are
+trained on by a loss that needs no labels, and without a test split:
+
+    python main.py --config=configs/image_folder_tcl.py --config.data.data_dir=/data/flowers \\
+        --config.loss.name=ntxent --config.loss.labels=image --config.data.test_split= --config.validation.images=0
+
+An image that a camera noted to be turned or mirrored (EXIF) is turned upright first; torchvision leaves it as it is.
 Every image is scaled until its shorter side has 128 pixels (PIL's bilinear filter, with antialias), and cut square;
 --config.data.image_size=224 gives more detail at three times the cost, 0 takes images that have one size already. Grey
 images become colour where others are in colour.

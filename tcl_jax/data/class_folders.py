@@ -105,7 +105,11 @@ def readable(name: str | os.PathLike[str]) -> str:
 
     Bytes that are not UTF-8, and control characters, become \\xNN; accents are joined to their letters (NFC).
     """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:  # of remote storage, in a locale that lacks the letters
+        encoded = os.fspath(name).encode()
+    text = encoded.decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", text.translate(_CONTROLS))
 
 

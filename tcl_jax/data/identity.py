@@ -30,7 +30,7 @@ def identity(dataset: Dataset) -> dict[str, Any]:
     version = dataset.version
     digests = dataset.files or [_digest_labels(split) for split in (dataset.train, test) if split]
     found = {
-        "name": dataset.name.removesuffix(f":{version}") if version else dataset.name,
+        "name": dataset.name.partition(":")[0] if version else dataset.name,
         "version": version,
         "image shape": [int(length) for length in dataset.train.images.shape[1:]],
         "training images": len(dataset.train.labels),

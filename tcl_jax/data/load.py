@@ -25,7 +25,8 @@ def load_dataset(
       name: a name of TFDS ("cifar10", "imagenet_resized/64x64", "cifar10:3.0.2"), "digits", "imagenet100",
         "image_folder" (see `image_folder.load`), or "module:attribute", a function of the user's own (see `own.load`).
         A data set of TFDS that is not prepared yet is prepared: `digits` at once, others where TensorFlow is installed.
-      data_dir: the folder that holds the prepared data sets, "" means TFDS' default; for image_folder the images' own.
+      data_dir: the folder that holds the prepared data sets, "" means TFDS' default; for image_folder the one that
+        holds train/<class>/, or unlabelled images alone.
       train_split, test_split: with TFDS' slicing, as "train[:90%]"; a test_split of "" asks for none.
       image_size: pixels to which every image is scaled and cut, see `decode_image`; 0 leaves them as they are.
       skip_unreadable: for image_folder, leave damaged images out, and say so on stderr, instead of refusing them.
@@ -39,7 +40,8 @@ def load_dataset(
 
     Raises:
       UserError: the data set cannot be found or prepared, does not fit in memory though streaming is "no", or is not
-        made of equally large uint8 images (for an image_size of 0), or its test images are without a class.
+        made of equally large uint8 images (for an image_size of 0), a test image has no class, or a class of an image
+        folder has no training image that can be read.
 
     >>> digits = load_dataset("digits", train_split="train[:90%]", test_split="train[90%:]")
     >>> digits.train.images.shape
@@ -65,7 +67,7 @@ def dataset_facts(
 
     Nothing is downloaded, prepared or decoded. The number of images is that of the prepared data set, of the files of
     an image folder, or that of a table for the data sets of configs/. Of an image folder the headers of some files give
-    the shape. A function of the user's own is called.
+    the shape; where images have no class, num_classes is 0. A function of the user's own is called.
 
     Raises:
       UserError: the data set is unknown, its images have many sizes and image_size is 0, or their number is not known.

@@ -40,11 +40,13 @@ def load(name: str, options: Options) -> Dataset:
         raise UserError(
             f"{made} class_names {names!r}, expected a tuple of strings, one for each class: return that."
         )
+    # What a file's name may hold and no text can: as escapes, so that it can be printed and stored.
+    names = tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
     train = _checked_split(dataset.train, len(names), f"{made} a split 'train' whose")
     asked = dataset.test is not None and options.test_split
     test = _checked_split(dataset.test, len(names), f"{made} a split 'test' whose") if asked else None
     if test is None:
-        return dataclasses.replace(dataset, train=train, test=None, class_names=tuple(names))
+        return dataclasses.replace(dataset, train=train, test=None, class_names=names)
     if not test.is_labelled:
         raise UserError(
             f"{made} a split 'test' with images without a class (label -1), which nothing can be judged by: label "
@@ -55,7 +57,7 @@ def load(name: str, options: Options) -> Dataset:
             f"{made} training images of {list(train.images.shape[1:])} and test images of "
             f"{list(test.images.shape[1:])}, expected one height, width and number of channels: scale both to one size."
         )
-    return dataclasses.replace(dataset, train=train, test=test, class_names=tuple(names))
+    return dataclasses.replace(dataset, train=train, test=test, class_names=names)
 
 
 def facts(name: str, options: Options) -> DatasetFacts:

@@ -6,12 +6,15 @@ import importlib.util
 import io
 import os
 import re
+import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
+from tcl_jax.data.class_folders import readable
 from tcl_jax.errors import UserError
 
 # name, name/config, name:version or name/config:version; the rest of TFDS' grammar reaches for the network.
@@ -25,10 +28,11 @@ def open_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> Any:
     Args:
       name: as in TFDS, "cifar10", "imagenet_resized/64x64" or "cifar10:3.0.2"; without a version the newest prepared
         one is taken.
-      data_dir: "" means TFDS' default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      data_dir: "" means TFDS' default, $TFDS_DATA_DIR or ~/tensorflow_datasets; where there is no home folder, that of
+        temporary files stands for it, and a line on stderr says so.
 
     Raises:
-      UserError: the name is unknown, data_dir is a file, or the data set cannot be prepared.
+      UserError: the name is unknown, data_dir is a file or not UTF-8, or the data set cannot be prepared.
     """
     folder = _data_folder(data_dir)
     builder = _open(name, folder)
@@ -47,12 +51,35 @@ def find_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[Any
 def _data_folder(data_dir: str | os.PathLike[str]) -> epath.Path:
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = epath.Path(data_dir or default).expanduser()
+    if os.fspath(folder).startswith("~"):  # a user without a home, as containers have them
+        if os.fspath(data_dir):
+            raise UserError(
+                f"data.data_dir is '{readable(folder)}', but there is no such home folder: give the whole path."
+            )
+        folder = epath.Path(tempfile.gettempdir()) / "tensorflow_datasets"
+        print(
+            f"There is no home folder: data sets are looked for in {folder}; data.data_dir gives another.",
+            file=sys.stderr,
+        )
+    if not _is_utf8(folder):
+        raise UserError(
+            f"data.data_dir is '{readable(folder)}', which is not UTF-8, expected a name that is, for the files of "
+            "TFDS: rename the folder, or link to it by another name."
+        )
     if folder.is_file():
         raise UserError(
             f"data.data_dir is '{folder}', which is a file, expected a folder: give the folder that holds "
             "the prepared data sets."
         )
     return folder
+
+
+def _is_utf8(path: epath.Path) -> bool:
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:  # Python holds bytes that are no text as halves of pairs
+        return False
+    return True
 
 
 def _open(name: str, folder: epath.Path) -> Any:

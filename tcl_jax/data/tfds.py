@@ -82,20 +82,25 @@ def facts(name: str, options: Options) -> DatasetFacts:
 
 
 def _class_names(builder: Any, name: str) -> tuple[str, ...]:
-    """Names of the classes; UserError unless the data set is made of images with one class each."""
+    """Names of the classes, none without a 'label'; UserError unless these are images with one class each at most."""
     import tensorflow_datasets as tfds
 
     features: dict[str, Any] = dict(builder.info.features.items())
     image: Any = features.get("image")
     label: Any = features.get("label")
     is_image = isinstance(image, tfds.features.Image) and image.np_dtype == np.uint8
-    if not (is_image and image.shape[-1] in CHANNELS and isinstance(label, tfds.features.ClassLabel)):
-        found = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(features.items()))
-        raise UserError(
-            f"The data set '{name}' has the features {found}, expected 'image' (an Image of uint8) and "
-            "'label' (a ClassLabel): choose an image classification data set as data.name."
+    if not (is_image and image.shape[-1] in CHANNELS and isinstance(label, tfds.features.ClassLabel | None)):
+        found = ", ".join(
+            f"{key} ({type(feature).__name__}, {np.dtype(feature.np_dtype)}, {feature.shape[-1]} channels)"
+            if isinstance(feature, tfds.features.Image)
+            else f"{key} ({type(feature).__name__})"
+            for key, feature in sorted(features.items())
         )
-    return tuple(label.names)
+        raise UserError(
+            f"The data set '{name}' has the features {found}, expected 'image' (an Image of uint8 with 1, 3 or 4 "
+            "channels) and 'label' (a ClassLabel), or no 'label': choose an image classification data set as data.name."
+        )
+    return tuple(label.names) if label else ()
 
 
 def _image_shape(builder: Any, name: str, image_size: int) -> tuple[int, int, int]:
@@ -127,7 +132,7 @@ def _open(builder: Any, name: str, split: str) -> Callable[[Sequence[int]], list
             "expected array_record, which has random access: delete that folder and, where TensorFlow is "
             f"installed, repeat the command or run `tfds build {name} --file_format=array_record`."
         ) from error
-    return lambda positions: [_Record(e["image"], e["label"]) for e in stored.__getitems__(positions)]
+    return lambda positions: [_Record(e["image"], e.get("label", -1)) for e in stored.__getitems__(positions)]
 
 
 def _decode(
@@ -154,11 +159,14 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _require_known_classes(labels: np.ndarray, num_classes: int, name: str, field: str, split: str) -> None:
     """Training images may be without a class, which is label -1 in TFDS; test images may not."""
-    lowest = 0 if field == "data.test_split" else -1
-    unknown = labels[(labels < lowest) | (labels >= num_classes)]
+    if field == "data.test_split" and (labels == -1).any():
+        raise UserError(
+            f"{field} is '{split}', where {np.count_nonzero(labels == -1)} images of the data set '{name}' have no "
+            "class (label -1): choose a labelled split, or train without evaluation, by --config.data.test_split=''."
+        )
+    unknown = labels[(labels < -1) | (labels >= num_classes)]
     if len(unknown):
         raise UserError(
             f"{field} is '{split}', where {len(unknown)} images of the data set '{name}' have labels such as "
-            f"{unknown[0]}, expected 0 to {num_classes - 1}: choose a labelled split"
-            f"{', or train without evaluation by data.test_split=' + repr('') if lowest == 0 else ''}."
+            f"{unknown[0]}, expected 0 to {num_classes - 1}, or -1 for an image without a class: choose another split."
         )

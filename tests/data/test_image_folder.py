@@ -12,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import ExifTags, Image, ImageOps
 
 from tcl_jax.data import Split, dataset_facts, lazy, load_dataset
+from tcl_jax.data.class_folders import readable
 from tcl_jax.data.identity import identity
 from tcl_jax.errors import UserError
 
@@ -198,6 +199,7 @@ def test_remote_storage_is_walked_through(monkeypatch):
         def _strip_protocol(cls, path):
             return MemoryFileSystem._strip_protocol(path.replace("gs://", "memory://"))
 
+    monkeypatch.setattr("etils.epath.gpath._is_tf_installed", lambda: False)  # which would open it
     for scheme in ("gs", "gcs"):
         fsspec.register_implementation(scheme, Bucket, clobber=True)
     root = epath.Path("gs://bucket/flowers")
@@ -234,6 +236,15 @@ def test_names_that_are_not_utf8_are_shown_by_their_bytes(tmp_path, capsys):
     assert "(th\\xe9): name them as there" in message_of(tmp_path)
     (tmp_path / os.fsdecode(b"test/th\xe9")).rename(tmp_path / os.fsdecode(b"train/th\xe9"))
     assert "train/th\\xe9 holds no images" in message_of(tmp_path)
+
+
+def test_names_are_the_same_in_any_locale(monkeypatch):
+    """Python decodes the names of files by the locale."""
+    for encoding in ("utf-8", "latin-1", "ascii"):
+        monkeypatch.setattr(os, "fsencode", lambda name: os.fspath(name).encode(encoding, "surrogateescape"))  # noqa: B023
+        for name, text in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "caf\\xe9"), (b"a\tb", "a\\x09b")):
+            assert readable(name.decode(encoding, "surrogateescape")) == text
+    assert readable(epath.Path("gs://bucket/café")) == "gs://bucket/café"
 
 
 COMPOSED, DECOMPOSED = "café", "café"

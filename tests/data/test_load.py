@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_jax.data import dataset_facts, load_dataset
+from tcl_jax.data import Dataset, Split, dataset_facts, load_dataset
 from tcl_jax.errors import UserError
 
 
@@ -50,6 +50,25 @@ def test_files_of_a_folder_are_counted(tmp_path):
         found = dataset_facts("image_folder", data_dir=tmp_path, **options)
         loaded = load_dataset("image_folder", data_dir=tmp_path, **options)
         assert found == (loaded.train.images.shape[1:], 2, len(loaded.train.labels), "files counted")
+
+
+@pytest.mark.parametrize("name", ["digits", "tiny_images", "image_folder", "tests.data.test_load:flowers"])
+def test_no_test_split_need_be_asked_for(name, write_images):
+    folder = write_images()
+    for label in ("ant", "bee"):
+        (folder / "train" / label).mkdir(parents=True)
+        Image.new("L", (5, 6)).save(folder / "train" / label / "1.png")
+    for streaming in ("yes", "no"):
+        dataset = load_dataset(name, data_dir=folder, test_split="", streaming=streaming)
+        assert dataset.test is None
+        assert dataset.train.is_labelled
+        found = dataset_facts(name, data_dir=folder, test_split="", image_size=8)
+        assert found[1:3] == (len(dataset.class_names), len(dataset.train.labels))
+
+
+def flowers():
+    split = Split(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4))
+    return Dataset("flowers", train=split, test=split, class_names=("a", "b", "c", "d"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Data sets of the user's own, by data.name = "module:attribute"."""
 
+import json
 import sys
 import textwrap
 
@@ -207,6 +208,16 @@ def test_images_may_be_without_a_class_and_a_test_split(write_module):
     np.testing.assert_array_equal(load_dataset(f"{MODULE}:some").train.labels, LABELS - 1)
     assert dataset_facts(f"{MODULE}:unnamed")[:3] == ((6, 5, 3), 0, 12)
     assert load_dataset(f"{MODULE}:load").train.is_labelled
+
+
+def test_class_names_can_be_printed_and_stored(write_module):
+    write_module("""
+        def listed():
+            return Dataset("flowers", load().train, load().test, ["caf\\udce9", "na\\u00efve", "猫"])
+    """)
+    names = load_dataset(f"{MODULE}:listed").class_names
+    assert names == ("caf\\udce9", "naïve", "猫")
+    json.dumps(names, ensure_ascii=False).encode()
 
 
 def test_no_test_split_is_asked_for(write_module):

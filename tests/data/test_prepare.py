@@ -1,6 +1,8 @@
 import importlib.util
+import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import tensorflow_datasets as tfds
@@ -76,6 +78,34 @@ def test_names_the_folder_of_tfds_by_default(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert f"is not prepared in {tmp_path / 'home/tensorflow_datasets'}:" in message_of("cifar100")
     assert f"is not prepared in {tmp_path / 'home/mine'}:" in message_of("cifar100", data_dir="~/mine")
+
+
+def test_without_a_home_folder(tmp_path, monkeypatch, capsys):
+    """As in a container whose user has none; no folder of the name "~" is made."""
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
+    assert len(load_dataset("digits").train.labels) == 1437
+    assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
+    assert f"data sets are looked for in {tmp_path}/temporary/tensorflow_datasets;" in capsys.readouterr().err
+    for folder in ("~/mine", "~nobody_at_all/mine"):
+        assert f"'{folder}', but there is no such home folder: give" in message_of("digits", data_dir=folder)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_data_dir_that_is_not_utf8(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    assert f"data.data_dir is '{tmp_path}/caf\\xe9', which is not UTF-8" in message_of(
+        "digits", data_dir=folder
+    )
+
+
+@pytest.mark.parametrize("name", ["café", "a [2026] *{x}?", "100%"])
+def test_a_data_dir_of_any_other_name(tmp_path, name):
+    for _ in range(2):  # it is prepared, and opened again
+        assert len(load_dataset("digits", data_dir=tmp_path / name).test.labels) == 360
 
 
 @pytest.mark.usefixtures("tensorflow_installed")

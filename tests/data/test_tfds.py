@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tcl_jax.data import load_dataset
+from tcl_jax.augment import check_policy, make_policy
+from tcl_jax.data import dataset_facts, load_dataset
 from tcl_jax.errors import UserError
 
 from .conftest import encoded
@@ -107,11 +108,10 @@ def test_empty_split(write_images, split):
     ("features", "example", "found"),
     [
         ({"image": "absent"}, {"label": 0}, r"label \(ClassLabel\)"),
-        ({"label": "absent"}, {"image": encoded(grey((2, 2, 3)))}, r"image \(Image\)"),
         (
             {"label": tfds.features.Scalar(np.int64)},
             {"image": encoded(grey((2, 2, 3))), "label": 3},
-            r"image \(Image\), label \(Scalar\)",
+            r"image \(Image, uint8, 3 channels\), label \(Scalar\)",
         ),
         (
             {"image": tfds.features.Tensor(shape=(2,), dtype=np.uint8)},
@@ -130,23 +130,99 @@ def test_images_of_sixteen_bits(write_images):
     image = tfds.features.Image(shape=(2, 2, 1), dtype=np.uint16, encoding_format="png")
     example = {"image": encoded(np.zeros((2, 2), np.uint16)), "label": 0}
     folder = write_images({"train": [example], "test": [example]}, image=image)
-    with pytest.raises(UserError, match="an Image of uint8"):
-        load_dataset("tiny_images", data_dir=folder)
-
-
-@pytest.mark.parametrize("label", [-1, 3])
-def test_labels_outside_the_classes(write_images, label):
-    """-1 is how TFDS marks an unlabelled test split; 3 appears where a data set lost the names of its classes."""
-    image = encoded(grey((2, 2, 3)))
-    train = [{"image": image, "label": 2}]
-    unlabelled = [{"image": image, "label": label}, {"image": image, "label": 0}]
-    folder = write_images({"train": train, "test": unlabelled}, label=tfds.features.ClassLabel(num_classes=4))
-    features_file = folder / "tiny_images/1.2.0/features.json"
-    features_file.write_text(features_file.read_text().replace('"numClasses": "4"', '"numClasses": "3"'))
     with pytest.raises(
-        UserError, match=rf"data\.test_split is 'test', where 1 image.* {label}, expected 0 to 2"
+        UserError, match=r"image \(Image, uint16, 1 channels\).*, expected .*an Image of uint8"
     ):
         load_dataset("tiny_images", data_dir=folder)
+
+
+def test_images_of_two_channels(write_images):
+    image = tfds.features.Image(shape=(2, 2, 2), encoding_format="png")
+    example = {"image": encoded(grey((2, 2, 2))), "label": 0}
+    folder = write_images({"train": [example], "test": [example]}, image=image)
+    with pytest.raises(
+        UserError, match=r"image \(Image, uint8, 2 channels\).*, expected .* 1, 3 or 4 channels"
+    ):
+        load_dataset("tiny_images", data_dir=folder)
+
+
+def test_images_of_four_channels(write_images):
+    """Colour and transparency; files without it are opaque."""
+    pixels = np.random.RandomState(2).randint(0, 256, (4, 5, 4), np.uint8)
+    examples = [
+        {"image": encoded(pixels), "label": 0},
+        {"image": encoded(pixels[..., :3].copy()), "label": 1},
+    ]
+    image = tfds.features.Image(shape=(4, 5, 4), encoding_format="png")
+    folder = write_images({"train": examples, "test": examples}, image=image)
+    for streaming in ("yes", "no"):
+        images = load_dataset("tiny_images", data_dir=folder, streaming=streaming).train.images[:]
+        opaque = np.dstack([pixels[..., :3], np.full((4, 5), 255, np.uint8)])
+        np.testing.assert_array_equal(images, [pixels, opaque])
+    shape = dataset_facts("tiny_images", data_dir=folder).image_shape
+    assert shape == (4, 5, 4)
+    for name in ("crop_flip", "none"):
+        check_policy(make_policy(name, crop_padding=1, flip=True), name, shape)
+    with pytest.raises(
+        UserError, match=r"augment\.views names 'simaug', which fails for uint8 images \[4, 5, 4\]"
+    ):
+        check_policy(make_policy("simaug", crop_padding=1, flip=True), "simaug", shape)
+
+
+def test_labels_outside_the_classes(write_images):
+    """As where a data set lost the names of its classes."""
+    image = encoded(grey((2, 2, 3)))
+    train = [{"image": image, "label": 2}]
+    unknown = [{"image": image, "label": 3}, {"image": image, "label": 0}]
+    folder = write_images({"train": train, "test": unknown}, label=tfds.features.ClassLabel(num_classes=4))
+    features_file = folder / "tiny_images/1.2.0/features.json"
+    features_file.write_text(features_file.read_text().replace('"numClasses": "4"', '"numClasses": "3"'))
+    for splits in ({}, {"train_split": "test", "test_split": ""}):
+        with pytest.raises(
+            UserError, match=r"_split is 'test', where 1 image.* 3, expected 0 to 2, or -1 for"
+        ):
+            load_dataset("tiny_images", data_dir=folder, **splits)
+
+
+def labelled(*labels):
+    return [{"image": encoded(grey((2, 2, 3), i)), "label": label} for i, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize("streaming", ["yes", "no"])
+def test_images_without_a_class_may_be_trained_on(write_images, streaming):
+    """-1 is how TFDS marks them, as in the unlabelled split of stl10."""
+    splits = {"train": labelled(0, 1), "test": labelled(2, 1), "unlabelled": labelled(-1, -1, -1)}
+    folder = write_images(splits | {"mixed": labelled(-1, 2)})
+    options = {"data_dir": folder, "streaming": streaming}
+    dataset = load_dataset("tiny_images", train_split="unlabelled", **options)
+    assert (dataset.train.labels.tolist(), dataset.train.is_labelled) == ([-1, -1, -1], False)
+    assert (dataset.test.labels.tolist(), dataset.test.is_labelled) == ([2, 1], True)
+    assert dataset.class_names == ("ant", "bee", "cat")
+    alone = load_dataset("tiny_images", train_split="train+unlabelled", test_split="", **options)
+    assert (alone.train.labels.tolist(), alone.test) == ([0, 1, -1, -1, -1], None)
+    for split, count in (("unlabelled", 3), ("mixed", 1)):
+        with pytest.raises(UserError) as error:
+            load_dataset("tiny_images", test_split=split, **options)
+        assert str(error.value) == (
+            f"data.test_split is '{split}', where {count} images of the data set 'tiny_images' have no class (label "
+            "-1): choose a labelled split, or train without evaluation, by --config.data.test_split=''."
+        )
+
+
+def test_a_data_set_without_labels_may_be_trained_on(write_images):
+    examples = [{"image": encoded(grey((2, 2, 3), i))} for i in range(3)]
+    folder = write_images({"train": examples, "test": examples}, label="absent")
+    dataset = load_dataset("tiny_images", data_dir=folder, test_split="")
+    assert (dataset.train.labels.tolist(), dataset.class_names) == ([-1, -1, -1], ())
+    assert dataset_facts("tiny_images", data_dir=folder, test_split="", image_size=8)[1:3] == (0, 3)
+    with pytest.raises(UserError, match=r"data\.test_split is 'test', where 3 images .* have no class"):
+        load_dataset("tiny_images", data_dir=folder)
+
+
+def test_the_version_is_known(write_images):
+    folder = write_images(version="1.10.0")
+    assert load_dataset("tiny_images", data_dir=folder).version == "1.10.0"
+    assert load_dataset("tiny_images:1.*.*", data_dir=folder).version == "1.10.0"
 
 
 @pytest.mark.parametrize("splits", [("train", "train"), ("train", "test")])
