@@ -10,6 +10,7 @@ Any field of the config can be set on the command line; configs/common.py lists 
 import os
 import pathlib
 import sys
+import tempfile
 import textwrap
 import time
 import traceback
@@ -21,9 +22,10 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from configs import common
-from tcl_jax.command_line import ConfigOption
-from tcl_jax.errors import Interrupted, RunFailed, UserError
+from tcl_jax.command_line import ConfigOption, print_always
+from tcl_jax.errors import DISK_FULL, Interrupted, RunFailed, UserError, WriteFailed
 from tcl_jax.fields import flat_items
+from tcl_jax.files import full_path, is_remote, utf8_path
 
 if TYPE_CHECKING:
     from tcl_jax.run.workdir import Workdir
@@ -128,10 +130,10 @@ def main(argv: list[str]) -> None:
     _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train
-    from tcl_jax.run.workdir import Workdir
 
     if _MODE.value == "compare":
-        compare.run(_WORKDIRS.value, Workdir(_WORKDIR.value or "runs/comparison"))
+        paths = [str(full_path(path, "--workdirs")) for path in _WORKDIRS.value]
+        compare.run(paths, _workdir("runs/comparison"))
         return
     if _MODE.value == "export":
         export.run(_workdir_of_run(), checkpoint=_CHECKPOINT.value)
@@ -161,12 +163,16 @@ def main(argv: list[str]) -> None:
 
 def _workdir_of_run() -> "Workdir":
     """The folder that --workdir names, or that of the config."""
-    from tcl_jax.run.workdir import Workdir
-
     if _WORKDIR.value or _CONFIG.file is not None:
         ending = "_sweep" if _MODE.value == "sweep" else ""
-        return Workdir(_WORKDIR.value or f"runs/{_CONFIG.name}{ending}")
+        return _workdir(f"runs/{_CONFIG.name}{ending}")
     raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
+
+
+def _workdir(default: str) -> "Workdir":
+    from tcl_jax.run.workdir import Workdir
+
+    return Workdir(str(utf8_path(_WORKDIR.value or default, "--workdir")))
 
 
 def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
@@ -199,19 +205,59 @@ def _start_jax() -> None:
 
     from tcl_jax import processes
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # which JAX itself reads
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "tcl_jax"))
-    if _MODE.value == "plan":  # it writes nothing, and reads what only a fresh compilation has
-        jax.config.update("jax_enable_compilation_cache", False)
     if _MODE.value in _OF_ALL_PROCESSES:
         processes.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if not processes.is_first():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 (until the process ends)
         os.environ["TQDM_DISABLE"] = "1"
+    if _MODE.value in (
+        "plan",
+        "compare",
+    ):  # one reads what only a fresh compilation has, one compiles nothing
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    try:
+        cache = _make_cache()
+    except (UserError, OSError) as error:
+        jax.config.update("jax_enable_compilation_cache", False)
+        if processes.is_first():
+            cause = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else "no home folder"
+            variable = (
+                "JAX_COMPILATION_CACHE_DIR" if "JAX_COMPILATION_CACHE_DIR" in os.environ else "XDG_CACHE_HOME"
+            )
+            print(
+                f"Compiled programs are not kept for the next start ({cause}): set {variable} to a folder that can be "
+                "written.",
+                file=sys.stderr,
+            )
+    else:
+        jax.config.update("jax_compilation_cache_dir", cache)
+
+
+def _make_cache() -> str:
+    """The folder of compiled programs, which can be written.
+
+    Raises:
+      UserError, OSError: there is none.
+    """
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")  # which JAX itself reads
+    if given and is_remote(given):
+        return given
+    caches = os.environ.get(
+        "XDG_CACHE_HOME", ""
+    )  # a relative path in it is to be ignored, its specification says
+    folder = full_path(
+        given or f"{caches if os.path.isabs(caches) else '~/.cache'}/tcl_jax", "the folder of caches"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return str(folder)
 
 
 def _entry() -> None:
+    print_always()
+    if not os.environ.get("HOME"):  # an empty one would mean the root folder
+        os.environ.pop("HOME", None)
     try:
         app.run(main, flags_parser=_CONFIG.parse)
     except UserError as error:
@@ -222,6 +268,8 @@ def _entry() -> None:
         print(error, file=sys.stderr)
         sys.exit(128 + error.signal)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            _fail(WriteFailed(str(error.filename or "The output"), error), 1)
         _leave_others(error)
         raise
     except KeyboardInterrupt:

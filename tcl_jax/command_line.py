@@ -1,12 +1,20 @@
-"""What is typed: one sentence for each mistake in flags, in a config file and in the names of its fields."""
+"""What is typed: one sentence for each mistake in flags, in a config file and in the names of its fields.
+
+And what is printed: it never ends a run.
+"""
 
 import difflib
+import errno
+import io
 import itertools
+import os
 import pathlib
 import runpy
+import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -77,7 +85,9 @@ class ConfigOption:
         file, _, argument = name.partition(":")
         if not pathlib.Path(file).is_file():
             known = ", ".join(str(path) for path in self._known)
-            raise UserError(f"There is no config file '{file}': expected {known or 'a Python file'}.")
+            raise UserError(
+                f"There is no config file '{os.path.abspath(file)}': expected {known or 'a Python file'}."
+            )
         try:
             get_config = runpy.run_path(file)["get_config"]
             config = get_config(argument) if argument else get_config()
@@ -128,3 +138,38 @@ def _check_field(config: ConfigDict, field: str) -> None:
             expected = f"{place} has {', '.join(nearest)}" if nearest else f"{place} has no fields"
             raise UserError(f"There is no config field '{field}': {expected}.")
         node = node[name]
+
+
+def print_always() -> None:
+    """From here on stdout and stderr take everything, in any locale and whoever has ceased to read them.
+
+    What the encoding lacks is printed as \\xe9. What goes into a pipe whose other end is closed, as by `| head`, or to
+    a terminal that is gone is dropped, and the program goes on: a run saves what it has trained.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started the program: then print() does nothing
+            continue
+        stream.flush()
+        output: Any = _Output(stream.fileno(), "w", closefd=False)
+        text = io.TextIOWrapper(
+            output if stream.write_through else io.BufferedWriter(output),
+            encoding=stream.encoding,
+            errors="backslashreplace",
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, text)
+
+
+class _Output(io.FileIO):
+    """A file descriptor that becomes that of os.devnull when nobody reads it any more."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)

@@ -1,18 +1,61 @@
-"""Small files: those that are whole or not there, and those that grow; on disks and in remote storage."""
+"""Paths as people type them, and small files, whole ones and growing ones, on disks and in remote storage."""
 
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Iterator
 
 from etils import epath
 
-from tcl_jax.errors import WriteFailed
+from tcl_jax.errors import UserError, WriteFailed
 
 
 def is_remote(path: epath.PathLike) -> bool:
     """Whether a path is in remote storage, as gs://bucket/run is."""
     return "://" in os.fspath(path)
+
+
+def full_path(path: epath.PathLike, field: str) -> epath.Path:
+    """The absolute path that `field` names, with the home folder for ~; that of remote storage as it is.
+
+    Raises:
+      UserError: it begins with ~, and that user has no home folder.
+    """
+    if is_remote(path):
+        return epath.Path(path)
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{field} is '{os.fspath(path)}', but that user has no home folder: give a full path."
+        )
+    return epath.Path(os.path.abspath(expanded))
+
+
+def utf8_path(path: epath.PathLike, field: str) -> epath.Path:
+    """`full_path` for what libraries in C++ read or write, which take every name for UTF-8.
+
+    Raises:
+      UserError: as `full_path`, or the name is another one to them than to Python in this locale.
+    """
+    found = full_path(path, field)
+    text = os.fspath(found)
+    if text.encode(errors="surrogatepass") != os.fsencode(text):
+        raise UserError(
+            f"{field} is '{readable(text)}', which is not UTF-8 by the locale (its encoding of names is "
+            f"{sys.getfilesystemencoding()}): set LC_ALL=C.UTF-8 and PYTHONUTF8=1, or give another path."
+        )
+    return found
+
+
+def readable(name: str) -> str:
+    """A file's name for people, the same in every locale: its bytes as UTF-8, and those that are not as \\xe9."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def to_utf8(text: str) -> bytes:
+    """UTF-8 of a text that may hold names of files, of which the locale decoded what it could; errors as above."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace").encode()
 
 
 @contextlib.contextmanager
@@ -30,7 +73,7 @@ def write_whole(path: epath.Path, text: str) -> None:
     Raises:
       WriteFailed: the disk is full, or the folder cannot be written; the old content is still there.
     """
-    write_whole_bytes(path, text.encode())
+    write_whole_bytes(path, to_utf8(text))
 
 
 def write_whole_bytes(path: epath.Path, data: bytes) -> None:

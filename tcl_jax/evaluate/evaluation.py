@@ -11,6 +11,7 @@ from tcl_jax.data import Split
 from tcl_jax.evaluate.features import extract_features
 from tcl_jax.evaluate.metrics import Metric, measure
 from tcl_jax.evaluate.probe import ProbeSettings, linear_probe
+from tcl_jax.fields import metric_title
 from tcl_jax.models import ContrastiveModel, LinearClassifier
 from tcl_jax.models.encode import Encode
 
@@ -49,7 +50,7 @@ class Evaluation(NamedTuple):
     Attributes:
       train_features, test_features: float [n, f], of all images of each split, in order.
       labels: int32 [m], the true classes of the test images.
-      metrics: values by name; None where one is not finite.
+      metrics: values by name; None where one means nothing, as `measure` has it.
       predictions: int32 [m], classes of the test images, by the names of the metrics that predict classes.
       probe_losses: mean training loss of the linear probe in each epoch; empty where it was not trained.
     """
@@ -63,7 +64,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
-    """Measure the frozen encoder on every test image, by all metrics.
+    """Measure the frozen encoder on every test image, by all metrics; a line says why there is no value of one.
 
     Args:
       variables: of the model; they are not changed.
@@ -78,6 +79,7 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
             variables,
             evaluator.train,
             test_features,
+            train_features=train_features,
             views=evaluator.probe_views,
             num_classes=num_classes,
             seed=evaluator.seed,
@@ -101,6 +103,9 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
     found = {
         name: measure(metric, evaluator.test.labels, available) for name, metric in evaluator.metrics.items()
     }
+    for why_none in dict.fromkeys(one.why_none for one in found.values() if one.why_none):
+        names = [metric_title(name) for name, one in found.items() if one.why_none == why_none]
+        print(f"Not reported: {', '.join(names)}, as {why_none}.", flush=True)
     return Evaluation(
         train_features,
         test_features,

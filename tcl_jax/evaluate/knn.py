@@ -8,6 +8,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from tcl_jax.evaluate.arguments import check_above_zero, check_count, check_features, check_labels
+
 
 def knn_predict(
     queries: ArrayLike,
@@ -24,17 +26,33 @@ def knn_predict(
 
     Args:
       queries: floating [m, f], of any length.
-      bank: floating [n, f]; where n < k, all rows vote.
+      bank: floating [n, f], of any length; where n < k, all rows vote.
       bank_labels: integer [n], 0 to num_classes - 1.
+      num_classes, k: 1 or more.
+      temperature: above 0.
 
     Returns:
       int32 [m]. A tie goes to the smaller class number.
 
+    Raises:
+      ValueError: an argument has another form, or features that are not finite.
+
     References:
       Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, Sec. 3.4.
     """
-    vote = functools.partial(_vote, num_classes=num_classes, k=min(k, len(np.asarray(bank))))
-    return np.asarray(vote(jnp.asarray(queries), jnp.asarray(bank), jnp.asarray(bank_labels), temperature))
+    num_classes, k = check_count("num_classes", num_classes), check_count("k", k)
+    temperature = check_above_zero("temperature", temperature)
+    rows = check_features("bank", bank)
+    labels = check_labels("bank_labels", bank_labels, num_classes=num_classes, rows=len(rows))
+    asked = check_features("queries", queries, width=rows.shape[1])
+    vote = functools.partial(_vote, num_classes=num_classes, k=min(k, len(rows)))
+    return np.asarray(vote(_near_unit(asked), _near_unit(rows), jnp.asarray(labels), temperature))
+
+
+def _near_unit(rows: np.ndarray) -> jax.Array:
+    """Rows divided by powers of two, which changes no digit, so that no square leaves the range of float32."""
+    _, exponents = np.frexp(np.abs(rows).max(axis=1, keepdims=True))
+    return jnp.asarray(np.ldexp(rows, -exponents))
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "k"))

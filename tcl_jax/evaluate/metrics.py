@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tcl_jax.errors import UserError
+from tcl_jax.evaluate.arguments import check_features, check_labels, count_not_finite
 from tcl_jax.evaluate.knn import knn_predict
+from tcl_jax.evaluate.logistic_regression import logistic_regression_predict
 from tcl_jax.resolve import arguments_of, resolve
 
 Metric = Callable[..., Any]
@@ -19,14 +21,30 @@ OF_FEATURES = ("features", "labels", "train_features", "train_labels", "num_clas
 # classifier that was trained with cross-entropy.
 OF_TRAINING = ("train_probe", "logits")
 
+# Whose they are, in messages.
+_IMAGES = {
+    "features": "evaluated",
+    "labels": "evaluated",
+    "logits": "evaluated",
+    "train_features": "training",
+    "train_labels": "training",
+}
+
 _EXAMPLE = "my_metric.py with `def recall(features, labels): ...` -> a number, the higher the better"
 
 
 class Measured(NamedTuple):
-    """value: of the metric, None where it is not finite. predicted: int32 [m], the classes it predicted, if any."""
+    """What came out.
+
+    Attributes:
+      value: of the metric; None where it means nothing.
+      predicted: int32 [m], the classes it predicted, if any, and if their accuracy means something.
+      why_none: why the value is None, in a few words; "" where it is a number.
+    """
 
     value: float | None
     predicted: np.ndarray | None
+    why_none: str = ""
 
 
 def _knn(features: Any, train_features: Any, train_labels: Any, num_classes: int) -> np.ndarray:
@@ -37,11 +55,22 @@ def _linear_probe(train_probe: Callable[[], np.ndarray]) -> np.ndarray:
     return train_probe()
 
 
+def _logistic_regression(
+    features: Any, train_features: Any, train_labels: Any, num_classes: int
+) -> np.ndarray:
+    return logistic_regression_predict(train_features, train_labels, features, num_classes=num_classes)
+
+
 def _classifier(logits: np.ndarray) -> np.ndarray:
     return np.argmax(logits, axis=1)
 
 
-METRICS: dict[str, Metric] = {"linear_probe": _linear_probe, "knn": _knn, "classifier": _classifier}
+METRICS: dict[str, Metric] = {
+    "linear_probe": _linear_probe,
+    "knn": _knn,
+    "logistic_regression": _logistic_regression,
+    "classifier": _classifier,
+}
 """Metrics by name."""
 
 
@@ -77,20 +106,92 @@ def resolve_metrics(names: Sequence[str], *, field: str, available: Sequence[str
 
 
 def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) -> Measured:
-    """The value of a metric; of predicted classes, int [m], it is the share of those that are right.
+    """The value of a metric; of predicted classes, int [m], it is the accuracy, the share of those that are right.
+
+    The value is None where features or logits are not finite, where the metric asks for labels that are not known, and
+    where it is not finite itself. That of predicted classes is also None where the images that are judged, or the
+    training images, are all of one class: whatever always predicts that class would be right.
 
     Args:
-      labels: int [m], of the images that are judged.
+      labels: int [m], of the images that are judged; -1 where a class is not known, in train_labels too.
+      available: arguments by name, of `OF_FEATURES` and `OF_TRAINING`.
 
     Raises:
-      UserError: the metric makes neither a number nor as many classes as there are labels.
+      ValueError: features or labels have another form.
+      UserError: the metric makes neither a number nor as many classes as there are labels, 0 to num_classes - 1.
     """
-    found = np.asarray(metric(**arguments_of(metric, available, field="A metric")))
-    if found.shape == labels.shape and np.issubdtype(found.dtype, np.integer):
+    arguments = arguments_of(metric, available, field="A metric")
+    known = _true_labels({**available, "labels": labels})
+    if (
+        "train_probe" in arguments
+    ):  # which takes long: what it needs, and what its classes are for, is seen to before
+        why_none = _not_finite(available) or _unlabelled(known) or _no_accuracy(known)
+    else:
+        asked = {name: known[name] for name in known if name in arguments}
+        why_none = _not_finite(available) or _unlabelled(asked)
+    if why_none:
+        return Measured(None, None, why_none)
+    found, name = np.asarray(metric(**arguments)), getattr(metric, "__name__", metric)
+    if found.shape == np.shape(labels) and np.issubdtype(found.dtype, np.integer):
+        strange = found[(found < 0) | (found >= _num_classes(available))]
+        if len(strange):
+            raise UserError(
+                f"The metric {name} predicts class {strange[0]}, expected 0 to {_num_classes(available) - 1}."
+            )
+        why_none = _no_accuracy(known)
+        if why_none:
+            return Measured(None, None, why_none)
         return Measured(float(np.mean(found == labels)), found.astype(np.int32))
-    if found.ndim or not np.issubdtype(found.dtype, np.number):
+    if found.ndim or found.dtype.kind not in "iuf":
         raise UserError(
-            f"The metric {getattr(metric, '__name__', metric)} makes {found.dtype} {list(found.shape)}, expected a "
-            f"number, or {len(labels)} predicted classes."
+            f"The metric {name} makes {found.dtype} {list(found.shape)}, expected a number, or {len(labels)} predicted "
+            "classes."
         )
-    return Measured(float(found) if np.isfinite(found) else None, None)
+    if not np.isfinite(found):
+        return Measured(None, None, f"its value is {found}")
+    return Measured(float(found), None)
+
+
+def _true_labels(available: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The labels that are there: int32, -1 where one is not known."""
+    found = {}
+    for name, of in (("labels", "features"), ("train_labels", "train_features")):
+        if name in available:
+            rows = len(available[of]) if of in available else None
+            found[name] = check_labels(
+                name, available[name], num_classes=_num_classes(available), rows=rows, unlabelled=True
+            )
+    return found
+
+
+def _num_classes(available: Mapping[str, Any]) -> int:
+    return available.get("num_classes", np.iinfo(np.int32).max)
+
+
+def _not_finite(available: Mapping[str, Any]) -> str:
+    """Which numbers of a diverged encoder are not finite; "" where all are."""
+    for name in ("features", "train_features", "logits"):
+        if name in available:
+            rows = check_features(name, available[name], finite=False)
+            bad = count_not_finite(rows)
+            if bad:
+                what = name.removeprefix("train_")
+                return f"the {what} of {bad:,} of the {len(rows):,} {_IMAGES[name]} images are not finite"
+    return ""
+
+
+def _unlabelled(known: Mapping[str, np.ndarray]) -> str:
+    """Which images have no label; "" where all have one."""
+    for name, labels in known.items():
+        missing = np.count_nonzero(labels < 0)
+        if missing:
+            return f"{missing:,} of the {len(labels):,} {_IMAGES[name]} images have no label"
+    return ""
+
+
+def _no_accuracy(known: Mapping[str, np.ndarray]) -> str:
+    """Why an accuracy would mean nothing; "" where it means something."""
+    for name, labels in known.items():
+        if np.all(labels == labels[0]) and labels[0] >= 0:
+            return f"the {_IMAGES[name]} images are all of one class"
+    return _unlabelled({"labels": known["labels"]})

@@ -15,12 +15,24 @@ from tqdm import tqdm
 
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Batch, Split, steps_per_epoch, train_batches
+from tcl_jax.evaluate.arguments import (
+    check_above_zero,
+    check_count,
+    check_features,
+    check_labels,
+    check_split,
+)
+from tcl_jax.evaluate.standardise import Standardisation, standardisation, standardise
 from tcl_jax.models import ContrastiveModel, LinearClassifier
 from tcl_jax.parallel import DATA_AXIS, local_rows, replicate, split_batch
 from tcl_jax.train.optimizer import descend, learning_rates, sgd
 from tcl_jax.train.state import PROBE_STREAM, stream_key
 
 _OPTIMIZER = sgd(momentum=0.9, weight_decay=1e-4)
+
+# Root mean square of the length of a row. With it rates of 0.1 to 0.5 are good ones for any number of features: the
+# largest that is stable, and the best, fall with the square of the length, which for deviation 1 is that number.
+_LENGTH = 4.0
 
 
 class ProbeSettings(NamedTuple):
@@ -42,6 +54,7 @@ def linear_probe(
     split: Split,
     test_features: np.ndarray,
     *,
+    train_features: np.ndarray,
     views: Views,
     num_classes: int,
     epochs: int,
@@ -53,12 +66,19 @@ def linear_probe(
     """Classes of the test images by a linear classifier trained on augmented training images.
 
     The classifier alone is trained, with cross-entropy, by SGD with momentum 0.9, weight decay 1e-4 and a cosine
-    schedule; the encoder runs with its running statistics, and neither they nor its parameters change.
+    schedule; the encoder runs with its running statistics, and neither they nor its parameters change. It learns from
+    features x that are standardised and then scaled, so that their scale, offset and number hardly matter:
+
+        4 (x - mean) / (deviation sqrt(f))
+
+    with mean and deviation of each of the f features over the training images as they are; a constant feature has
+    deviation 1.
 
     Args:
       variables: "params" and "batch_stats" of the model.
       split: the training images and labels.
-      test_features: [m, f], from `extract_features`.
+      test_features: floating [m, f], from `extract_features`.
+      train_features: floating [n, f], of the images of `split`, from there too.
       views: from `make_views`, with a single policy.
       num_classes: labels are 0 to num_classes - 1.
       epochs, learning_rate, batch_size: of the classifier; images per step over all devices.
@@ -66,12 +86,23 @@ def linear_probe(
 
     Returns:
       classes, int32 [m]; and the classifier's mean training loss in each epoch.
+
+    Raises:
+      ValueError: an argument has another form, or features that are not finite.
     """
+    batch_size = check_split(split, batch_size, mesh)
+    num_classes, epochs = check_count("num_classes", num_classes), check_count("epochs", epochs)
+    learning_rate = check_above_zero("learning_rate", learning_rate)
+    check_labels("The labels of split", split.labels, num_classes=num_classes)
+    train = check_features("train_features", train_features, rows=len(split.labels))
+    test = check_features("test_features", test_features, width=train.shape[1])
+    scaling = _scaling(train)
     per_epoch = steps_per_epoch(len(split.labels), batch_size)
     rates = learning_rates(learning_rate, total_steps=epochs * per_epoch)
     init_key, views_key = jax.random.split(stream_key(seed, PROBE_STREAM))
     classifier, step = LinearClassifier(num_classes), _compile_step(model, views, num_classes, mesh)
-    params = classifier.init(init_key, jnp.asarray(test_features[:1]))["params"]
+    params = classifier.init(init_key, jnp.asarray(test[:1]))["params"]
+    on_devices = replicate(scaling, mesh)
     state = replicate(_ProbeState(params, _OPTIMIZER.init(params)), mesh)
     with tqdm(
         total=epochs * per_epoch * batch_size,
@@ -89,28 +120,42 @@ def linear_probe(
             for number, batch in enumerate(batches):
                 rate = rates[epoch * per_epoch + number]
                 state, loss = step(
-                    state, variables, split_batch(batch, mesh), rate, views_key, np.int32(epoch)
+                    state, variables, on_devices, split_batch(batch, mesh), rate, views_key, np.int32(epoch)
                 )
                 of_epoch.append(loss)
             losses.append(float(np.mean(jax.device_get(of_epoch), dtype=np.float64)))
             bar.set_postfix_str(f"loss {losses[-1]:.4f}", refresh=False)
             bar.update(per_epoch * batch_size)
-    logits = jax.jit(lambda params, x: classifier.apply({"params": params}, x))(state.params, test_features)
+    logits = jax.jit(lambda params, x: classifier.apply({"params": params}, x))(
+        state.params, standardise(test, scaling)
+    )
     return np.asarray(jnp.argmax(logits, axis=1), np.int32), losses
+
+
+def _scaling(features: np.ndarray) -> Standardisation:
+    """That after which rows have a root mean square length of _LENGTH."""
+    mean, deviation = standardisation(features)
+    return Standardisation(mean, deviation * (np.sqrt(features.shape[1]) / _LENGTH).astype(deviation.dtype))
 
 
 @functools.lru_cache(maxsize=1)  # the members of a sweep are evaluated one after the other by one program
 def _compile_step(
     model: ContrastiveModel, views: Views, num_classes: int, mesh: Mesh
 ) -> Callable[..., tuple[_ProbeState, jax.Array]]:
-    """The function (state, variables, batch, learning rate, key of the views, epoch) -> (state, loss)."""
+    """The function (state, variables, scaling, batch, learning rate, key of the views, epoch) -> (state, loss)."""
     classifier = LinearClassifier(num_classes)
 
     def device_step(
-        state: _ProbeState, variables, batch: Batch, rate: jax.Array, key: jax.Array, epoch: jax.Array
+        state: _ProbeState,
+        variables,
+        scaling: Standardisation,
+        batch: Batch,
+        rate: jax.Array,
+        key: jax.Array,
+        epoch: jax.Array,
     ):
         images = views(jax.random.fold_in(key, epoch), batch.images, batch.indices)
-        features = model.apply(variables, images, train=False, method="encode")
+        features = standardise(model.apply(variables, images, train=False, method="encode"), scaling)
 
         def loss_of(params):
             logits = classifier.apply({"params": params}, features)
@@ -121,6 +166,6 @@ def _compile_step(
         direction, opt_state = _OPTIMIZER.update(gradients, state.opt_state, state.params)
         return _ProbeState(descend(state.params, direction, rate), opt_state), loss
 
-    specs = (P(), P(), P(DATA_AXIS), P(), P(), P())
+    specs = (P(), P(), P(), P(DATA_AXIS), P(), P(), P())
     mapped = jax.shard_map(device_step, mesh=mesh, in_specs=specs, out_specs=(P(), P()))
     return jax.jit(mapped, donate_argnums=0)

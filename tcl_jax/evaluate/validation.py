@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from tcl_jax.data import Division, Split
 from tcl_jax.evaluate.features import extract_features
@@ -11,7 +12,7 @@ from tcl_jax.evaluate.metrics import Metric, measure
 from tcl_jax.models.encode import Encode
 
 Validate = Callable[[Mapping[str, Any]], float | None]
-"""(variables of the model) -> the metric of the held-out images; None where it is not finite."""
+"""(variables of the model) -> the metric of the held-out images; None where it means nothing, as `measure` has it."""
 
 
 def make_validate(
@@ -26,6 +27,8 @@ def make_validate(
 ) -> Validate:
     """A metric of the held-out images of `division`, whose bank are the training images, by encoder features.
 
+    Where it has no value a line says why, once for each reason.
+
     Args:
       metric: of `tcl_jax.evaluate.metrics.OF_FEATURES`.
       encode: from `make_encode`; it compiles nothing anew where the final evaluation has the same batch size.
@@ -33,6 +36,7 @@ def make_validate(
       num_classes: labels are 0 to num_classes - 1.
       batch_size: images at a time over all devices, a multiple of their number.
     """
+    reasons: set[str] = set()  # that were given
     held_out, bank = split.select(division.validation), split.select(division.bank)
 
     def validate(variables: Mapping[str, Any]) -> float | None:
@@ -47,6 +51,10 @@ def make_validate(
             train_labels=bank.labels,
             num_classes=num_classes,
         )
-        return measure(metric, held_out.labels, available).value
+        found = measure(metric, held_out.labels, available)
+        if found.why_none and found.why_none not in reasons:
+            reasons.add(found.why_none)
+            tqdm.write(f"The metric of the held-out images has no value, as {found.why_none}.")
+        return found.value
 
     return validate

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from etils import epath
 from flax import linen as nn
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -13,6 +12,7 @@ from tcl_jax.augment.policies import Policy, make_policy
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate.metrics import OF_FEATURES, Metric, resolve_metric, resolve_metrics
 from tcl_jax.fields import flat_items
+from tcl_jax.files import full_path
 from tcl_jax.losses.contrastive import best_block_size
 from tcl_jax.models import make_encoder, takes, with_head
 from tcl_jax.models.description import encoder_dtype
@@ -86,7 +86,7 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
     )
     tensors = None
     if begins and config.model.init_from:
-        tensors = read_tensors(epath.Path(config.model.init_from).expanduser()).tensors
+        tensors = read_tensors(full_path(config.model.init_from, "model.init_from")).tensors
         # Of all that the file must fit, only the number of channels needs the images.
         fit_encoder(tensors, with_head(encoder, projection_dim=1), None, path=config.model.init_from)
     classifies = objective.head == "classifier"

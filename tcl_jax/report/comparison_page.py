@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tcl_jax.fields import metric_title
+from tcl_jax.files import to_utf8
 from tcl_jax.report.comparison import Group, Spread, curve_of, to_csv, to_markdown, to_rows
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
 from tcl_jax.report.page_curves import VALIDATION, Captioned, numeric_keys
@@ -43,7 +44,7 @@ def comparison_files(
         sections={name: section for name, section in sections.items() if section},
     )
     tables = {"comparison.csv": to_csv(groups), "comparison.md": to_markdown(groups)} if groups else {}
-    return {"index.html": html} | {name: text.encode() for name, text in tables.items()}
+    return {"index.html": html} | {name: to_utf8(text) for name, text in tables.items()}
 
 
 def _curves(groups: Sequence[Group]) -> list[Captioned]:

@@ -14,13 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tcl_jax.fields import metric_title
+from tcl_jax.files import to_utf8
 from tcl_jax.report.results import capitalized, duration, named, number
 
 
 def render(template: str, **values: Any) -> bytes:
     """A page as UTF-8, of a template of templates/ and the values that it puts in; None is shown as a dash."""
-    # A file name may hold bytes that are not text, which no page could hold: they become question marks.
-    return environment().get_template(template).render(**values).encode(errors="replace")
+    return to_utf8(environment().get_template(template).render(**values))
 
 
 @functools.cache
