@@ -1,7 +1,7 @@
 """Which images a training and a test split take, as TFDS' slicing names them ("train[:90%]"): none of them twice."""
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from tcl_jax.data.dataset import Options

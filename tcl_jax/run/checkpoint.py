@@ -346,8 +346,10 @@ def best_of(directory: epath.Path, *, ignored: Collection[int] = ()) -> Best | N
 
 
 def _parts_without_index(checkpoint: epath.Path, parts: Collection[str]) -> list[str]:
-    """Parts of a checkpoint whose arrays nobody would find again."""
-    return [part for part in parts if not (checkpoint / part / _INDEX).exists()]
+    """Parts of a checkpoint whose arrays nobody would find again; none of one that was removed."""
+    return [
+        part for part in parts if (checkpoint / part).exists() and not (checkpoint / part / _INDEX).exists()
+    ]
 
 
 def _remedy(checkpoint: epath.Path, parts: Collection[str]) -> str:

@@ -48,6 +48,12 @@ def softmax_regression(features_of, labels, test_features):
 def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
     rng = np.random.default_rng(1)
     test_features = rng.normal(size=(400, 6)).astype(np.float32)
+    train_features = frozen.features(split.images).astype(np.float32)
+    mean, deviation = train_features.mean(0, np.float64), train_features.std(0, dtype=np.float64)
+
+    def scaled(features):
+        return 4 * (features - mean) / (deviation * np.sqrt(6))
+
     before = jax.tree.map(np.array, frozen.variables)
     shifted = make_policy("crop_flip", crop_padding=1, flip=False)
     views = make_views([shifted], mean=frozen.mean, std=frozen.std)
@@ -56,6 +62,7 @@ def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
         frozen.variables,
         split,
         test_features,
+        train_features=train_features,
         views=views,
         num_classes=3,
         epochs=EPOCHS,
@@ -66,9 +73,9 @@ def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
     )
 
     def features_of(key, chosen):
-        return frozen.features_of_views(np.asarray(views(key, split.images[chosen], chosen)))
+        return scaled(frozen.features_of_views(np.asarray(views(key, split.images[chosen], chosen))))
 
-    logits, expected_losses = softmax_regression(features_of, split.labels, test_features)
+    logits, expected_losses = softmax_regression(features_of, split.labels, scaled(test_features))
     top_two = np.sort(logits, axis=1)[:, 1:]
     clear = top_two[:, 1] - top_two[:, 0] > 1e-3  # float32 may turn what is closer
     assert clear.sum() > 390

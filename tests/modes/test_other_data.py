@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tcl_jax.encoder.load import load_encoder
-from tcl_jax.errors import UserError, WriteFailed
+from tcl_jax.errors import RunFailed, UserError, WriteFailed
 from tcl_jax.evaluate import knn_predict
 from tcl_jax.experiment import build
 from tcl_jax.modes import evaluate, sweep, train
@@ -107,11 +107,9 @@ def test_changed_data_are_refused_by_what_differs(finished, images, tmp_path, mo
     if mode == "train":
         workdir.results.unlink()  # as if it had been interrupted
         del before["results.json"]
+    run = {"train": train.run, "evaluate": evaluate.run}[mode]
     with pytest.raises(UserError, match=expected) as caught:
-        if mode == "train":
-            train.run(config_of(folder), workdir, "name")
-        else:
-            evaluate.run(config_of(folder), workdir, "name")
+        run(config_of(folder), workdir, "name")
     assert "The data of data are not those with which the run began" in str(caught.value)
     assert {name: (workdir.path / name).read_bytes() for name in before} == before
 
@@ -145,9 +143,7 @@ def test_evaluation_on_other_data_keeps_the_normalisation_and_touches_nothing(fi
     other = write_images(tmp_path / "other", seed=1, brightness=40)
     workdir = copied(finished, tmp_path / "run")
     before = contents(workdir)
-    config = config_of(
-        images, data__evaluate_on__name="image_folder", data__evaluate_on__data_dir=str(other)
-    )
+    config = config_of(images, data__evaluate_on__name="image_folder", data__evaluate_on__data_dir=str(other))
     evaluate.run(config, workdir, "name")
     assert contents(workdir) == before
     results = json.loads((workdir.path / "results_on_image_folder.json").read_text())
@@ -220,7 +216,10 @@ def test_images_without_classes_are_evaluated_on_labelled_ones(flat, images, tmp
         ({"loss__labels": "class"}, "loss.name is 'tcl', which learns from classes, but 24 of the 24"),
         ({"validation__images": 8}, "validation.images is 8, but 24 of the 24"),
         ({"data__test_split": "test"}, "data.test_split is 'test'"),
-        ({"data__evaluate_on__name": "digits", "data__evaluate_on__test_split": ""}, "expected a split to eval"),
+        (
+            {"data__evaluate_on__name": "digits", "data__evaluate_on__test_split": ""},
+            "expected a split to eval",
+        ),
     ],
 )
 def test_what_needs_classes_is_refused_without_them(flat, tmp_path, changed, expected):
@@ -240,7 +239,9 @@ def test_a_workdir_that_is_a_pattern_is_refused_before_training(images, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["with space", "a]b", "{x}", "50%", "#1", "é", "-x", "a'b", '"', "$HOME", "~"])
+@pytest.mark.parametrize(
+    "name", ["with space", "a]b", "{x}", "50%", "#1", "é", "-x", "a'b", '"', "$HOME", "~"]
+)
 def test_checkpoints_in_other_paths_are_read_again(tmp_path, name):
     config, directory = small_config(), Workdir(str(tmp_path / name)).checkpoints
     with Checkpoints(directory) as checkpoints:
@@ -251,12 +252,11 @@ def test_checkpoints_in_other_paths_are_read_again(tmp_path, name):
 
 def test_a_checkpoint_without_an_index_is_not_called_saved_and_can_be_mended(tmp_path):
     config, directory = small_config(), Workdir(str(tmp_path / "a [b]")).checkpoints
-    with pytest.raises(WriteFailed, match=r"checkpoint of step 1 cannot be written .*has no index"):  # noqa: SIM117
-        with Checkpoints(directory) as checkpoints:
-            checkpoints.save(drawn_state(config, step=1), Position(), 0.5)
-            checkpoints.finish()
+    no_index = pytest.raises(WriteFailed, match=r"checkpoint of step 1 cannot be written .*has no index")
+    with no_index, Checkpoints(directory) as checkpoints:
+        checkpoints.save(drawn_state(config, step=1), Position(), 0.5)
     template = {"model": program_of(config).state_shapes().items()["model"]}
-    with pytest.raises(Exception, match="docs/faults.md has the command"):
+    with pytest.raises(RunFailed, match=r"docs/faults.md has the command"):
         read_latest(directory, template, make_mesh(1))
     for part in ("model", "training"):  # the command of docs/faults.md
         folder = directory / "1" / part

@@ -15,6 +15,7 @@ from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.evaluate import Evaluation, evaluation
 from tcl_jax.experiment import page
+from tcl_jax.experiment.data import Data
 from tcl_jax.experiment.opened import Run, open_run
 from tcl_jax.experiment.page import shown_views
 from tcl_jax.experiment.results import evaluate_run
@@ -217,7 +218,8 @@ def test_of_images_on_disk_only_those_shown_are_read_in_remote_storage_too(confi
     labels = dataset.test.labels
     predictions = {"linear_probe": labels, "knn": labels}
     found = Evaluation(features[:200], features[200:], labels, {"knn": 1.0}, predictions)
-    run = Run("digits_tcl", dataclasses.replace(built, dataset=streamed), workdir, None, None, Position())
+    read = dataclasses.replace(built, data=Data(streamed, streamed))
+    run = Run("digits_tcl", read, workdir, None, None, Position())
     page.write_page(run, found, finished.read_results())
     assert isinstance(workdir.report, epath.Path)
     shown = Page((workdir.report / "index.html").read_text())

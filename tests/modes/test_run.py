@@ -17,6 +17,7 @@ from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.evaluate import evaluate as evaluate_encoder
 from tcl_jax.evaluate import extract_features, knn_predict
+from tcl_jax.experiment.data import Data
 from tcl_jax.modes import evaluate, train
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import read_metrics
@@ -150,9 +151,8 @@ def test_a_run_whose_images_stay_on_disk_is_the_same_run(finished, config, tmp_p
     names = ("data_dir", "train_split", "test_split")
     streamed = load_dataset(config.data.name, streaming="yes", **{name: config.data[name] for name in names})
     assert isinstance(streamed.train.images, LazyImages)
-    monkeypatch.setattr(
-        train, "build_experiment", lambda *_, **__: dataclasses.replace(parts, dataset=streamed)
-    )
+    read = dataclasses.replace(parts, data=Data(streamed, streamed))
+    monkeypatch.setattr(train, "build_experiment", lambda *_, **__: read)
     workdir = Workdir(str(tmp_path))
     train.run(config, workdir, "digits_tcl")
     assert_same_end(workdir, finished)
