@@ -75,7 +75,7 @@ def test_linear_probe(digits, reference, change):
         digits.train,
         features_of(digits.test, change),
         train_features=features_of(digits.train, change),
-        views=make_views([make_policy("none")], mean=(0.0,), std=(1.0,)),
+        views=make_views([make_policy("none", crop_padding=0, flip=False)], mean=(0.0,), std=(1.0,)),
         num_classes=10,
         epochs=40,
         learning_rate=0.5,
