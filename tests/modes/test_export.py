@@ -214,7 +214,7 @@ def test_a_file_that_does_not_fit_is_refused_before_data_are_loaded(
         change(tensors)
     save_file(tensors, tmp_path / "weights.safetensors")
     config.model.update(init_from=str(tmp_path / "weights.safetensors"), **fields)
-    monkeypatch.setattr(build, "load_dataset", None)
+    monkeypatch.setattr(build, "load_data", None)
     with pytest.raises(UserError, match=message):
         train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
     assert not (tmp_path / "run").exists()
