@@ -31,7 +31,7 @@ def planned(tmp_path_factory):
         config.update_from_flattened_dict({name.replace("__", "."): x for name, x in fields.items()})
         run = planned_run(config, make_mesh(devices))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build, "load_dataset", forbidden)
+            patch.setattr(build, "load_data", forbidden)
             patch.setattr(estimate, "planned_run", lambda *_: run)
             plan = estimate.make_plan(config, make_mesh(devices), peak_share=0.5)
         assert not pathlib.Path(config.data.data_dir).exists()
