@@ -210,10 +210,8 @@ def _start_jax() -> None:
     if not processes.is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 (until the process ends)
         os.environ["TQDM_DISABLE"] = "1"
-    if _MODE.value in (
-        "plan",
-        "compare",
-    ):  # one reads what only a fresh compilation has, one compiles nothing
+    # A plan reads what only a fresh compilation has; a comparison compiles nothing.
+    if _MODE.value in ("plan", "compare"):
         jax.config.update("jax_enable_compilation_cache", False)
         return
     try:
@@ -243,12 +241,10 @@ def _make_cache() -> str:
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")  # which JAX itself reads
     if given and is_remote(given):
         return given
-    caches = os.environ.get(
-        "XDG_CACHE_HOME", ""
-    )  # a relative path in it is to be ignored, its specification says
-    folder = full_path(
-        given or f"{caches if os.path.isabs(caches) else '~/.cache'}/tcl_jax", "the folder of caches"
-    )
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(caches):  # which is to be ignored, its specification says
+        caches = "~/.cache"
+    folder = full_path(given or f"{caches}/tcl_jax", "the folder of caches")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         return str(folder)

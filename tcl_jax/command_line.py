@@ -148,7 +148,8 @@ def print_always() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started the program: then print() does nothing
+        if stream is None:  # closed by whoever started the program
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
             continue
         stream.flush()
         output: Any = _Output(stream.fileno(), "w", closefd=False)

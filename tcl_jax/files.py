@@ -4,11 +4,14 @@ import contextlib
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 
 from etils import epath
 
 from tcl_jax.errors import UserError, WriteFailed
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -27,7 +30,7 @@ def full_path(path: epath.PathLike, field: str) -> epath.Path:
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         raise UserError(
-            f"{field} is '{os.fspath(path)}', but that user has no home folder: give a full path."
+            f"{field} is '{os.fspath(path)}', but there is no such home folder: give the whole path."
         )
     return epath.Path(os.path.abspath(expanded))
 
@@ -48,9 +51,17 @@ def utf8_path(path: epath.PathLike, field: str) -> epath.Path:
     return found
 
 
-def readable(name: str) -> str:
-    """A file's name for people, the same in every locale: its bytes as UTF-8, and those that are not as \\xe9."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+def readable(name: str | os.PathLike[str]) -> str:
+    """A path or a part of one as text that can be printed and stored, the same on any machine.
+
+    Bytes that are not UTF-8, and control characters, become \\xNN; accents are joined to their letters (NFC).
+    """
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:  # of remote storage, in a locale that lacks the letters
+        encoded = os.fspath(name).encode()
+    text = encoded.decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text.translate(_CONTROLS))
 
 
 def to_utf8(text: str) -> bytes:

@@ -101,3 +101,118 @@ def test_the_config_file_is_executed_once(tmp_path, form):
     ended = main(*form.format(file).split(), "--config.train.epochs=0", f"--workdir={tmp_path / 'run'}")
     assert ended.stderr == "error: train.epochs is 0, expected 1 to 1000000.\n"
     assert log.read_text() == "executed\ncalled\n"
+
+
+def without_home(*arguments, **environment):
+    """As a container starts it: the user has neither HOME nor an entry in the list of users."""
+    code = (
+        "import pwd, runpy, sys\n"
+        "def nobody(number):\n    raise KeyError(number)\n"
+        f"pwd.getpwuid = nobody\nsys.argv = {['main.py', *map(str, arguments)]!r}\n"
+        "runpy.run_path('main.py', run_name='__main__')\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", *CACHES)}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+CACHES = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
+NOT_KEPT = "Compiled programs are not kept for the next start ({}): set {} to a folder that can be written."
+
+
+@pytest.mark.parametrize(
+    ("environment", "cause", "variable"),
+    [
+        ({}, "no home folder", "XDG_CACHE_HOME"),
+        ({"HOME": "", "XDG_CACHE_HOME": "relative"}, "no home folder", "XDG_CACHE_HOME"),
+        (
+            {"HOME": "/", "JAX_COMPILATION_CACHE_DIR": "/dev/null/jax"},
+            "/dev/null/jax: Not a directory",
+            "JAX_COMPILATION_CACHE_DIR",
+        ),
+    ],
+    ids=str,
+)
+def test_without_a_folder_for_caches_it_goes_on_without_one(environment, cause, variable, tmp_path):
+    ended = without_home("--mode=export", f"--workdir={tmp_path}", **environment)
+    assert ended.returncode == 2
+    note, error = ended.stderr.splitlines()
+    assert note == NOT_KEPT.format(cause, variable)
+    assert error.startswith(f"error: There is no run in {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("field", "flags"),
+    [
+        ("--workdir", ["--config=configs/digits_tcl.py", "--workdir=~/run"]),
+        (
+            "model.init_from",
+            ["--config=configs/digits_tcl.py", "--config.model.init_from=~/run", "--workdir={tmp}/run"],
+        ),
+    ],
+)
+def test_a_path_in_the_home_folder_of_a_user_without_one(field, flags, tmp_path):
+    ended = without_home(*(flag.format(tmp=tmp_path) for flag in flags), XDG_CACHE_HOME=str(tmp_path))
+    assert (
+        ended.stderr == f"error: {field} is '~/run', but there is no such home folder: give the whole path.\n"
+    )
+    assert ended.returncode == 2
+
+
+def test_output_that_nobody_reads_changes_nothing(tmp_path):
+    """As in `python main.py ... | head -1`."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import digits_tcl\n"
+        "print('nobody reads this')\n"
+        "def get_config():\n    return digits_tcl.get_config()\n"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "main.py", f"--config={file}", "--config.train.epochs=0"],
+        cwd=ROOT,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert ended.stderr == "error: train.epochs is 0, expected 1 to 1000000.\n"
+    assert ended.returncode == 2
+
+
+def test_a_path_that_the_terminal_cannot_show_is_printed(tmp_path):
+    arguments = ["--config=configs/digits_tcl.py", f"--config.data.data_dir={tmp_path.parent / 'data'}"]
+    ended = main(*arguments, "--mode=preview", f"--workdir={tmp_path / 'é'}", PYTHONIOENCODING="ascii")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.endswith("\\xe9/preview.png\n")
+
+
+def test_a_workdir_that_the_locale_cannot_name_is_refused_before_training(tmp_path):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = main("--config=configs/digits_tcl.py", f"--workdir={tmp_path / 'é'}", **locale)
+    assert ended.stderr.startswith(
+        f"error: --workdir is '{tmp_path}/\\xe9', which is not UTF-8 by the locale"
+    )
+    assert ended.returncode == 2
+
+
+def test_a_config_file_that_is_not_there_is_named_by_its_whole_path(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, ROOT / "main.py", "--config=configs/mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (
+        ended.stderr
+        == f"error: There is no config file '{tmp_path}/configs/mine.py': expected a Python file.\n"
+    )

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import os
 import pathlib
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,11 +13,10 @@ from PIL import Image
 from PIL.ImageFile import StubImageFile
 
 from tcl_jax.errors import UserError
-from tcl_jax.files import is_remote
+from tcl_jax.files import is_remote, readable
 
 _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")
 _NOT_BY_PILLOW = ("EPS", "MPEG")  # Pillow opens these, but another program decodes them, or none
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 
 class ImageFile(NamedTuple):
@@ -98,19 +96,6 @@ def find_class_folders(root: epath.Path) -> ClassFolders:
     if "val" in splits:
         splits.setdefault("test", splits["val"])
     return ClassFolders(class_names, splits, others)
-
-
-def readable(name: str | os.PathLike[str]) -> str:
-    """A path or a part of one as text that can be printed and stored, the same on any machine.
-
-    Bytes that are not UTF-8, and control characters, become \\xNN; accents are joined to their letters (NFC).
-    """
-    try:
-        encoded = os.fsencode(name)
-    except UnicodeEncodeError:  # of remote storage, in a locale that lacks the letters
-        encoded = os.fspath(name).encode()
-    text = encoded.decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", text.translate(_CONTROLS))
 
 
 def shortened(names: list[str]) -> str:

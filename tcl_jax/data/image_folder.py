@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from etils import epath
 from PIL import Image
 
-from tcl_jax.data.class_folders import ClassFolders, ImageFile, find_class_folders, readable, shortened
+from tcl_jax.data.class_folders import ClassFolders, ImageFile, find_class_folders, shortened
 from tcl_jax.data.dataset import BLOCK, Dataset, DatasetFacts, Options
 from tcl_jax.data.decode import decode_image, upright_size
 from tcl_jax.data.identity import digest
@@ -19,6 +18,7 @@ from tcl_jax.data.lazy import stays_on_disk
 from tcl_jax.data.source import Source, make_split, map_records
 from tcl_jax.data.splits import split_dict, train_and_test
 from tcl_jax.errors import RunFailed, UserError
+from tcl_jax.files import full_path, readable
 
 NAME = "image_folder"
 # Other modes, such as those of 16 bits, would lose most of what they hold.
@@ -116,7 +116,7 @@ def _find(options: Options) -> tuple[str, ClassFolders]:
         raise UserError(
             f"data.name is '{NAME}' without data.data_dir: give the folder that holds train/<class>/."
         )
-    path = epath.Path(options.data_dir).expanduser()
+    path = full_path(options.data_dir, "data.data_dir")
     root, found = readable(path), find_class_folders(path)
     if options.test_split and not found.class_names:
         raise _no_class(options.test_split, [file.name for file in found.splits["train"]], root)

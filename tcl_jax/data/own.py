@@ -7,6 +7,7 @@ import numpy as np
 
 from tcl_jax.data.dataset import Dataset, DatasetFacts, Options, Split
 from tcl_jax.data.lazy import LazyImages
+from tcl_jax.data.prepare import other_prepared
 from tcl_jax.errors import UserError
 from tcl_jax.resolve import arguments_of, resolve
 
@@ -28,7 +29,12 @@ def load(name: str, options: Options) -> Dataset:
     Raises:
       UserError: there is no such function, it needs other arguments, or it returns something else.
     """
-    function = resolve(name, {}, field="data.name", example=_EXAMPLE)
+    try:
+        function = resolve(name, {}, field="data.name", example=_EXAMPLE)
+    except UserError as error:
+        # "cifar10:abc" may be a mistake in the version of a data set of TFDS.
+        no_module = isinstance(error.__cause__, ModuleNotFoundError)
+        raise (no_module and other_prepared(name, options.data_dir)) or error from error.__cause__
     dataset = function(**arguments_of(function, options._asdict(), field="data.name"))
     made = f"The function {name!r} of data.name returned"
     if not isinstance(dataset, Dataset):

@@ -14,8 +14,8 @@ from typing import Any
 
 from etils import epath
 
-from tcl_jax.data.class_folders import readable
 from tcl_jax.errors import UserError
+from tcl_jax.files import utf8_path
 
 # name, name/config, name:version or name/config:version; the rest of TFDS' grammar reaches for the network.
 _NAME = re.compile(r"(?P<base>[A-Za-z]\w*)(/[\w.\-+]+)?(?P<version>:\d[\d.*]*)?")
@@ -48,38 +48,38 @@ def find_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[Any
     return builder, _is_prepared(builder)
 
 
+def other_prepared(name: str, data_dir: str | os.PathLike[str]) -> UserError | None:
+    """The error for a data set of which only other versions or configs are prepared; None where none are."""
+    folder = _data_folder(data_dir)
+    base = re.split("[/:]", name)[0]
+    if not re.fullmatch(r"\w+", base):
+        return None
+    found = [
+        path.parent for depth in ("*", "*/*") for path in (folder / base).glob(f"{depth}/dataset_info.json")
+    ]
+    names = sorted(f"{'/'.join(path.parent.relative_to(folder).parts)}:{path.name}" for path in found)
+    if not names:
+        return None
+    return UserError(
+        f"data.name is '{name}', which is not prepared in {folder}, expected one of {', '.join(names)}."
+    )
+
+
 def _data_folder(data_dir: str | os.PathLike[str]) -> epath.Path:
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    folder = epath.Path(data_dir or default).expanduser()
-    if os.fspath(folder).startswith("~"):  # a user without a home, as containers have them
-        if os.fspath(data_dir):
-            raise UserError(
-                f"data.data_dir is '{readable(folder)}', but there is no such home folder: give the whole path."
-            )
-        folder = epath.Path(tempfile.gettempdir()) / "tensorflow_datasets"
+    if not os.fspath(data_dir) and os.path.expanduser(default).startswith("~"):  # as in containers
+        default = os.path.join(tempfile.gettempdir(), "tensorflow_datasets")
         print(
-            f"There is no home folder: data sets are looked for in {folder}; data.data_dir gives another.",
+            f"There is no home folder: data sets are looked for in {default}; data.data_dir gives another.",
             file=sys.stderr,
         )
-    if not _is_utf8(folder):
-        raise UserError(
-            f"data.data_dir is '{readable(folder)}', which is not UTF-8, expected a name that is, for the files of "
-            "TFDS: rename the folder, or link to it by another name."
-        )
+    folder = utf8_path(data_dir or default, "data.data_dir")
     if folder.is_file():
         raise UserError(
             f"data.data_dir is '{folder}', which is a file, expected a folder: give the folder that holds "
             "the prepared data sets."
         )
     return folder
-
-
-def _is_utf8(path: epath.Path) -> bool:
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:  # Python holds bytes that are no text as halves of pairs
-        return False
-    return True
 
 
 def _open(name: str, folder: epath.Path) -> Any:
@@ -89,21 +89,25 @@ def _open(name: str, folder: epath.Path) -> Any:
     own = _own_builders()
     match = _NAME.fullmatch(name)
     if match is None:
-        raise _unknown_name(name, folder, tfds)
+        raise other_prepared(name, folder) or _unknown_name(name, folder, tfds)
     if not match["version"]:
         # A version makes TFDS look at the files before it looks for code: then a prepared data set opens
         # without its code, and without the packages that this code imports.
         name += f":{own[name].VERSION}" if name in own else ":*.*.*"
     try:
         return tfds.builder(name, data_dir=folder)
-    except tfds.core.DatasetNotFoundError:
-        raise _unknown_name(name.removesuffix(":*.*.*"), folder, tfds) from None
-    except ImportError as error:  # some builders need TensorFlow only to describe themselves
-        raise _not_prepared(name.removesuffix(":*.*.*"), folder) from error
-    except Exception as error:  # unknown configs and versions: ValueError, AssertionError and more
-        raise UserError(
-            f"data.name is '{name.removesuffix(':*.*.*')}', which TFDS refuses ({_in_short(error)}): "
-            f"correct data.name, or data.data_dir, which is {folder}."
+    except Exception as error:
+        given = name.removesuffix(":*.*.*")
+        other = other_prepared(given, folder)
+        if other is not None:
+            raise other from error
+        if isinstance(error, tfds.core.DatasetNotFoundError):
+            raise _unknown_name(given, folder, tfds) from None
+        if isinstance(error, ImportError):  # some builders need TensorFlow only to describe themselves
+            raise _not_prepared(given, folder) from error
+        raise UserError(  # unknown configs and versions: ValueError, AssertionError and more
+            f"data.name is '{given}', which TFDS refuses ({_in_short(error)}): correct data.name, or data.data_dir, "
+            f"which is {folder}."
         ) from error
 
 
@@ -125,7 +129,7 @@ def _prepare(builder: Any, name: str, folder: epath.Path) -> Any:
     from tcl_jax.data.imagenet100 import find_imagenet
 
     if builder.name not in _own_builders() and importlib.util.find_spec("tensorflow") is None:
-        raise _not_prepared(name, folder)
+        raise other_prepared(name, folder) or _not_prepared(name, folder)
     options: dict[str, Any] = {"try_download_gcs": False}
     if builder.name == "imagenet100":
         options["manual_dir"] = find_imagenet(folder)

@@ -66,7 +66,7 @@ def _images(
     except Exception as error:  # a malformed split is a ValueError, others are KeyError or AssertionError
         raise UserError(
             f"{field} is '{split}', expected a split of the data set '{name}', which has {has}, or slices, as with "
-            f"{_halves(splits, split)}."
+            f"{_halves(splits, 'train')}."
         ) from error
     images = [
         image(part.splitname, position)
