@@ -9,6 +9,7 @@ Any field of the config can be set on the command line; configs/common.py lists 
 
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import textwrap
@@ -120,6 +121,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--profile_steps is {_PROFILE_STEPS.value}, expected a number of steps, 0 or more.")
     # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
     logging.set_verbosity(logging.FATAL)
+    signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _print_unraisable
     # Orbax' writes of a checkpoint that go on after one of them failed.
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
@@ -250,6 +252,11 @@ def _make_cache() -> str:
         return str(folder)
 
 
+def _terminate(number: int, frame: types.FrameType | None) -> None:
+    """SIGTERM outside of training and evaluation, which have handlers of their own, ends as Ctrl-C does."""
+    raise KeyboardInterrupt(number)
+
+
 def _entry() -> None:
     print_always()
     if not os.environ.get("HOME"):  # an empty one would mean the root folder
@@ -268,9 +275,10 @@ def _entry() -> None:
             _fail(WriteFailed(str(error.filename or "The output"), error), 1)
         _leave_others(error)
         raise
-    except KeyboardInterrupt:
-        print("Stopped by Ctrl-C: repeat the command to continue from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        name, number = ("SIGTERM", signal.SIGTERM) if error.args else ("Ctrl-C", signal.SIGINT)
+        print(f"Stopped by {name}: repeat the command to continue from the last checkpoint.", file=sys.stderr)
+        sys.exit(128 + number)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -50,16 +50,19 @@ class WriteFailed(RunFailed):
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal after its state was saved.
+    """Training was stopped by a signal after its state was saved, or the evaluation of a saved state.
 
     Attributes:
       signal: SIGINT or SIGTERM.
       step: the step of the checkpoint.
     """
 
-    def __init__(self, number: signal.Signals, step: int):
+    def __init__(self, number: signal.Signals, step: int, *, evaluating: bool = False):
         super().__init__(
-            f"Stopped by {number.name} after step {step}, which is saved: repeat the command to continue."
+            f"Stopped by {number.name} during the evaluation; the training is saved, up to step {step}: repeat the "
+            "command to evaluate it."
+            if evaluating
+            else f"Stopped by {number.name} after step {step}, which is saved: repeat the command to continue."
         )
         self.signal = number
         self.step = step

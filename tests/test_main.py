@@ -103,6 +103,27 @@ def test_the_config_file_is_executed_once(tmp_path, form):
     assert log.read_text() == "executed\ncalled\n"
 
 
+def test_sigterm_outside_of_training_ends_with_one_sentence(tmp_path):
+    script = (
+        "import os, runpy, sys\n"
+        "from tcl_jax.modes import preview\n"
+        "preview.run = lambda *_: os.kill(os.getpid(), 15)\n"
+        "sys.argv[0] = 'main.py'\n"
+        "runpy.run_path('main.py', run_name='__main__')\n"
+    )
+    options = ["--config=configs/digits_tcl.py", "--mode=preview", f"--workdir={tmp_path}"]
+    found = subprocess.run(
+        [sys.executable, "-c", script, *options],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 143
+    assert found.stderr == "Stopped by SIGTERM: repeat the command to continue from the last checkpoint.\n"
+
+
 def without_home(*arguments, **environment):
     """As a container starts it: the user has neither HOME nor an entry in the list of users."""
     code = (

@@ -18,6 +18,7 @@ from tcl_jax.processes import on_first, together
 from tcl_jax.report.results import format_table
 from tcl_jax.run.environment import devices, versions
 from tcl_jax.run.workdir import Workdir
+from tcl_jax.train.interruption import evaluating
 
 
 def run(config: ConfigDict, workdir: Workdir, config_name: str, *, checkpoint: str = "latest") -> None:
@@ -45,6 +46,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, *, checkpoint: s
     with (
         workdir.failures_told(),
         open_run(config_name, experiment, workdir, checkpoint=checkpoint) as opened,
+        evaluating(opened.step),
     ):
         evaluate_run(opened, checkpoint=checkpoint)
 
@@ -74,7 +76,8 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
         batch_size=config.train.batch_size // parts.micro_batches,
         mesh=mesh,
     )
-    evaluation = evaluate(evaluator, trained.variables)
+    with evaluating(about.step):
+        evaluation = evaluate(evaluator, trained.variables)
     results = {
         "config_name": about.config_name,
         "dataset": about.dataset,

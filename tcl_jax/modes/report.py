@@ -7,6 +7,7 @@ from tcl_jax.experiment.opened import open_run
 from tcl_jax.experiment.results import evaluate_run, write_page_again
 from tcl_jax.processes import on_first, together
 from tcl_jax.run.workdir import Workdir
+from tcl_jax.train.interruption import evaluating
 
 
 def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
@@ -19,5 +20,9 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
     same = on_first(lambda: workdir.evaluates_as(config))
     began_with = on_first(workdir.read_data)
     experiment = together(lambda: build_experiment(config, began_with=[began_with]))
-    with workdir.failures_told(), open_run(config_name, experiment, workdir) as opened:
+    with (
+        workdir.failures_told(),
+        open_run(config_name, experiment, workdir) as opened,
+        evaluating(opened.step),
+    ):
         (write_page_again if same else evaluate_run)(opened)

@@ -18,6 +18,7 @@ from tcl_jax.modes.compare import read_run, write_comparison
 from tcl_jax.processes import on_first, together
 from tcl_jax.run.checkpoint import last_whole_step
 from tcl_jax.run.workdir import ConfigFile, Workdir
+from tcl_jax.train.interruption import evaluating
 from tcl_jax.train.loop import train
 from tcl_jax.train.sweep_step import AtOnce, OneByOne, SweepStep
 
@@ -135,7 +136,9 @@ def _train_group(experiment: Experiment, group: Mapping[str, Run]) -> dict[str, 
         if outcome.failure is not None:
             failures[name] = str(outcome.failure)
         else:
-            evaluate_run(run.at(outcome), show=False)
+            trained = run.at(outcome)
+            with evaluating(trained.step):
+                evaluate_run(trained, show=False)
     return failures
 
 

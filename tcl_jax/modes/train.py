@@ -10,6 +10,7 @@ from tcl_jax.processes import on_first, together
 from tcl_jax.report.results import format_table
 from tcl_jax.run.checkpoint import last_whole_step
 from tcl_jax.run.workdir import ConfigFile, Workdir
+from tcl_jax.train.interruption import evaluating
 from tcl_jax.train.loop import train
 from tcl_jax.train.profile import Profile
 from tcl_jax.train.sweep_step import OneByOne
@@ -34,6 +35,7 @@ def run(
     Raises:
       UserError: the config or the data cannot be used, `workdir` holds a run with another config, or another process
         is at work in it.
+      Interrupted: SIGINT or SIGTERM came; what is trained is saved.
       RunFailed: training cannot go on, or something of the run cannot be written.
     """
     on_first(workdir.require_plain_path)
@@ -57,7 +59,9 @@ def run(
         workdir.failures_told(),
         open_run(config_name, experiment, workdir, config_file=config_file) as opened,
     ):
-        evaluate_run(_train(opened, Profile(workdir.profile, profile_steps), began))
+        trained = _train(opened, Profile(workdir.profile, profile_steps), began)
+        with evaluating(trained.step):
+            evaluate_run(trained)
 
 
 def _train(opened: Run, profile: Profile, began: float | None) -> Run:

@@ -1,11 +1,38 @@
-"""Ctrl-C and SIGTERM, turned into a request that the loop answers between two steps."""
+"""Ctrl-C and SIGTERM: a request that the loop answers between two steps, and the end of an evaluation."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 import jax
 from jax.experimental import multihost_utils
+
+from tcl_jax.errors import Interrupted
+
+
+@contextlib.contextmanager
+def evaluating(step: int) -> Iterator[None]:
+    """While entered, SIGINT or SIGTERM ends the evaluation of a step's state at once: nothing of it is to be saved.
+
+    With several processes SIGTERM is JAX's, as for `Interruption`, and the evaluation goes on to its end.
+
+    Raises:
+      Interrupted: one of the two came.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise Interrupted(signal.Signals(number), step, evaluating=True)
+
+    signals = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else (signal.SIGINT,)
+    before = {number: signal.signal(number, end) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interruption:

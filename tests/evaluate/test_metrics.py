@@ -41,15 +41,80 @@ def test_predicted_classes_count_by_the_share_that_is_right():
 
 
 def test_a_number_is_the_value_and_one_that_is_not_finite_is_none():
-    assert measure(lambda features: np.float32(7.5), LABELS, AVAILABLE)[:2] == (7.5, None)
-    assert measure(lambda: float("nan"), LABELS, AVAILABLE)[:2] == (None, None)
-    assert measure(lambda: 3, LABELS, AVAILABLE)[:2] == (3.0, None)
+    assert measure(lambda features: np.float32(7.5), LABELS, AVAILABLE) == (7.5, None, "")
+    assert measure(lambda: float("nan"), LABELS, AVAILABLE) == (None, None, "its value is nan")
+    assert measure(lambda: 3, LABELS, AVAILABLE) == (3.0, None, "")
 
 
-@pytest.mark.parametrize("answer", [np.zeros(4), np.zeros(3, int), np.zeros((4, 1), int), "0.5", None])
+@pytest.mark.parametrize("answer", [np.zeros(4), np.zeros(3, int), np.zeros((4, 1), int), "0.5", None, 1j])
 def test_another_answer_is_refused(answer):
     with pytest.raises(UserError, match=r"The metric .* makes .*, expected a number, or 4 predicted classes"):
         measure(lambda: answer, LABELS, AVAILABLE)
+
+
+@pytest.mark.parametrize("strange", [-1, 3, 2**32])
+def test_a_class_that_does_not_exist_is_refused(strange):
+    def guess(labels):
+        return np.array([0, 1, strange, 2], np.int64)
+
+    with pytest.raises(UserError, match=f"The metric guess predicts class {strange}, expected 0 to 2"):
+        measure(guess, LABELS, AVAILABLE)
+
+
+def with_nan(rows):
+    rows = rows.copy()
+    rows[1, 0] = np.nan
+    return rows
+
+
+def refused(**_):
+    raise AssertionError("a metric is taken that has no meaning")
+
+
+ONE_CLASS, UNKNOWN = np.full(4, 2, np.int32), np.array([0, -1, -1, 2], np.int32)
+
+
+@pytest.mark.parametrize("name", ["knn", "logistic_regression", "linear_probe", "classifier"])
+@pytest.mark.parametrize(
+    ("changed", "why_none"),
+    [
+        (dict(features=with_nan(FEATURES)), "the features of 1 of the 4 evaluated images are not finite"),
+        (
+            dict(train_features=np.full((2, 4), np.inf)),
+            "the features of 2 of the 2 training images are not finite",
+        ),
+        (dict(labels=ONE_CLASS), "the evaluated images are all of one class"),
+        (dict(train_labels=LABELS[1:3]), "the training images are all of one class"),
+        (dict(labels=UNKNOWN), "2 of the 4 evaluated images have no label"),
+        (dict(labels=np.full(4, -1)), "4 of the 4 evaluated images have no label"),
+    ],
+)
+def test_an_accuracy_that_means_nothing_is_none_and_says_why(name, changed, why_none):
+    probe, logits = {"train_probe": refused}, {"logits": np.eye(4, 3)}
+    available = AVAILABLE | probe | logits | changed
+    assert measure(METRICS[name], available["labels"], available) == (None, None, why_none)
+
+
+@pytest.mark.parametrize("name", ["knn", "logistic_regression", "linear_probe"])
+def test_nothing_is_learned_from_images_without_labels(name):
+    available = AVAILABLE | {"train_probe": refused, "train_labels": np.array([0, -1])}
+    expected = (None, None, "1 of the 2 training images have no label")
+    assert measure(METRICS[name], LABELS, available) == expected
+
+
+def test_logits_that_are_not_finite_have_no_accuracy():
+    available = AVAILABLE | {"logits": with_nan(np.eye(4, 3))}
+    found = measure(METRICS["classifier"], LABELS, available)
+    assert found == (None, None, "the logits of 1 of the 4 evaluated images are not finite")
+
+
+def test_a_number_that_needs_no_labels_is_taken_without_them():
+    available = AVAILABLE | {"labels": np.full(4, -1), "train_labels": np.full(2, -1)}
+    spread = lambda features, num_classes: features.std()  # noqa: E731
+    assert measure(spread, available["labels"], available).value == np.std(FEATURES)
+    of_labels = lambda features, labels: 1.0  # noqa: E731
+    found = measure(of_labels, available["labels"], available)
+    assert found == (None, None, "4 of the 4 evaluated images have no label")
 
 
 def test_a_metric_of_the_users_own_is_called_by_its_attribute(own):

@@ -21,7 +21,7 @@ from tcl_jax.data import load_dataset
 from tcl_jax.errors import Interrupted, RunFailed, UserError, WriteFailed
 from tcl_jax.evaluate import Evaluation
 from tcl_jax.experiment import results
-from tcl_jax.modes import evaluate, train
+from tcl_jax.modes import evaluate, report, sweep, train
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
@@ -153,6 +153,66 @@ def test_an_interruption_whose_state_cannot_be_saved_does_not_say_that_it_is(con
     with pytest.raises(RunFailed, match="The checkpoint of step 8 cannot be written") as told:
         run_with(config, Workdir(str(tmp_path / "run")), 8, signal_on_full_disk)
     assert not isinstance(told.value, Interrupted)
+
+
+@pytest.fixture
+def unheard():
+    """A signal that nobody answers fails the test, and does not end all of them."""
+
+    def fail(number, _):
+        raise AssertionError(f"nobody answered signal {number}")
+
+    before = {number: signal.signal(number, fail) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield fail
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def stop_by(number):
+    """Stands for an evaluation in the middle of which a signal comes."""
+
+    def stopped(*_):
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal was not heard")
+
+    return stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("mode", ["train", "evaluate", "report", "sweep"])
+def test_a_signal_during_the_evaluation_says_that_the_training_is_saved(
+    config, undisturbed, tmp_path, monkeypatch, unheard, mode, number
+):
+    workdir = Workdir(str(tmp_path / "seed=0"))  # the name that it has in a sweep
+    shutil.copytree(undisturbed.path, workdir.path)
+    workdir.results.unlink()
+    runs = {
+        "train": lambda: train.run(config, workdir, "digits_tcl"),
+        "evaluate": lambda: evaluate.run(config, workdir, "digits_tcl"),
+        "report": lambda: report.run(config, workdir, "digits_tcl"),
+        "sweep": lambda: sweep.run(config, Workdir(str(tmp_path)), "digits_tcl", ["seed=0"]),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "evaluate", stop_by(number))
+        with pytest.raises(Interrupted) as told:
+            runs[mode]()
+    assert told.value.signal == number  # main.py ends with 128 + its number
+    assert str(told.value) == (
+        f"Stopped by {number.name} during the evaluation; the training is saved, up to step 18: repeat the command to "
+        "evaluate it."
+    )
+    assert signal.getsignal(number) == unheard
+    assert workdir.read_results() is None
+    runs[mode]()
+    assert_same_end(workdir, undisturbed)
+
+
+def test_a_last_checkpoint_that_fails_during_an_interrupted_evaluation_is_not_called_saved(
+    config, tmp_path, limited, unheard, monkeypatch
+):
+    monkeypatch.setattr(results, "evaluate", stop_by(signal.SIGTERM))
+    with pytest.raises(RunFailed, match="The checkpoint of step 18 cannot be written"):
+        run_with(config, Workdir(str(tmp_path / "run")), 18, lambda _: limited())
 
 
 def test_a_checkpoint_that_fails_does_not_hide_the_error_that_came_first(config, tmp_path, limited, capsys):
