@@ -26,7 +26,7 @@ from configs import common
 from tcl_jax.command_line import ConfigOption, print_always
 from tcl_jax.errors import DISK_FULL, Interrupted, RunFailed, UserError, WriteFailed
 from tcl_jax.fields import flat_items
-from tcl_jax.files import full_path, is_remote, utf8_path
+from tcl_jax.files import full_path, is_remote
 
 if TYPE_CHECKING:
     from tcl_jax.run.workdir import Workdir
@@ -132,10 +132,10 @@ def main(argv: list[str]) -> None:
     _start_jax()
     # Imported here, so that --help and a mistyped flag answer at once.
     from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train
+    from tcl_jax.run.workdir import Workdir
 
     if _MODE.value == "compare":
-        paths = [str(full_path(path, "--workdirs")) for path in _WORKDIRS.value]
-        compare.run(paths, _workdir("runs/comparison"))
+        compare.run(_WORKDIRS.value, Workdir(_WORKDIR.value or "runs/comparison"))
         return
     if _MODE.value == "export":
         export.run(_workdir_of_run(), checkpoint=_CHECKPOINT.value)
@@ -165,16 +165,12 @@ def main(argv: list[str]) -> None:
 
 def _workdir_of_run() -> "Workdir":
     """The folder that --workdir names, or that of the config."""
-    if _WORKDIR.value or _CONFIG.file is not None:
-        ending = "_sweep" if _MODE.value == "sweep" else ""
-        return _workdir(f"runs/{_CONFIG.name}{ending}")
-    raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
-
-
-def _workdir(default: str) -> "Workdir":
     from tcl_jax.run.workdir import Workdir
 
-    return Workdir(str(utf8_path(_WORKDIR.value or default, "--workdir")))
+    if _WORKDIR.value or _CONFIG.file is not None:
+        ending = "_sweep" if _MODE.value == "sweep" else ""
+        return Workdir(_WORKDIR.value or f"runs/{_CONFIG.name}{ending}")
+    raise UserError("No config is given: name an experiment, as in --config=configs/digits_tcl.py.")
 
 
 def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":

@@ -16,7 +16,7 @@ Without a test folder, take a part of train/: --config.data.train_split='train[:
 holds about its share of each class, but perhaps none of a small one: a fifth misses a class of 10 images in one of 9
 cases, one of 50 in one of 70,000.
 
-Images without labels lie in /data/flowers/train/ itself, or in /data/flowers itself where there is no train/. They are
+Images without labels are in /data/flowers/train/ itself, or in /data/flowers itself where there is no train/. They are
 trained on by a loss that needs no labels, and without a test split:
 
     python main.py --config=configs/image_folder_tcl.py --config.data.data_dir=/data/flowers \\

@@ -1,5 +1,6 @@
 """Paths as people type them, and text that holds names of files."""
 
+import errno
 import os
 import pathlib
 
@@ -7,7 +8,7 @@ import pytest
 from etils import epath
 
 from tcl_jax.data import dataset_facts, load_dataset
-from tcl_jax.errors import UserError
+from tcl_jax.errors import UserError, WriteFailed
 from tcl_jax.files import full_path, to_utf8, utf8_path, write_whole
 
 
@@ -57,3 +58,23 @@ def test_data_that_are_not_there_are_named_by_the_path_that_was_searched(name, a
     if name == "image_folder":
         with pytest.raises(UserError, match=f"{pathlib.Path(at) / 'my/data'}"):
             dataset_facts(name, data_dir="my/data")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "disk_full"),
+    [
+        (OSError(errno.ENOSPC, "words of the library"), "No space left on device", True),
+        (OSError(errno.EDQUOT, ""), os.strerror(errno.EDQUOT), True),
+        (PermissionError(errno.EACCES, ""), "Permission denied", False),
+        (
+            ValueError("DATA_LOSS: Failed to write 9 bytes [os_error_code='28']"),
+            "No space left on device",
+            True,
+        ),
+        (ValueError("DATA_LOSS: of\nanother kind"), "ValueError: DATA_LOSS: of another kind", False),
+    ],
+)
+def test_the_cause_of_a_failed_write_is_the_systems_word_for_it(error, cause, disk_full):
+    failed = WriteFailed("The file", error)
+    assert (failed.cause, failed.disk_full) == (cause, disk_full)
+    assert ("free space" in str(failed)) == disk_full

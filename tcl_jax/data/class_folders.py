@@ -37,7 +37,7 @@ class ClassFolders(NamedTuple):
     """The files of a data set.
 
     Attributes:
-      class_names: the folders of train/, in alphabetical order; none where the images lie in no class folders.
+      class_names: the folders of train/, in alphabetical order; none where the images are in no class folders.
       splits: the files of each split.
       others: names of the files that are not images.
     """
@@ -59,7 +59,7 @@ class _Listed(NamedTuple):
 def find_class_folders(root: epath.Path) -> ClassFolders:
     """The files of train/, and of test/ and val/ where they are; "test" means val/ where there is no test/.
 
-    The images of a class lie in its folder at any depth. Images that lie in train/ itself, or in a root without a
+    The images of a class are in its folder at any depth. Images that are in train/ itself, or in a root without a
     train/, have no class, and then there is no other split; those in test/ or val/ itself have none either. A file is
     an image if its name ends as Pillow has it. Links are followed. Hidden files and folders do not count, nor does
     what systems leave behind (Thumbs.db).
@@ -67,7 +67,7 @@ def find_class_folders(root: epath.Path) -> ClassFolders:
     The order within a split is random, but depends on nothing but the files' names.
 
     Raises:
-      UserError: there is no train/ and no image, train/ holds neither classes nor images, images lie beside class
+      UserError: there is no train/ and no image, train/ holds neither classes nor images, images are beside class
         folders, a class has no images, two classes have one name, or test/ has a class of its own.
     """
     if not (root / "train").is_dir():
@@ -150,7 +150,7 @@ def _counts(name: str) -> bool:
 def _refuse_circle(path: pathlib.Path) -> None:
     if path.is_symlink() and any(path.samefile(above) for above in path.parents):
         raise UserError(
-            f"{readable(path)} is a link to a folder that it lies in, without an end: remove the link."
+            f"{readable(path)} is a link to a folder that it is in, without an end: remove the link."
         )
 
 

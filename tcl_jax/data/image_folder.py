@@ -38,7 +38,7 @@ def load(name: str, options: Options) -> Dataset:
     """Open the images of data_dir/train/<class>/, and test/ or val/ beside it, and read them into memory if they fit.
 
     `find_class_folders` says which files count, and in which order; one line on stderr says how many do not. If any of
-    the images is in colour, all become colour (a palette counts as colour), else all stay grey. Images that lie in no
+    the images is in colour, all become colour (a palette counts as colour), else all stay grey. Images that are in no
     class folders have no class, and allow no test split. Of images that stay on disk only the headers are looked at
     before training, unless damaged ones are to be left out; one that turns out damaged later stops the run.
 
@@ -126,7 +126,7 @@ def _find(options: Options) -> tuple[str, ClassFolders]:
 def _no_class(test_split: str, names: list[str], root: str) -> UserError:
     """The error for test images without a class, which are of no use."""
     return UserError(
-        f"data.test_split is '{test_split}', but {len(names)} images in {root} lie in no class folder, such as "
+        f"data.test_split is '{test_split}', but {len(names)} images in {root} are in no class folder, such as "
         f"{min(names)}: train without evaluation, by --config.data.test_split='', or put the images of each class into "
         "a folder of its own, train/<class>/ or test/<class>/."
     )

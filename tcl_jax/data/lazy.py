@@ -95,7 +95,7 @@ def stays_on_disk(name: str, num_images: int, shape: tuple[int, ...], *, streami
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take, as far as the system tells: Linux's estimate, a container's limit."""
+    """Bytes that this process may still take, as far as the system says: Linux's estimate, a container's limit."""
     free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if _MEMINFO.exists():
         lines = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import glob
 import importlib.util
 import io
 import os
@@ -55,7 +56,9 @@ def other_prepared(name: str, data_dir: str | os.PathLike[str]) -> UserError | N
     if not re.fullmatch(r"\w+", base):
         return None
     found = [
-        path.parent for depth in ("*", "*/*") for path in (folder / base).glob(f"{depth}/dataset_info.json")
+        path.parent
+        for depth in ("*", "*/*")
+        for path in epath.Path(glob.escape(str(folder / base))).glob(f"{depth}/dataset_info.json")
     ]
     names = sorted(f"{'/'.join(path.parent.relative_to(folder).parts)}:{path.name}" for path in found)
     if not names:

@@ -6,7 +6,7 @@ from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
 from tcl_jax.models import model_shapes, params_sha256
 from tcl_jax.models.description import EncoderDescription
-from tcl_jax.run.checkpoint import read_best, read_latest
+from tcl_jax.run.stored import read_best, read_latest
 from tcl_jax.run.workdir import Workdir
 
 CHECKPOINTS = ("latest", "best")

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from tcl_jax.data import Split
 from tcl_jax.data.lazy import LazyImages
+from tcl_jax.losses.arguments import as_array, as_number
 from tcl_jax.parallel import check_divides
 
 
@@ -25,7 +26,10 @@ def check_features(
     Raises:
       ValueError: the value has another form, or rows that are not finite.
     """
-    array, wanted = _as_array(value), f"[{'n' if rows is None else rows}, {'f' if width is None else width}]"
+    array, wanted = (
+        np.asarray(as_array(name, value)),
+        f"[{'n' if rows is None else rows}, {'f' if width is None else width}]",
+    )
     if (
         array.ndim != 2
         or not jnp.issubdtype(array.dtype, jnp.floating)
@@ -54,7 +58,7 @@ def check_labels(
     Raises:
       ValueError: the value has another form, or numbers out of this range.
     """
-    array = _as_array(value)
+    array = np.asarray(as_array(name, value))
     if (
         array.ndim != 1
         or not len(array)
@@ -92,10 +96,7 @@ def check_above_zero(name: str, value: Any) -> float:
     Raises:
       ValueError: the value is not one.
     """
-    array, least = np.asarray(value), float(np.finfo(np.float32).tiny)
-    if array.shape != () or array.dtype.kind not in "iuf" or not least <= array <= np.finfo(np.float32).max:
-        raise ValueError(f"{name} must be a finite number above 0 ({least:.2g} or more), got {value!r}.")
-    return float(array)
+    return float(as_number(name, value, np.dtype(np.float32), above_zero=True))
 
 
 def check_split(split: Split, batch_size: Any, mesh: Mesh) -> int:
@@ -114,7 +115,7 @@ def check_split(split: Split, batch_size: Any, mesh: Mesh) -> int:
     if np.shape(labels) != (len(images),):
         raise ValueError(
             f"The labels of a split must be integer [{len(images)}], one for each image, got "
-            f"{_described(_as_array(labels))}."
+            f"{_described(np.asarray(labels, object))}."
         )
     size = check_count("batch_size", batch_size)
     check_divides("batch_size", size, mesh)
@@ -124,13 +125,6 @@ def check_split(split: Split, batch_size: Any, mesh: Mesh) -> int:
 def count_not_finite(rows: np.ndarray) -> int:
     """Rows of [n, f] that hold NaN or an infinite number."""
     return int(np.count_nonzero(~np.isfinite(rows).all(axis=1)))
-
-
-def _as_array(value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except ValueError:  # rows of different lengths
-        return np.asarray(None)
 
 
 def _described(array: Any) -> str:

@@ -148,21 +148,14 @@ class Experiment:
     @property
     def evaluator(self) -> Evaluator | None:
         """For the final evaluation; None where there are no data for it."""
-        evaluated, probe = self.data.evaluated, self.config.probe
-        if evaluated is None or evaluated.test is None:
-            return None
-        return Evaluator(
-            train=evaluated.train,
-            test=evaluated.test,
-            class_names=evaluated.class_names,
-            model=self.program.model,
-            encode=self.program.encode,
-            metrics=self.program.parts.metrics,
-            probe_views=self.program.probe_views,
-            probe=ProbeSettings(probe.epochs, probe.learning_rate, probe.batch_size),
-            seed=self.settings.seed,
-            batch_size=self.program.schedule.images_at_once,
-            mesh=self.mesh,
+        program = self.program
+        return make_evaluator(
+            self.config,
+            program.parts,
+            self.data.evaluated,
+            model=program.model,
+            encode=program.encode,
+            probe_views=program.probe_views,
         )
 
     def describe_encoder(self, config_name: str) -> dict[str, Any]:
@@ -200,7 +193,7 @@ def build_experiment(
     """
     parts = make_parts(config, make_mesh(), begins=begins)
     data = load_data(config)
-    dataset, found = data.training, data.identities()
+    dataset, found = data.training, data.identities
     for began in began_with:
         refuse_other_data(began, found)
     check_classes(config, data, by_class=parts.objective.by_class)
@@ -243,6 +236,33 @@ def _with_settings(config: ConfigDict, data: Data, facts: Facts, program: Progra
         )
         validation = Validation(name, measure)
     return Experiment(config, data, facts, program, settings, validation)
+
+
+def make_evaluator(
+    config: ConfigDict,
+    parts: Parts,
+    dataset: Dataset | None,
+    *,
+    model: ContrastiveModel,
+    encode: Encode,
+    probe_views: Views,
+) -> Evaluator | None:
+    """The evaluation of a model on the test split of a data set; None where there is none."""
+    if dataset is None or dataset.test is None:
+        return None
+    return Evaluator(
+        train=dataset.train,
+        test=dataset.test,
+        class_names=dataset.class_names,
+        model=model,
+        encode=encode,
+        metrics=parts.metrics,
+        probe_views=probe_views,
+        probe=ProbeSettings(config.probe.epochs, config.probe.learning_rate, config.probe.batch_size),
+        seed=config.seed,
+        batch_size=config.train.batch_size // parts.micro_batches,
+        mesh=parts.mesh,
+    )
 
 
 def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:

@@ -1,7 +1,9 @@
 """The data of an experiment: what it trains on and what it is evaluated on, and whether a run began with the same."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -12,12 +14,14 @@ from tcl_jax.errors import UserError
 _OWN, _OTHER = "data", "data.evaluate_on"  # the groups of the config
 
 
-class Data(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
     """training: the data that are trained on. evaluated: those by whose test split the encoder is judged, if any."""
 
     training: Dataset
     evaluated: Dataset | None
 
+    @functools.cached_property
     def identities(self) -> dict[str, dict[str, Any]]:
         """What makes these data those they are, by the group of the config that names them."""
         own = {_OWN: identity(self.training)}

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 from tcl_jax.errors import UserError
 from tcl_jax.experiment.build import Experiment
 from tcl_jax.processes import is_first, on_first
-from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import MetricsLog, NoLog
+from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import ConfigFile, Workdir
 from tcl_jax.train.member import Member, Outcome
 from tcl_jax.train.state import TrainState
@@ -112,7 +113,7 @@ def hold(
     """
     encoder = data = None
     if experiment is not None:
-        encoder, data = experiment.describe_encoder(name), experiment.data.identities()
+        encoder, data = experiment.describe_encoder(name), experiment.data.identities
     with workdir.locked():
         on_first(lambda: workdir.claim(name, config, config_file=config_file, encoder=encoder, data=data))
         yield

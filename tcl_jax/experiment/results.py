@@ -91,24 +91,39 @@ def _results(run: Run, evaluation: Evaluation | None, checkpoint: str) -> dict[s
     best = run.checkpoints.best()
     metric, _ = experiment.program.parts.validation_metric
     evaluated = experiment.data.evaluated
-    return {
-        "config_name": run.name,
-        "dataset": experiment.dataset.name,
-        "evaluated_on": None if evaluated is None else evaluated.name,
-        "loss": experiment.config.loss.name,
-        "checkpoint": checkpoint,
-        "step": run.step,
+    of_encoder = results_of(
+        evaluation,
+        config_name=run.name,
+        dataset=experiment.dataset.name,
+        evaluated_on=None if evaluated is None else evaluated.name,
+        loss=experiment.config.loss.name,
+        checkpoint=checkpoint,
+        step=run.step,
+        params_sha256=params_sha256(state.variables),
+    )
+    return of_encoder | {
         "best": best and {"step": best.step, "metric": metric, "value": best.value},
-        "metrics": {} if evaluation is None else evaluation.metrics,
-        "probe_losses": [] if evaluation is None else list(evaluation.probe_losses),
         "final_train_loss": final_train_loss([r for r in written if r["step"] <= run.step]),
         "skipped_steps": int(state.skipped),
-        "params_sha256": params_sha256(state.variables),
         "epochs": position.epoch,
         "train_seconds": position.train_seconds,
         "compile_seconds": position.compile_seconds,
         "validation_seconds": position.validation_seconds,
         "views_per_second": views / steady_seconds if steady_seconds > 0 else None,
+    }
+
+
+def results_of(evaluation: Evaluation | None, **about: Any) -> dict[str, Any]:
+    """What any results file holds.
+
+    Args:
+      evaluation: None where there was none.
+      about: which encoder was evaluated on what: config_name, dataset, evaluated_on, loss, checkpoint, step,
+        params_sha256.
+    """
+    return about | {
+        "metrics": {} if evaluation is None else evaluation.metrics,
+        "probe_losses": [] if evaluation is None else list(evaluation.probe_losses),
         "devices": devices(),
         "versions": versions(),
     }

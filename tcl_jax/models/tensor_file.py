@@ -66,7 +66,7 @@ def read_tensors(path: epath.Path) -> TensorFile:
                 "convert it in PyTorch with safetensors.torch.save_file(torch.load(path, weights_only=True), new_path)."
             ) from error
         raise UserError(
-            f"{path} is no {SUFFIX} file of float32 tensors, or damaged ({type(error).__name__}: {error}): "
+            f"{path} is not a {SUFFIX} file of float32 tensors, or damaged ({type(error).__name__}: {error}): "
             "write it again."
         ) from error
     return TensorFile(tensors, metadata)

@@ -5,18 +5,16 @@ from ml_collections import ConfigDict
 from tcl_jax.augment import make_views
 from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.errors import UserError
-from tcl_jax.evaluate import Evaluator, evaluate
-from tcl_jax.evaluate.probe import ProbeSettings
-from tcl_jax.experiment.build import build_experiment
+from tcl_jax.evaluate import evaluate
+from tcl_jax.experiment.build import build_experiment, make_evaluator
 from tcl_jax.experiment.data import load_evaluated
 from tcl_jax.experiment.opened import open_run
 from tcl_jax.experiment.parts import make_parts
-from tcl_jax.experiment.results import evaluate_run
+from tcl_jax.experiment.results import evaluate_run, results_of
 from tcl_jax.models import make_encode
 from tcl_jax.parallel import make_mesh
 from tcl_jax.processes import on_first, together
 from tcl_jax.report.results import format_table
-from tcl_jax.run.environment import devices, versions
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.interruption import evaluating
 
@@ -58,39 +56,31 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=mesh)
     about = trained.about
     dataset = together(lambda: load_evaluated(config, about.image_shape))
-    assert dataset.test is not None  # load_evaluated sees to it
-    metrics = parts.metrics
     if about.head == "classifier" and dataset.class_names != about.class_names:
-        metrics = {name: metric for name, metric in metrics.items() if name != "classifier"}
+        metrics = {name: metric for name, metric in parts.metrics.items() if name != "classifier"}
+        parts = parts._replace(metrics=metrics)
         print(f"The classes of {dataset.name} are not those of training: its classifier is not evaluated.")
-    evaluator = Evaluator(
-        train=dataset.train,
-        test=dataset.test,
-        class_names=dataset.class_names,
+    evaluator = make_evaluator(
+        config,
+        parts,
+        dataset,
         model=trained.model,
         encode=make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh),
-        metrics=metrics,
         probe_views=make_views(parts.policies[:1], mean=about.mean, std=about.std),
-        probe=ProbeSettings(config.probe.epochs, config.probe.learning_rate, config.probe.batch_size),
-        seed=config.seed,
-        batch_size=config.train.batch_size // parts.micro_batches,
-        mesh=mesh,
     )
+    assert evaluator is not None  # load_evaluated refuses data without a test split
     with evaluating(about.step):
         evaluation = evaluate(evaluator, trained.variables)
-    results = {
-        "config_name": about.config_name,
-        "dataset": about.dataset,
-        "evaluated_on": dataset.name,
-        "loss": about.loss,
-        "checkpoint": checkpoint,
-        "step": about.step,
-        "metrics": evaluation.metrics,
-        "probe_losses": list(evaluation.probe_losses),
-        "params_sha256": about.params_sha256,
-        "devices": devices(),
-        "versions": versions(),
-    }
+    results = results_of(
+        evaluation,
+        config_name=about.config_name,
+        dataset=about.dataset,
+        evaluated_on=dataset.name,
+        loss=about.loss,
+        checkpoint=checkpoint,
+        step=about.step,
+        params_sha256=about.params_sha256,
+    )
     with workdir.failures_told():
         path = on_first(lambda: workdir.write_results(results, checkpoint, on=dataset.name))
     print(format_table(results, path), flush=True)

@@ -16,7 +16,7 @@ from tcl_jax.experiment.parts import check_numbers
 from tcl_jax.experiment.results import evaluate_run
 from tcl_jax.modes.compare import read_run, write_comparison
 from tcl_jax.processes import on_first, together
-from tcl_jax.run.checkpoint import last_whole_step
+from tcl_jax.run.stored import last_whole_step
 from tcl_jax.run.workdir import ConfigFile, Workdir
 from tcl_jax.train.interruption import evaluating
 from tcl_jax.train.loop import train

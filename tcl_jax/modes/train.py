@@ -8,7 +8,7 @@ from tcl_jax.experiment.results import evaluate_run
 from tcl_jax.modes import evaluate
 from tcl_jax.processes import on_first, together
 from tcl_jax.report.results import format_table
-from tcl_jax.run.checkpoint import last_whole_step
+from tcl_jax.run.stored import last_whole_step
 from tcl_jax.run.workdir import ConfigFile, Workdir
 from tcl_jax.train.interruption import evaluating
 from tcl_jax.train.loop import train

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tcl_jax.report.contact_sheet import Column, picture_table
 from tcl_jax.report.page_curves import Records, diagnostic_curves, training_curves
 from tcl_jax.report.page_predictions import (
@@ -71,15 +73,17 @@ def page(run: RunPage) -> dict[str, bytes]:
 def _of_encoder(evaluated: Evaluated) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What the encoder makes of the test images: sections of the page, and pictures beside it."""
     class_names, train, test, predictions = evaluated
-    the_map = map_section(test, predictions, class_names)
+    # A diverged encoder has no place for its images, and no neighbours.
+    finite = bool(np.isfinite(test.features).all() and np.isfinite(train.features).all())
+    the_map = map_section(test, predictions, class_names) if finite else None
     confused = confusions(test.labels, predictions, class_names)
     sections = {
         "map": the_map,
         "confusion": confused and {"metrics": confused, "classes": numbered_classes(class_names)},
-        "neighbours": neighbours(train, test, predictions, class_names),
+        "neighbours": neighbours(train, test, predictions, class_names) if finite else None,
     }
     pictures = {f"confusion_{_in_file_name(one.metric)}.png": one.picture.png for one in confused}
-    return sections, {"map.png": the_map.picture.png, **pictures}
+    return sections, pictures if the_map is None else {"map.png": the_map.picture.png, **pictures}
 
 
 def _in_file_name(metric: str) -> str:

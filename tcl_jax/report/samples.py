@@ -1,4 +1,4 @@
-"""Which examples a picture shows, which lie nearest to them, and where they lie in a map."""
+"""Which examples a picture shows, which are nearest to them, and where they are in a map."""
 
 import numpy as np
 

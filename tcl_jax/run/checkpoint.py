@@ -1,33 +1,40 @@
-"""Checkpoints: the training state and its place in the run, written by Orbax in the background, and read anywhere."""
+"""Checkpoints: the training state and its place in the run, written by Orbax in the background."""
 
 import contextlib
 import errno
 import fnmatch
-import json
 import os
 import sys
 import time
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from orbax.checkpoint import checkpoint_managers as policies
 
 from tcl_jax.errors import Interrupted, RunFailed, WriteFailed, in_short
 from tcl_jax.processes import is_first, on_first
+from tcl_jax.run.stored import (
+    CHECKSUM,
+    METRIC,
+    Best,
+    Position,
+    best_of,
+    checksum,
+    metrics_file,
+    parts_without_index,
+    read_best,
+    read_latest,
+    read_step,
+    steps_of,
+    stored_value,
+    value_in,
+)
 
 _TRIES = 20  # to remove what is left of a checkpoint
-_METRIC = "validation"  # what Orbax calls the metric of the held-out images
-_CHECKSUM = "checksum"  # of each part of the state, kept with its position
-_INDEX = "manifest.ocdbt"  # names all arrays of a part; Orbax makes it last, of those of all processes
-_OF_A_PROCESS = "ocdbt.process_0"
 
 
 class Saveable(Protocol):
@@ -51,45 +58,6 @@ class Saveable(Protocol):
 S = TypeVar("S", bound=Saveable)
 
 
-class Position(NamedTuple):
-    """Where in a run a checkpoint was taken, and what the run took so far.
-
-    Attributes:
-      epoch: epochs completed.
-      train_seconds: wall time in the training loop, over all processes that worked on the run.
-      compile_seconds: the part of it until the first step of each process was done.
-      validation_seconds: the part of it spent on the accuracy of the held-out images.
-    """
-
-    epoch: int = 0
-    train_seconds: float = 0.0
-    compile_seconds: float = 0.0
-    validation_seconds: float = 0.0
-
-
-class Best(NamedTuple):
-    """The checkpoint with the highest metric of the held-out images, and that value; ties go to the latest."""
-
-    step: int
-    value: float
-
-
-class Read(NamedTuple):
-    """What was read of a checkpoint.
-
-    Attributes:
-      step: of the state.
-      items: the parts that were asked for, by name.
-      position: where in the run it was taken.
-      damaged: steps of newer checkpoints that cannot be read.
-    """
-
-    step: int
-    items: dict[str, Any]
-    position: Position
-    damaged: tuple[int, ...] = ()
-
-
 class Checkpoints:
     """The checkpoints of one run, of which the latest two and the best are kept.
 
@@ -104,11 +72,11 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             create=True,
             enable_async_checkpointing=True,
-            best_fn=_value,  # without it Orbax writes no metrics, whatever the policy below looks at
+            best_fn=value_in,  # without it Orbax writes no metrics, whatever the policy below looks at
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(2),
-                    policies.BestN(get_metric_fn=_value, n=1, keep_checkpoints_without_metrics=False),
+                    policies.BestN(get_metric_fn=value_in, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
         )
@@ -153,12 +121,12 @@ class Checkpoints:
             return
         parts = state.items()
         self._parts = tuple(parts)
-        checksums = {name: _checksum(part) for name, part in parts.items()}
+        checksums = {name: checksum(part) for name, part in parts.items()}
         items = ocp.args.Composite(
-            position=ocp.args.JsonSave(position._asdict() | {_CHECKSUM: checksums}),
+            position=ocp.args.JsonSave(position._asdict() | {CHECKSUM: checksums}),
             **{name: ocp.args.StandardSave(part) for name, part in parts.items()},
         )
-        metrics = None if value is None else {_METRIC: value}
+        metrics = None if value is None else {METRIC: value}
         if not self._manager.save(step, args=items, metrics=metrics):
             raise RunFailed(
                 f"The checkpoint of step {step} was not written, as {self._manager.directory} holds one of a later "
@@ -175,7 +143,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:  # Orbax passes on whatever stopped its thread
             self._fail(error)
-        missing = on_first(lambda: _parts_without_index(self._directory / str(self._step), self._parts))
+        missing = on_first(lambda: parts_without_index(self._directory / str(self._step), self._parts))
         if missing:
             raise WriteFailed(
                 f"The checkpoint of step {self._step}", ValueError(f"{missing[0]} has no index")
@@ -233,7 +201,7 @@ class Checkpoints:
           RunFailed: it cannot be read.
         """
         try:
-            found = _read(self._directory, step, template.items(), mesh)
+            found = read_step(self._directory, step, template.items(), mesh)
         except Exception as error:  # what a damaged file raises depends on where the damage is
             raise RunFailed(
                 f"The checkpoint of step {step} in {self._directory} is damaged ({in_short(error)}): "
@@ -273,150 +241,13 @@ class Checkpoints:
             self._manager.close()
 
 
-def read_latest(directory: epath.Path, template: Mapping[str, Any], mesh: Mesh) -> Read | None:
-    """The newest checkpoint of a run that can be read, on the devices of `mesh`; None where there is none.
-
-    The run may be in training elsewhere: nothing of it is touched, and a checkpoint that is deleted meanwhile makes way
-    for a newer one. A damaged one is passed over, with a line that says so.
-
-    Args:
-      template: structure, shapes and dtypes of the parts that are wanted, by name.
-
-    Raises:
-      RunFailed: there are checkpoints, and none can be read.
-    """
-    failed: dict[int, Exception] = {}
-    while wanted := steps_of(directory) - failed.keys():
-        step = max(wanted)
-        try:
-            found = _read(directory, step, template, mesh)
-        except Exception as error:  # what a damaged file raises depends on where the damage is
-            failed[step] = error
-            continue
-        damaged = sorted(steps_of(directory) & failed.keys(), reverse=True)
-        for number in damaged:
-            print(
-                f"The checkpoint of step {number} is damaged ({in_short(failed[number])}): taking that of step {step}."
-            )
-        return found._replace(damaged=tuple(damaged))
-    if not failed:
-        return None
-    step, cause = max(failed.items(), key=lambda item: item[0])
-    raise RunFailed(
-        f"None of the {len(failed)} checkpoints in {directory} can be read (step {step}: {in_short(cause)}): "
-        f"{_remedy(directory / str(step), tuple(template))}."
-    )
-
-
-def read_best(directory: epath.Path, template: Mapping[str, Any], mesh: Mesh) -> Read | None:
-    """The best checkpoint of a run, as `read_latest` gives the newest; None where none has a metric.
-
-    Raises:
-      RunFailed: it cannot be read; no other one stands in for it.
-    """
-    found = on_first(lambda: best_of(directory))
-    if found is None:
-        return None
-    step = Best(*found).step
-    try:
-        return _read(directory, step, template, mesh)
-    except Exception as error:  # as in read_latest
-        raise RunFailed(
-            f"The best checkpoint in {directory}, that of step {step}, is damaged ({in_short(error)}): "
-            "take the latest, with --checkpoint=latest."
-        ) from error
-
-
-def steps_of(directory: epath.Path) -> set[int]:
-    """Steps of the checkpoints whose writing came to its end."""
-    try:
-        return set(ocp.utils.checkpoint_steps(directory))
-    except OSError:  # the folder was never made, or is gone
-        return set()
-
-
-def best_of(directory: epath.Path, *, ignored: Collection[int] = ()) -> Best | None:
-    """Which checkpoint is the best, those of the steps `ignored` left out."""
-    known = [
-        Best(step, value)
-        for step in steps_of(directory) - set(ignored)
-        if (value := _stored_value(directory / str(step) / "metrics" / "metrics")) is not None
-    ]
-    return max(known, key=lambda best: (best.value, best.step), default=None)
-
-
-def _parts_without_index(checkpoint: epath.Path, parts: Collection[str]) -> list[str]:
-    """Parts of a checkpoint whose arrays nobody would find again; none of one that was removed."""
-    return [
-        part for part in parts if (checkpoint / part).exists() and not (checkpoint / part / _INDEX).exists()
-    ]
-
-
-def _remedy(checkpoint: epath.Path, parts: Collection[str]) -> str:
-    """What to do where no checkpoint can be read, of which this is one."""
-    without = _parts_without_index(checkpoint, parts)
-    if any((checkpoint / part / _OF_A_PROCESS).exists() for part in without):
-        return (
-            "they lack their index, as an older version wrote them under a path with *, ? or [ in it; docs/faults.md "
-            "has the command that makes it"
-        )
-    return "train the run again with another --workdir"
-
-
 def _inside(directory: epath.Path) -> list[epath.Path]:
     return list(directory.iterdir()) if directory.exists() else []
 
 
-def last_whole_step(directory: epath.Path) -> int | None:
-    """Step of the newest checkpoint whose writing came to its end; None where there is none."""
-    return max(steps_of(directory), default=None)
-
-
-def _read(directory: epath.Path, step: int, template: Mapping[str, Any], mesh: Mesh) -> Read:
-    """A checkpoint on the devices of `mesh`, of which every byte is that which was written.
-
-    Raises:
-      Exception: it is damaged; the kind depends on where the damage is.
-    """
-    replicated = NamedSharding(mesh, P())
-
-    def describe(x: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
-
-    wanted = {name: ocp.args.StandardRestore(jax.tree.map(describe, part)) for name, part in template.items()}
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        found = checkpointer.restore(
-            directory / str(step), args=ocp.args.Composite(position=ocp.args.JsonRestore(), **wanted)
-        )
-    written = found.position.pop(_CHECKSUM)
-    for name in template:
-        if written[name] != _checksum(found[name]):
-            raise ValueError("the arrays are not those that were saved")
-    return Read(step, {name: found[name] for name in template}, Position(**found.position))
-
-
-def _checksum(tree: Any) -> int:
-    """CRC-32 of the bytes of all arrays: TensorStore reads a file of the right length without a word."""
-    checksum = 0
-    for leaf in jax.tree.leaves(jax.device_get(tree)):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, checksum)
-    return checksum
-
-
-def _value(metrics: Any) -> float:
-    return metrics[_METRIC]
-
-
-def _stored_value(path: epath.Path) -> float | None:
-    """The metric in a file of Orbax; None where it was not taken, or is damaged."""
-    try:
-        return float(_value(json.loads(path.read_text())))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
 def _remove_damaged_metrics(directory: epath.Path) -> None:
     """Orbax reads the metrics of every checkpoint when it starts, and gives up at the first that it cannot read."""
-    for path in directory.glob("*/metrics/metrics"):
-        if _stored_value(path) is None:  # that checkpoint is not one of the best any more
+    for step in steps_of(directory):
+        path = metrics_file(directory, step)
+        if path.exists() and stored_value(path) is None:  # that checkpoint is not one of the best any more
             path.unlink()

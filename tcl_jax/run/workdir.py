@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import filelock
-from etils import epath
 from ml_collections import ConfigDict
 
 from tcl_jax.errors import DISK_FULL, RunFailed, UserError, WriteFailed
 from tcl_jax.fields import flat_items
-from tcl_jax.files import is_remote, write_whole, writing
+from tcl_jax.files import is_remote, utf8_path, write_whole, writing
 from tcl_jax.processes import on_first
-from tcl_jax.run.checkpoint import last_whole_step
 from tcl_jax.run.environment import describe
+from tcl_jax.run.stored import last_whole_step
 
 # Where data are, how they are read, what is logged and how a trained encoder is evaluated change nothing of training:
 # they may differ between two starts of a run.
@@ -55,9 +54,8 @@ class Workdir:
     """Paths of a run: config.json, data.json, metrics.jsonl, results.json, and the others beside them."""
 
     def __init__(self, path: str):
-        self.path = epath.Path(path)
-        if not is_remote(self.path):
-            self.path = self.path.expanduser().resolve()
+        """Raises a UserError where there is no such home folder, or the locale cannot name the path."""
+        self.path = utf8_path(path, "the workdir")
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.description = self.path / "encoder.json"

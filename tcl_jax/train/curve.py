@@ -49,7 +49,7 @@ class Curve:
         """Leave the time until now out of the rate; the device has done all that it was given."""
         self._since = time.monotonic()
         self._rate: float | None = None
-        # Of the steps that no record holds yet, those that are no part of the next rate.
+        # Of the steps that no record holds yet, those that are not part of the next rate.
         self._counted = len(self._pending())
 
     def add(

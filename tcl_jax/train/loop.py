@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tcl_jax.data import Batch, Split, train_batches
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import local_rows, split_batch
-from tcl_jax.run.checkpoint import Position
+from tcl_jax.run.stored import Position
 from tcl_jax.train.interruption import Interruption
 from tcl_jax.train.member import Clock, Member, Outcome, Recorder
 from tcl_jax.train.profile import Profile

@@ -9,8 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tcl_jax.errors import NotFinite
-from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import Log
+from tcl_jax.run.stored import Position
 from tcl_jax.train.curve import Curve, not_finite
 from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState, all_finite

@@ -64,3 +64,21 @@ def write_images(tmp_path):
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def write_tree(tmp_path):
+    """Writes files, given as {"train/cat/1.png": array, image or bytes}, and returns the folder."""
+
+    def write(files):
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                image = Image.fromarray(content) if isinstance(content, np.ndarray) else content
+                image.save(path)
+        return tmp_path
+
+    return write

@@ -78,7 +78,7 @@ def written_once():
     return write_run(pathlib.Path(tempfile.mkdtemp()) / "run")
 
 
-def a_run(path, name="cifar100_tcl"):
+def a_run(path, name="digits_tcl"):
     """The run and the images that the text speaks of."""
     shutil.copytree(written_once().path, path / "runs" / name)
     return dict(images=images(9), queries=images(9)[5:8])

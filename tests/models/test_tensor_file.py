@@ -67,7 +67,7 @@ def test_what_is_no_such_file_is_refused(tmp_path):
         read_tensors(path)
     write_tensors(path, {"x": np.zeros(30)}, {})
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(UserError, match=r"is no .safetensors file of float32 tensors, or damaged"):
+    with pytest.raises(UserError, match=r"is not a .safetensors file of float32 tensors, or damaged"):
         read_tensors(path)
     path.write_bytes(b"")
     with pytest.raises(UserError, match="or damaged"):

@@ -25,8 +25,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from tcl_jax.run.checkpoint import last_whole_step
 from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.stored import last_whole_step
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS_PER_EPOCH, EPOCHS, SAVE_EPOCHS = 5, 30, 2

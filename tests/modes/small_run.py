@@ -9,7 +9,8 @@ from tcl_jax.experiment.build import Facts, Program, make_program
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.models.description import EncoderDescription
 from tcl_jax.parallel import make_mesh, replicate
-from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import TrainState
 

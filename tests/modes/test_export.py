@@ -14,7 +14,8 @@ from tcl_jax.models import params_sha256
 from tcl_jax.models.layout import encoder_tensors
 from tcl_jax.models.torchvision import TORCHVISION
 from tcl_jax.modes import export, train
-from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import Workdir
 from tests.modes.small_run import FACTS, about_64, drawn_state, program_of, small_config, write_run
 

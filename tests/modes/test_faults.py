@@ -1,7 +1,6 @@
 """Faults from outside: a full disk, a folder that is gone or cannot be written, a second process on the same run."""
 
 import errno
-import fcntl
 import io
 import os
 import re
@@ -18,7 +17,7 @@ from absl import logging
 
 from configs import digits_tcl
 from tcl_jax.data import load_dataset
-from tcl_jax.errors import Interrupted, RunFailed, UserError, WriteFailed
+from tcl_jax.errors import Interrupted, RunFailed, UserError
 from tcl_jax.evaluate import Evaluation
 from tcl_jax.experiment import results
 from tcl_jax.modes import evaluate, report, sweep, train
@@ -401,42 +400,6 @@ def test_a_run_holds_its_workdir_from_its_first_write_to_its_results(
     mode.run(config, workdir, "digits_tcl")
     assert seen == ["claim", "write_results"]
     workdir.refuse_if_locked()
-
-
-def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with Workdir(str(tmp_path)).locked(), Workdir(str(tmp_path)).locked():
-        pass
-
-
-def test_remote_storage_has_no_lock(monkeypatch):
-    workdir = Workdir("/unused")
-    workdir.path = "gs://bucket/run"
-    with workdir.locked(), workdir.locked():
-        pass
-
-
-@pytest.mark.parametrize(
-    ("error", "cause", "disk_full"),
-    [
-        (OSError(errno.ENOSPC, "words of the library"), "No space left on device", True),
-        (OSError(errno.EDQUOT, ""), os.strerror(errno.EDQUOT), True),
-        (PermissionError(errno.EACCES, ""), "Permission denied", False),
-        (
-            ValueError("DATA_LOSS: Failed to write 9 bytes [os_error_code='28']"),
-            "No space left on device",
-            True,
-        ),
-        (ValueError("DATA_LOSS: of\nanother kind"), "ValueError: DATA_LOSS: of another kind", False),
-    ],
-)
-def test_the_cause_of_a_failed_write_is_the_systems_word_for_it(error, cause, disk_full):
-    failed = WriteFailed("The file", error)
-    assert (failed.cause, failed.disk_full) == (cause, disk_full)
-    assert ("free space" in str(failed)) == disk_full
 
 
 def run_with_not_finite(config, workdir, steps):

@@ -13,7 +13,8 @@ from tcl_jax.evaluate import knn_predict
 from tcl_jax.experiment import build
 from tcl_jax.modes import evaluate, sweep, train
 from tcl_jax.parallel import make_mesh
-from tcl_jax.run.checkpoint import Checkpoints, Position, read_latest
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.stored import Position, read_latest
 from tcl_jax.run.workdir import Workdir
 from tests.modes.small_run import drawn_state, program_of, small_config
 from tests.modes.tiny import copy_of, tiny_config

@@ -22,9 +22,10 @@ from tcl_jax.experiment.results import evaluate_run
 from tcl_jax.fields import flat_items
 from tcl_jax.modes import evaluate, report
 from tcl_jax.parallel import replicate
-from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.metrics_log import MetricsLog
 from tcl_jax.run.predictions import pack
+from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import ConfigFile, Workdir
 from tests.modes.tiny import built_once, copy_of, tiny_config
 from tests.report.pages import DIAGNOSTICS, Page

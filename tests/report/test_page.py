@@ -224,6 +224,19 @@ def test_features_that_are_all_equal_have_a_page(value):
     assert list(read(page(same)).blocks["map-data"]["maps"]) == ["PCA"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_features_that_are_not_finite_have_a_page_without_map_and_neighbours(split, value):
+    run = run_of()
+    part = getattr(run.evaluated, split)
+    features = part.features.copy()
+    features[3, 1] = value
+    run = with_evaluated(run, predictions={}, **{split: part._replace(features=features)})
+    files = page(run)
+    assert set(files) == {"index.html"}
+    assert not {"map", "neighbours"} & set(read(files).ids())
+
+
 def test_neighbours_are_the_nearest_and_marked_by_more_than_colour(made):
     run, files = made
     text = files["index.html"].decode().split('id="neighbours"')[1]

@@ -10,7 +10,8 @@ from etils import epath
 
 from tcl_jax.errors import RunFailed
 from tcl_jax.parallel import make_mesh, replicate
-from tcl_jax.run.checkpoint import Best, Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.stored import Best, Position
 from tcl_jax.train.state import TrainState
 
 

@@ -13,7 +13,8 @@ from etils import epath
 
 from tcl_jax.errors import RunFailed
 from tcl_jax.parallel import make_mesh
-from tcl_jax.run.checkpoint import Best, Checkpoints, Position, read_latest
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.stored import Best, Position, read_latest
 from tcl_jax.train.state import TrainState
 
 DAMAGES = {

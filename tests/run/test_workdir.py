@@ -1,6 +1,9 @@
 """A workdir belongs to one run."""
 
+import errno
+import fcntl
 import json
+import os
 
 import pytest
 
@@ -108,3 +111,19 @@ def test_damaged_results_are_as_good_as_none(tmp_path):
 def test_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="There is no run in"):
         Workdir(str(tmp_path)).read_config()
+
+
+def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Workdir(str(tmp_path)).locked(), Workdir(str(tmp_path)).locked():
+        pass
+
+
+def test_remote_storage_has_no_lock(monkeypatch):
+    workdir = Workdir("/unused")
+    workdir.path = "gs://bucket/run"
+    with workdir.locked(), workdir.locked():
+        pass

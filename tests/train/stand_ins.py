@@ -7,7 +7,7 @@ import numpy as np
 
 from tcl_jax.data import Split
 from tcl_jax.parallel import make_mesh
-from tcl_jax.run.checkpoint import Position
+from tcl_jax.run.stored import Position
 from tcl_jax.train import curve as curve_module
 from tcl_jax.train.curve import Curve
 from tcl_jax.train.loop import train

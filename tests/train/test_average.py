@@ -9,7 +9,8 @@ import pytest
 from etils import epath
 
 from tcl_jax.parallel import make_mesh, split_batch
-from tcl_jax.run.checkpoint import Checkpoints, Position
+from tcl_jax.run.checkpoint import Checkpoints
+from tcl_jax.run.stored import Position
 from tcl_jax.train.average import update_average
 from tests.train.small import HYPER, batch, parts_on
 from tests.train.stand_ins import Learning, run_loop

@@ -11,7 +11,7 @@ import pytest
 from tcl_jax.data import epoch_order
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh, split_batch
-from tcl_jax.run.checkpoint import Position
+from tcl_jax.run.stored import Position
 from tcl_jax.train import loop
 from tcl_jax.train import member as member_module
 from tcl_jax.train.loop import train
