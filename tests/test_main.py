@@ -171,7 +171,7 @@ def test_without_a_folder_for_caches_it_goes_on_without_one(environment, cause, 
 @pytest.mark.parametrize(
     ("field", "flags"),
     [
-        ("--workdir", ["--config=configs/digits_tcl.py", "--workdir=~/run"]),
+        ("The workdir", ["--config=configs/digits_tcl.py", "--workdir=~/run"]),
         (
             "model.init_from",
             ["--config=configs/digits_tcl.py", "--config.model.init_from=~/run", "--workdir={tmp}/run"],
@@ -220,7 +220,7 @@ def test_a_workdir_that_the_locale_cannot_name_is_refused_before_training(tmp_pa
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ended = main("--config=configs/digits_tcl.py", f"--workdir={tmp_path / 'é'}", **locale)
     assert ended.stderr.startswith(
-        f"error: --workdir is '{tmp_path}/\\xe9', which is not UTF-8 by the locale"
+        f"error: The workdir is '{tmp_path}/\\xe9', which is not UTF-8 by the locale"
     )
     assert ended.returncode == 2
 

@@ -55,7 +55,7 @@ class Workdir:
 
     def __init__(self, path: str):
         """Raises a UserError where there is no such home folder, or the locale cannot name the path."""
-        self.path = utf8_path(path, "the workdir")
+        self.path = utf8_path(path, "The workdir")
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.description = self.path / "encoder.json"

@@ -178,7 +178,7 @@ def test_what_is_prepared_is_named_where_something_else_is_asked_for(write_image
     write_images(name=data_set, version="1.10.0")
     folder = write_images(name=data_set)
     if rest == ":9.9.9":  # no path is a pattern
-        folder = folder.rename(folder.parent / "data [2026]")
+        folder = folder.rename(folder.with_name(f"{folder.name} [2026]"))
     assert message_of(f"{data_set}{rest}", data_dir=folder) == (
         f"data.name is '{data_set}{rest}', which is not prepared in {folder}, expected one of {data_set}:1.10.0, "
         f"{data_set}:1.2.0."
