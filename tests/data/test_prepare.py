@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -173,12 +174,14 @@ def test_unknown_version_or_config(tmp_path, name, cause):
 @pytest.mark.usefixtures("no_tensorflow")
 @pytest.mark.parametrize("data_set", ["cifar10", "tiny_images"])
 @pytest.mark.parametrize("rest", [":9.9.9", ":3.0.2", ":abc", ":", "/nonsense", "/nonsense:1.2.0", ":1", "/"])
-def test_what_is_prepared_is_named_where_something_else_is_asked_for(write_images, data_set, rest):
+def test_what_is_prepared_is_named_where_something_else_is_asked_for(
+    write_images, tmp_path_factory, data_set, rest
+):
     """With code of TFDS for the data set, and without."""
     write_images(name=data_set, version="1.10.0")
     folder = write_images(name=data_set)
     if rest == ":9.9.9":  # no path is a pattern
-        folder = folder.rename(folder.with_name(f"{folder.name} [2026]"))
+        folder = shutil.copytree(folder, tmp_path_factory.mktemp("data [2026]") / "tfds")
     assert message_of(f"{data_set}{rest}", data_dir=folder) == (
         f"data.name is '{data_set}{rest}', which is not prepared in {folder}, expected one of {data_set}:1.10.0, "
         f"{data_set}:1.2.0."
