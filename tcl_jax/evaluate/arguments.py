@@ -26,10 +26,8 @@ def check_features(
     Raises:
       ValueError: the value has another form, or rows that are not finite.
     """
-    array, wanted = (
-        np.asarray(as_array(name, value)),
-        f"[{'n' if rows is None else rows}, {'f' if width is None else width}]",
-    )
+    array = np.asarray(as_array(name, value))
+    wanted = f"[{'n' if rows is None else rows}, {'f' if width is None else width}]"
     if (
         array.ndim != 2
         or not jnp.issubdtype(array.dtype, jnp.floating)

@@ -122,9 +122,8 @@ def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) ->
     """
     arguments = arguments_of(metric, available, field="A metric")
     known = _true_labels({**available, "labels": labels})
-    if (
-        "train_probe" in arguments
-    ):  # which takes long: what it needs, and what its classes are for, is seen to before
+    # A probe takes long: what it needs, and whether its accuracy will mean something, is looked at before.
+    if "train_probe" in arguments:
         why_none = _not_finite(available) or _unlabelled(known) or _no_accuracy(known)
     else:
         asked = {name: known[name] for name in known if name in arguments}

@@ -30,8 +30,8 @@ from tcl_jax.train.state import PROBE_STREAM, stream_key
 
 _OPTIMIZER = sgd(momentum=0.9, weight_decay=1e-4)
 
-# Root mean square of the length of a row. With it rates of 0.1 to 0.5 are good ones for any number of features: the
-# largest that is stable, and the best, fall with the square of the length, which for deviation 1 is that number.
+# Root mean square of the length of a row. The largest learning rate that is stable falls with the square of the length,
+# which for deviation 1 would be the number of features: so one rate serves any of them.
 _LENGTH = 4.0
 
 
