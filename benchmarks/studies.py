@@ -113,7 +113,7 @@ STUDIES = {
     "hundred_epochs_cifar10": Study(
         "protocol.py:cifar10_resnet18",
         [Row(label, _folder(label), METHODS[label] | _HUNDRED_EPOCHS) for label in ("TCL", "SupCon")],
-        ("seed=0",),
+        ("seed=0,1,2",),
         "Both have the same data, network, epochs, learning rate, batch, views and held-out images. Half the length of "
         "the whole protocol, with twice its batch and rate. Accuracies are those of the last checkpoint on all test "
         "images, never chosen by them.",
