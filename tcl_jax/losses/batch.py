@@ -149,7 +149,7 @@ def _visit(
         if theirs is not None and transposed:
             theirs = jax.tree.map(jnp.transpose, theirs)
         return ours, theirs
-    row_start, column_start = empty(layout.row_size), empty(layout.column_size)
+    column_start = empty(layout.column_size) if mirrored and (transposed or not same) else None
     if transposed:
         column_start = jax.tree.map(jnp.transpose, column_start)
     several_blocks = layout.rows > layout.row_size  # otherwise rows are not sorted
@@ -159,9 +159,10 @@ def _visit(
         rows,
         columns,
         negative=negative_tiles(rows.rows, columns.rows, layout) if several_blocks else None,
-        row_start=row_start,
-        column_start=column_start if mirrored else None,
+        row_start=empty(layout.row_size),
+        column_start=column_start,
         same=same,
+        mirrored=mirrored,
         layout=layout,
     )
     if theirs is not None:

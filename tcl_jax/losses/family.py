@@ -22,8 +22,8 @@ class Pass(NamedTuple):
       empty: dtype -> statistics of an anchor without pairs, a tree of scalars.
       collect: (coefficients, s, pairs, known, axis) -> statistics of the anchors of a tile over its pairs, summed along
         `axis` of s, which is 1 where rows are anchors and 0 where columns are. `known` holds what earlier passes have
-        collected: a list of trees that broadcast against s.
-      merge: (coefficients, statistics, statistics) -> statistics over the pairs of both.
+        collected: a list of trees that broadcast against s. For a tile without positives it may be something smaller.
+      merge: (coefficients, statistics so far, those of a tile) -> statistics over the pairs of both.
     """
 
     empty: Callable[[jnp.dtype], Any]

@@ -45,24 +45,27 @@ class _Numbers(NamedTuple):
 
 def _collect_negatives(
     coefficients: Coefficients, s: jax.Array, pairs: Pairs, known: list[Any], axis: int
-) -> _Negatives:
+) -> _Negatives | ScaledSum:
     nearest = largest(s, pairs.negative, axis)
     terms = jnp.exp((s - nearest) / coefficients.temperature)
-    count = jnp.zeros(s.shape[1 - axis], s.dtype) if pairs.positive is None else pairs.positive.sum(axis)
-    return _Negatives(scaled_sum(nearest, terms, pairs.negative, axis), count.astype(s.dtype))
+    negatives = scaled_sum(nearest, terms, pairs.negative, axis)
+    if pairs.positive is None:
+        return negatives
+    return _Negatives(negatives, jnp.sum(pairs.positive, axis, dtype=s.dtype))
 
 
-def _merge_negatives(coefficients: Coefficients, a: _Negatives, b: _Negatives) -> _Negatives:
+def _merge_negatives(coefficients: Coefficients, a: _Negatives, b: _Negatives | ScaledSum) -> _Negatives:
     rate = 1.0 / coefficients.temperature
+    if isinstance(b, ScaledSum):
+        return a._replace(negatives=add(a.negatives, b, rate))
     return _Negatives(add(a.negatives, b.negatives, rate), a.num_positives + b.num_positives)
 
 
 def _collect_positives(
     coefficients: Coefficients, s: jax.Array, pairs: Pairs, known: list[Any], axis: int
-) -> _Positives:
+) -> _Positives | None:
     if pairs.positive is None:
-        nothing = jnp.zeros(s.shape[1 - axis], s.dtype)
-        return _Positives(nothing, nothing)
+        return None
     x = _against_negatives(coefficients, s, known[0].negatives)
     return _Positives(
         jnp.sum(weighted(pairs.positive, jax.nn.softplus(x)), axis),
@@ -88,7 +91,7 @@ class OnePositive:
         Pass(
             lambda dtype: _Positives(jnp.zeros((), dtype), jnp.zeros((), dtype)),
             _collect_positives,
-            lambda coefficients, a, b: jax.tree.map(jnp.add, a, b),
+            lambda coefficients, a, b: a if b is None else jax.tree.map(jnp.add, a, b),
         ),
     )
 

@@ -45,7 +45,7 @@ class Statistics(NamedTuple):
 
     Attributes:
       positives, negatives: of p_ij exp(s_ij / t), of q_ij exp(s_ij / t).
-      repulsions, repulsion_moments: of p_ij exp(-s_ij), of p_ij s_ij exp(-s_ij).
+      repulsions: of p_ij exp(-s_ij), with its moment, of -s_ij.
       num_positives: P_i; the anchor counts where it is above 0.
       positive_similarity: of p_ij s_ij.
     """
@@ -53,7 +53,6 @@ class Statistics(NamedTuple):
     positives: ScaledSum
     negatives: ScaledSum
     repulsions: ScaledSum
-    repulsion_moments: ScaledSum
     num_positives: jax.Array
     positive_similarity: jax.Array
 
@@ -87,12 +86,13 @@ class Numbers(NamedTuple):
 
 def _empty(dtype: jnp.dtype) -> Statistics:
     nothing, zero = no_sum(dtype), jnp.zeros((), dtype)
-    return Statistics(nothing, nothing, nothing, nothing, zero, zero)
+    return Statistics(nothing, nothing, nothing._replace(moment=zero), zero, zero)
 
 
 def _collect(
     coefficients: Coefficients, s: jax.Array, pairs: Pairs, known: list[Any], axis: int
-) -> Statistics:
+) -> Statistics | ScaledSum:
+    """Statistics; of a tile without positives, the sum of its negatives."""
     # Every sum is relative to its own largest term. One scale would not do, as exp(s / t) spans e^-100 to e^100 at
     # t = 0.01; nor one for positives and negatives, as k2 = 0 leaves the positives alone in D_i.
     rate = 1.0 / coefficients.temperature
@@ -100,28 +100,29 @@ def _collect(
     nearest_negative = largest(s, negative, axis)
     if positive is None:
         terms = jnp.exp(rate * (s - nearest_negative))
-        nothing = jax.tree.map(lambda x: jnp.broadcast_to(x, s.shape[1 - axis]), _empty(s.dtype))
-        return nothing._replace(negatives=scaled_sum(nearest_negative, terms, None, axis))
+        return scaled_sum(nearest_negative, terms, None, axis)
     nearest_positive, farthest_positive = largest(s, positive, axis), largest(-s, positive, axis)
     of_positives, of_negatives = exponentials(s, rate, pairs, nearest_positive, nearest_negative)
     repulsion = jnp.exp(-s - farthest_positive)
     return Statistics(
         positives=scaled_sum(nearest_positive, of_positives, positive, axis),
         negatives=scaled_sum(nearest_negative, of_negatives, negative, axis),
-        repulsions=scaled_sum(farthest_positive, repulsion, positive, axis),
-        repulsion_moments=scaled_sum(farthest_positive, s * repulsion, positive, axis),
+        repulsions=scaled_sum(farthest_positive, repulsion, positive, axis)._replace(
+            moment=jnp.sum(weighted(positive, -s * repulsion), axis)
+        ),
         num_positives=jnp.sum(positive, axis, dtype=s.dtype),
         positive_similarity=jnp.sum(weighted(positive, s), axis),
     )
 
 
-def _merge(coefficients: Coefficients, a: Statistics, b: Statistics) -> Statistics:
+def _merge(coefficients: Coefficients, a: Statistics, b: Statistics | ScaledSum) -> Statistics:
     rate = 1.0 / coefficients.temperature
+    if isinstance(b, ScaledSum):
+        return a._replace(negatives=add(a.negatives, b, rate))
     return Statistics(
         positives=add(a.positives, b.positives, rate),
         negatives=add(a.negatives, b.negatives, rate),
         repulsions=add(a.repulsions, b.repulsions, 1.0),
-        repulsion_moments=add(a.repulsion_moments, b.repulsion_moments, 1.0),
         num_positives=a.num_positives + b.num_positives,
         positive_similarity=a.positive_similarity + b.positive_similarity,
     )
@@ -213,13 +214,13 @@ class Softmax:
         denominator = self.denominators(coefficients, sums)
         per_denominator = shares / jnp.where(shares != 0, denominator.scaled, 1.0)
 
-        def in_denominators(term: ScaledSum, exponent: jax.Array) -> jax.Array:
-            return jnp.sum(per_denominator * term.sum * bounded_exp(exponent - denominator.log_scale))
+        def in_denominators(terms: jax.Array, exponent: jax.Array) -> jax.Array:
+            return jnp.sum(per_denominator * terms * bounded_exp(exponent - denominator.log_scale))
 
-        moments, repulsions, negatives = sums.repulsion_moments, sums.repulsions, sums.negatives
-        by_rate = through_pairs + in_denominators(moments, moments.largest + jnp.log(k1))
+        repulsions, negatives = sums.repulsions, sums.negatives
+        by_rate = through_pairs - in_denominators(repulsions.moment, repulsions.largest + jnp.log(k1))
         return Coefficients(
             temperature=-by_rate * rate,
-            k1=in_denominators(repulsions, repulsions.largest),
-            k2=in_denominators(negatives, rate * negatives.largest),
+            k1=in_denominators(repulsions.sum, repulsions.largest),
+            k2=in_denominators(negatives.sum, rate * negatives.largest),
         )

@@ -1,6 +1,5 @@
 """Sums of exponentials of any size, and the weights that their terms have in a gradient."""
 
-import operator
 from typing import NamedTuple
 
 import jax
@@ -14,11 +13,12 @@ class ScaledSum(NamedTuple):
 
     The exponents are r (x - largest), in which the difference of near numbers is exact; and one number log(sum) would
     not do in float32, as its rounding error shifts all weights of a row the same way. Where a class is tight the
-    gradient is a small difference of such sums.
+    gradient is a small difference of such sums. `moment`, where it is wanted, is the sum of x exp(r x) so scaled.
     """
 
     largest: jax.Array
     sum: jax.Array
+    moment: jax.Array | None = None
 
 
 class Weights(NamedTuple):
@@ -36,9 +36,8 @@ def no_sum(dtype: jnp.dtype) -> ScaledSum:
 def add(x: ScaledSum, y: ScaledSum, rate: jax.Array | float) -> ScaledSum:
     """The sum of the terms of both."""
     both = jnp.maximum(x.largest, y.largest)
-    return ScaledSum(
-        both, operator.add(*(part.sum * jnp.exp(rate * (part.largest - both)) for part in (x, y)))
-    )
+    of_x, of_y = (jnp.exp(rate * (part.largest - both)) for part in (x, y))
+    return ScaledSum(both, *jax.tree.map(lambda a, b: a * of_x + b * of_y, x[1:], y[1:]))
 
 
 def largest(x: jax.Array, weights: jax.Array | None, axis: int) -> jax.Array:

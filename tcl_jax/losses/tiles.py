@@ -7,6 +7,7 @@ Where rows and columns are the same set, s_ij = s_ji: a tile is visited once for
 halves the products.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -98,55 +99,66 @@ def fold_tiles(
     row_start: T,
     column_start: T | None,
     same: bool,
+    mirrored: bool,
     layout: Layout,
 ) -> tuple[T, T | None]:
-    """Visit the tiles of all pairs and merge their results, for rows and, if they are wanted, columns.
+    """Visit the tiles of all pairs and merge their results, for rows and, where mirrored, columns.
 
     Args:
       tile: (block of rows, block of columns, kind) -> (result for the rows, result for the columns); the second is
         None unless kind.mirrored.
-      merge: joins the results of two tiles for the same block.
+      merge: (result for a block so far, result of a tile) -> result for the block.
       rows, columns: trees of arrays [layout.rows, ...] and [layout.columns, ...].
       negative: from `negative_tiles`.
       row_start: the result for a block of rows before any tile is visited.
-      column_start: the same for columns; None where results are wanted for rows alone.
-      same: columns are the rows themselves. Where they have results, only tiles on and above the diagonal are visited.
+      column_start: the same for columns, where mirrored. None: their results join those of the same rows.
+      same: columns are the rows themselves. Where mirrored, only tiles on and above the diagonal are visited.
 
     Returns:
       The merged results: trees with a leading axis of blocks; the second is None where column_start is.
     """
-    mirrored = column_start is not None
     row_blocks = jax.tree.map(lambda x: x.reshape(-1, layout.row_size, *x.shape[1:]), rows)
     column_blocks = jax.tree.map(lambda x: x.reshape(-1, layout.column_size, *x.shape[1:]), columns)
     blocks = layout.rows // layout.row_size, layout.columns // layout.column_size
     schedule = np.argwhere(np.triu(np.ones(blocks)) if mirrored and same else np.ones(blocks))
     like = jax.tree.leaves(rows)[0].reshape(-1)[0]
 
-    def varying(tree: Any) -> Any:
-        """The same, as something that shard_map lets differ from device to device, as the results of tiles do."""
-        return jax.tree.map(lambda x: x + ((like == like) & False).astype(x.dtype), tree)
-
     def every_block(start: Any, count: int) -> Any:
-        return varying(jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), start))
+        # As something that shard_map lets differ from device to device, as the results of tiles do.
+        zero = (like == like) & False
+        return jax.tree.map(lambda x: jnp.broadcast_to(x + zero.astype(x.dtype), (count, *x.shape)), start)
+
+    def meet(
+        mixed: bool, diagonal: jax.Array, known: tuple[Any, Any], block: Any, against: Any
+    ) -> tuple[Any, Any]:
+        of_row, of_column = known
+        ours, theirs = tile(block, against, Kind(mixed, mirrored))
+        if mirrored:
+            theirs = merge(of_column, theirs)
+            if (
+                column_start is not None and same and mixed
+            ):  # on the diagonal the rows have met every column already
+                theirs = jax.tree.map(lambda before, x: jnp.where(diagonal, before, x), of_column, theirs)
+        return merge(of_row, ours), theirs
 
     def visit(known: tuple[Any, Any], place: jax.Array) -> tuple[tuple[Any, Any], None]:
         i, j = place
-        block, against = _take(row_blocks, i), _take(column_blocks, j)
-        mixed, negatives = (lambda a, b, k=k: varying(tile(a, b, Kind(k, mirrored))) for k in (True, False))
-        if negative is None:
-            ours, theirs = mixed(block, against)
-        else:
-            ours, theirs = lax.cond(negative[i, j], negatives, mixed, block, against)
         of_rows, of_columns = known
-        of_rows = _put(of_rows, i, merge(_take(of_rows, i), ours))
-        if mirrored:
-            if same:  # on the diagonal the rows have met every column already
-                theirs = jax.tree.map(lambda nothing, x: jnp.where(i == j, nothing, x), column_start, theirs)
-            of_columns = _put(of_columns, j, merge(_take(of_columns, j), theirs))
-        return (of_rows, of_columns), None
+        of_column = None if not mirrored else _take(of_rows if column_start is None else of_columns, j)
+        operands = i == j, (_take(of_rows, i), of_column), _take(row_blocks, i), _take(column_blocks, j)
+        mixed, negatives = (functools.partial(meet, kind) for kind in (True, False))
+        if negative is None:
+            ours, theirs = mixed(*operands)
+        else:
+            ours, theirs = lax.cond(negative[i, j], negatives, mixed, *operands)
+        if mirrored and column_start is None:
+            of_rows = _put(of_rows, j, theirs)  # before `ours`, which on the diagonal is the one that counts
+        elif mirrored:
+            of_columns = _put(of_columns, j, theirs)
+        return (_put(of_rows, i, ours), of_columns), None
 
     start = every_block(row_start, blocks[0])
-    of_columns = every_block(column_start, blocks[1]) if mirrored else None
+    of_columns = None if column_start is None else every_block(column_start, blocks[1])
     known, _ = lax.scan(visit, (start, of_columns), jnp.asarray(schedule, jnp.int32))
     return known
 
