@@ -16,6 +16,11 @@ pytestmark = pytest.mark.xdist_group("golden")  # they share what is compiled
 CASES = {}
 
 
+def golden(name):
+    with np.load(GOLDEN / f"public_{name}.npz") as file:
+        return {key: file[key] for key in file.files} | dict(name=name)
+
+
 def reads_as(*names):
     """Registers how the public function behind these files reads as a call of `implementation`, a module of losses."""
 
@@ -96,7 +101,7 @@ def supcontrast(implementation, case, embeddings, temperature):
 
 @reads_as("dcl")
 def dcl(implementation, case, embeddings, temperature):
-    """raminnakhli: one direction, so only the first views are anchors, though all are columns with a gradient."""
+    """raminnakhli: only the first views are anchors. All rows are columns, with gradients."""
     losses_of_rows = implementation.supcon_loss(
         embeddings,
         image_ids(embeddings),
@@ -234,6 +239,7 @@ def dense_supcon_loss(
     weights=None,
     reduction="mean",
 ):
+    """`losses.supcon_loss` from the matrix of all pairs, with JAX's own derivative."""
     columns, column_labels = embeddings, labels
     pair = ~np.eye(len(labels), dtype=bool)
     if left_out is not None:
@@ -285,19 +291,14 @@ def test_every_file_is_read():
     assert sorted(CASES) == sorted(path.stem.removeprefix("public_") for path in GOLDEN.glob("public_*.npz"))
 
 
-def golden(name):
-    with np.load(GOLDEN / f"public_{name}.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
 @pytest.mark.quick
 @pytest.mark.parametrize("implementation", [losses, WRITTEN_OUT], ids=["ours", "written_out"])
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradients(name, implementation):
-    case = golden(name) | dict(name=name)
+    case = golden(name)
     expected = {key.removeprefix("gradient_"): x for key, x in case.items() if key.startswith("gradient_")}
     bound = 1e-5 if case["value"].dtype == np.float32 else 1e-12
-    with jax.enable_x64():
+    with jax.enable_x64(True):
         inputs = {key: jnp.asarray(case[key], jnp.float64) for key in expected}
         run = jax.jit(jax.value_and_grad(lambda inputs: CASES[name](implementation, case, **inputs)))
         value, gradients = run(inputs)
