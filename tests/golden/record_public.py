@@ -77,7 +77,8 @@ def record_google(folder):
     for place in enums.LossSummationLocation:
         for mode in enums.LossDenominatorMode:
             name = f"{place.name}_{mode.name}".lower()
-            record_tf(name, BATCH, {}, summation_location=place, denominator_mode=mode)
+            if name != "inside_one_positive":  # no loss of ours
+                record_tf(name, BATCH, {}, summation_location=place, denominator_mode=mode)
     one_view = enums.LossContrastMode.ONE_VIEW
     record_tf("one_view", ONE_VIEW, dict(second_view=SECOND), contrast_mode=one_view)
     record_tf("single_view", ONE_VIEW, {})

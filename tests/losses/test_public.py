@@ -1,5 +1,6 @@
 """Values and gradients of public implementations, recorded by tests/golden/record_public.py, from calls of ours."""
 
+import functools
 import types
 
 import jax
@@ -49,21 +50,21 @@ def positives_of(labels, other_labels=(), left_out=None):
     return in_batch.sum(1) + outside.sum(1)
 
 
-# google-research/google-research, supcon/. It multiplies by the temperature (scale_by_temperature).
-PLACES = ("outside", "inside")
-DENOMINATORS = {"all": "all", "one_positive": "one_positive", "only_negatives": "negatives"}
+# google-research/google-research, supcon/, multiplies by the temperature (scale_by_temperature).
+VARIANTS = {
+    "google_outside_all": ("outside", "all"),
+    "google_outside_one_positive": ("outside", "one_positive"),
+    "google_outside_only_negatives": ("outside", "negatives"),
+    "google_inside_all": ("inside", "all"),
+    "google_inside_only_negatives": ("inside", "negatives"),
+}
 
 
-@reads_as(*(f"google_{place}_{mode}" for place in PLACES for mode in DENOMINATORS))
+@reads_as(*VARIANTS)
 def google(implementation, case, embeddings, temperature):
-    _, place, mode = case["name"].split("_", 2)
-    return temperature * implementation.supcon_loss(
-        embeddings,
-        case["labels"],
-        temperature=temperature,
-        positives=place,
-        denominator=DENOMINATORS[mode],
-    )
+    positives, denominator = VARIANTS[case["name"]]
+    options = dict(temperature=temperature, positives=positives, denominator=denominator)
+    return temperature * implementation.supcon_loss(embeddings, case["labels"], **options)
 
 
 @reads_as("google_one_view")
@@ -285,22 +286,39 @@ def dense_siglip_loss(a, b, *, scale, bias):
 WRITTEN_OUT = types.SimpleNamespace(
     supcon_loss=dense_supcon_loss, clip_loss=dense_clip_loss, siglip_loss=dense_siglip_loss
 )
+TILES = types.SimpleNamespace(
+    **{name: functools.partial(getattr(losses, name), block_size=5) for name in vars(WRITTEN_OUT)}
+)
 
 
 def test_every_file_is_read():
     assert sorted(CASES) == sorted(path.stem.removeprefix("public_") for path in GOLDEN.glob("public_*.npz"))
 
 
+# Every case with all pairs at once and with the formula written out; in tiles, one case of each kind.
+IMPLEMENTATIONS = {"whole": losses, "tiles": TILES, "written_out": WRITTEN_OUT}
+IN_TILES = (
+    "google_inside_all",
+    "sincere",
+    "supcontrast_probabilities",
+    "open_clip_clip",
+    "open_clip_siglip",
+    "pml_two_towers",
+    "pml_ntxent_left_out",
+    "pml_ntxent_references",
+)
+RUNS = [(name, way) for name in CASES for way in IMPLEMENTATIONS if way != "tiles" or name in IN_TILES]
+
+
 @pytest.mark.quick
-@pytest.mark.parametrize("implementation", [losses, WRITTEN_OUT], ids=["ours", "written_out"])
-@pytest.mark.parametrize("name", CASES)
-def test_value_and_gradients(name, implementation):
+@pytest.mark.parametrize(("name", "way"), RUNS)
+def test_value_and_gradients(name, way):
     case = golden(name)
     expected = {key.removeprefix("gradient_"): x for key, x in case.items() if key.startswith("gradient_")}
     bound = 1e-5 if case["value"].dtype == np.float32 else 1e-12
     with jax.enable_x64(True):
         inputs = {key: jnp.asarray(case[key], jnp.float64) for key in expected}
-        run = jax.jit(jax.value_and_grad(lambda inputs: CASES[name](implementation, case, **inputs)))
+        run = jax.jit(jax.value_and_grad(lambda inputs: CASES[name](IMPLEMENTATIONS[way], case, **inputs)))
         value, gradients = run(inputs)
     assert relative_error(value, case["value"]) <= bound
     for key, gradient in expected.items():
