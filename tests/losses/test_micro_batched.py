@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from jax.sharding import AxisType
+from flax.errors import TraceContextError
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax import losses
@@ -191,6 +192,12 @@ def test_an_nnx_module_may_be_what_is_shared():
         assert_same(in_parts, whole)
 
 
+def test_an_nnx_module_that_its_call_changes_is_refused_by_flax():
+    model = nnx.BatchNorm(PIXELS, rngs=nnx.Rngs(0))
+    with pytest.raises(TraceContextError, match="BatchStat"):
+        micro_batched(lambda model, images: model(images), 5)(model, np.float32(case()[1]))
+
+
 def test_an_equinox_module_may_be_what_is_shared():
     with jax.enable_x64(True):
         _, images, labels = case()
@@ -227,13 +234,23 @@ def test_on_eight_devices_it_is_the_batch_of_all(mapping):
         assert_same(ours, (value, by_params, by_images))
 
 
+MESH = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def test_a_sharded_array_may_be_split():
+    params, images, _ = jax.tree.map(jnp.float32, case(5 * DEVICES))
+    keys = jax.random.split(jax.random.key(1), 5 * DEVICES)
+    placed = jax.device_put((images, keys), NamedSharding(MESH, P(AXIS)))
+    z = jax.jit(micro_batched(encode, 12))(params, *placed)
+    assert_same(z, encode(params, images, keys), 1e-5)
+
+
 def on_mesh(encode):
-    mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(AxisType.Auto,))
 
     def gradient(params, images, keys):
         return jax.grad(lambda params: jax.lax.psum(jnp.sum(encode(params, images, keys)), AXIS))(params)
 
-    return jax.shard_map(gradient, mesh=mesh, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P())
+    return jax.shard_map(gradient, mesh=MESH, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P())
 
 
 def primitives(jaxpr, inside=""):
