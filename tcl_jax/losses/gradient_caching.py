@@ -81,24 +81,25 @@ def micro_batched(encode: Callable[..., Any], size: int, *, has_state: bool = Fa
 
 
 def _encode(encode: Callable[..., Any], shared: Any, state: Any, rows: tuple[Any, ...]) -> tuple[Any, Any]:
-    outputs, state = encode(shared, state, *rows)
-    count, shapes = _number_of_rows(rows), _shapes(outputs)
-    if any(shape[:1] != (count,) for shape in shapes):
+    returned = encode(shared, state, *rows)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise ValueError(
+            f"With has_state, encode must return (outputs, state), got a {type(returned).__name__}."
+        )
+    count, shapes = _number_of_rows(rows), _shapes(returned[0])
+    if {shape[:1] for shape in shapes} != {(count,)}:
         raise ValueError(f"encode must return arrays [{count}, ...] for {count} rows, got shapes {shapes}.")
-    return outputs, state
+    return returned
 
 
 def _number_of_rows(rows: tuple[Any, ...]) -> int:
     shapes = _shapes(rows)
-    if not shapes:
-        raise ValueError("micro_batched has no rows to split: give arrays [n, ...] after the first argument.")
-    if () in shapes or len({shape[0] for shape in shapes}) > 1:
+    lengths = {shape[:1] for shape in shapes}
+    if len(lengths) != 1 or lengths <= {(), (0,)}:
         raise ValueError(
-            f"micro_batched needs arrays [n, ...] with one entry for each row, got shapes {shapes}: let the first "
-            "argument, or encode itself, hold what all rows share, and split a random key into one for each row."
+            f"micro_batched needs arrays [n, ...] with an entry for each of n >= 1 rows, got shapes {shapes}: let the "
+            "first argument, or encode itself, hold what all rows share, and split a random key into one for each row."
         )
-    if shapes[0][0] == 0:
-        raise ValueError(f"micro_batched needs at least one row, got arrays of shapes {shapes}.")
     return shapes[0][0]
 
 

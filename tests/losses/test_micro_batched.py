@@ -318,6 +318,16 @@ def test_parts_that_share_rows_are_refused_where_there_is_a_state():
     assert encode(None, {}, np.ones((24, 2)))[0].shape == (24, 2)
 
 
+@pytest.mark.parametrize("size", [2, 100])
+@pytest.mark.parametrize("returned", [lambda x: x, lambda x: (x,), lambda x: (x, x, 0), lambda x: [x, 0]])
+def test_with_a_state_outputs_and_state_are_to_be_returned(returned, size):
+    encode = micro_batched(lambda shared, state, x: returned(x), size, has_state=True)
+    with pytest.raises(
+        ValueError, match=r"^With has_state, encode must return \(outputs, state\), got a [^\n]*\."
+    ):
+        encode(None, 0.0, np.ones((4, 2)))
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, None, "8", jnp.float32(2), np.ones(2)])
 def test_a_size_that_is_not_a_positive_whole_number_is_refused(size):
     with pytest.raises(ValueError, match=r"^size must be a positive whole number of rows, got .*\.$"):
@@ -325,14 +335,15 @@ def test_a_size_that_is_not_a_positive_whole_number_is_refused(size):
 
 
 MISTAKES = {
-    "nothing": ((), "has no rows to split"),
-    "none": ((None, {}), "has no rows to split"),
+    "nothing": ((), r"got shapes \[\]"),
+    "none": ((None, {}), r"got shapes \[\]"),
+    "numbers": ((3.0, 4.0), r"got shapes \[\(\)\]"),
     "a number": ((np.ones((4, 2)), 3.0), r"got shapes \[\(\), \(4, 2\)\]"),
     "one key": ((np.ones((4, 2)), jax.random.key(0)), "split a random key into one for each row"),
     "an old key": ((np.ones((4, 2)), jax.random.PRNGKey(0)), r"got shapes \[\(2,\), \(4, 2\)\]"),
     "lengths": (({"a": np.ones((4, 2)), "b": np.ones((3, 2))},), r"got shapes \[\(3, 2\), \(4, 2\)\]"),
     "a name": ((np.ones((4, 2)), "train"), r"got shapes \[\(\), \(4, 2\)\]"),
-    "empty": ((np.ones((0, 2)),), "at least one row"),
+    "empty": ((np.ones((0, 2)),), r"n >= 1 rows, got shapes \[\(0, 2\)\]"),
 }
 
 
@@ -349,7 +360,8 @@ def test_rows_that_cannot_be_split_are_refused(name, has_state, size):
 
 @pytest.mark.parametrize("size", [2, 3, 100])
 @pytest.mark.parametrize(
-    "outputs", [lambda x: jnp.sum(x), lambda x: x[:1], lambda x: (x, 1.0), lambda x: jnp.concatenate([x, x])]
+    "outputs",
+    [lambda x: jnp.sum(x), lambda x: x[:1], lambda x: (x, 1.0), lambda x: [x, x[None]], lambda x: None],
 )
 def test_outputs_that_are_not_rows_are_refused(outputs, size):
     with pytest.raises(
