@@ -2,7 +2,7 @@
 
 >>> from tcl_jax import losses
 >>> losses.tcl_loss, losses.supcon_loss, losses.ntxent_loss, losses.diagnostics  # doctest: +SKIP
->>> losses.clip_loss, losses.siglip_loss  # doctest: +SKIP
+>>> losses.clip_loss, losses.siglip_loss, losses.micro_batched  # doctest: +SKIP
 
 The modules in the order in which they build on each other:
 - pairs, sums: which rows form pairs and how similar they are; sums of exponentials of any size.
@@ -11,16 +11,19 @@ The modules in the order in which they build on each other:
 - engine: the loss of any member, with its cotangents.
 - arguments: what callers give, checked.
 - contrastive, towers: the losses. diagnose: what drives them.
+- gradient_caching: rows of an encoder whose activations for the whole batch do not fit.
 """
 
 from tcl_jax.losses.contrastive import ntxent_loss, supcon_loss, tcl_loss
 from tcl_jax.losses.diagnose import Diagnostics, diagnostics
+from tcl_jax.losses.gradient_caching import micro_batched
 from tcl_jax.losses.towers import clip_loss, siglip_loss
 
 __all__ = [
     "Diagnostics",
     "clip_loss",
     "diagnostics",
+    "micro_batched",
     "ntxent_loss",
     "siglip_loss",
     "supcon_loss",

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -21,7 +22,7 @@ from tests.losses import reference
 from tests.modes.small_run import FACTS, about_64, images, write_run
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = ("README.md", "docs/losses.md", "docs/encoders.md")
+PAGES = ("README.md", "docs/losses.md", "docs/micro_batches.md", "docs/encoders.md")
 
 
 class Block(NamedTuple):
@@ -140,8 +141,33 @@ def check_falling(names):
 
 def check_same_as_plain_jax(names):
     check_falling(names)
-    (plain,) = (block for block in BLOCKS if block.heading == "Plain JAX (1)")
+    (plain,) = (block for block in BLOCKS if block[:2] == ("docs/losses.md", "Plain JAX (1)"))
     np.testing.assert_allclose(names["losses_seen"], run(plain, {})["losses_seen"], rtol=1e-5)
+
+
+def check_memory_of_parts(names):
+    whole, in_parts = names["whole"], names["in_parts"]
+    np.testing.assert_allclose(whole, [96, 192], rtol=0.1)
+    np.testing.assert_allclose(in_parts, [29, 30], rtol=0.1)
+
+
+def check_falling_as_at_once(names):
+    """The steps are those of whole batches."""
+    check_falling(names)
+    (plain,) = (block for block in BLOCKS if block[:2] == ("docs/micro_batches.md", "Plain JAX (1)"))
+    at_once = plain._replace(
+        source=plain.source.replace("micro_batched(encode, 16)", "micro_batched(encode, 64)")
+    )
+    assert at_once != plain
+    np.testing.assert_allclose(names["losses_seen"], run(at_once, {})["losses_seen"], rtol=1e-5)
+
+
+def check_statistics(names):
+    """The running statistics went along."""
+    check_falling(names)
+    kept = nnx.state(names["encoder"], nnx.BatchStat) if "optimizer" in names else names["statistics"]
+    for x in jax.tree.leaves(kept):
+        assert not np.any(np.isin(x, (0, 1)))  # where they begin
 
 
 def check_sweeps(names):
@@ -206,6 +232,12 @@ CHECKS = {
     ("docs/losses.md", "7. Sweeps and learned coefficients (1)"): check_sweeps,
     ("docs/losses.md", "9. Common mistakes (1)"): check_order_of_views,
     ("docs/losses.md", "10. Diagnostics (1)"): check_diagnostics,
+    ("docs/micro_batches.md", "How it works (1)"): check_memory_of_parts,
+    ("docs/micro_batches.md", "Plain JAX (1)"): check_falling_as_at_once,
+    ("docs/micro_batches.md", "Flax Linen (1)"): check_statistics,
+    ("docs/micro_batches.md", "Flax NNX (1)"): check_statistics,
+    ("docs/micro_batches.md", "Equinox (1)"): check_falling,
+    ("docs/micro_batches.md", "Many devices (1)"): check_same_as_plain_jax,
     ("README.md", "An encoder in your own code (1)"): check_features,
     ("docs/encoders.md", "1. In Python (1)"): check_encoder,
     ("docs/encoders.md", "1. In Python (2)"): check_nearest,
