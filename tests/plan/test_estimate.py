@@ -93,6 +93,8 @@ def own_run(mesh, *, head="projection", compute_dtype=None):
         micro_batches=1,
         num_steps=100,
         recomputed=1,
+        queue_size=0,
+        momentum_encoder=False,
         compute_dtype=compute_dtype,
         head=head,
     )
