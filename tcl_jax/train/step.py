@@ -105,7 +105,6 @@ def make_device_step(
             batch_stats = lax.pmean(batch_stats, DATA_AXIS)
         params, opt_state = optimizer.step(gradients[0], state.opt_state, state.params, hyper.learning_rate)
         after = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
-        metrics = {"loss": loss, **diagnostics(outputs, batch, settings)}
         if ema_decay:
             average = update_average(state.average, after.variables, state.step, decay=ema_decay)
             after = after._replace(average=average)
@@ -118,6 +117,7 @@ def make_device_step(
                 )
                 after = after._replace(momentum_encoder=encoder)
             after = after._replace(queue=state.queue.push(*objective.of_all_devices(rows, batch)))
+        metrics = {"loss": loss, **diagnostics(outputs, batch, settings)}
         if temperature_optimizer is not None:
             temperature = state.temperature.step(
                 temperature_optimizer, gradients[1], hyper.learning_rate, hyper.temperature

@@ -64,7 +64,6 @@ class Parts:
     momentum_encoder: float = 0.0
     learn_temperature: bool = False
     labels: str = "class"
-    micro_batches: int = 1
     model: ContrastiveModel | None = None  # None: the small one
 
     def __post_init__(self):
@@ -79,13 +78,10 @@ class Parts:
         self.device_step = make_device_step(
             self.model,
             self.optimizer,
-            make_objective(
-                self.objective, labels=self.labels, num_views=2, micro_batches=self.micro_batches
-            ),
+            make_objective(self.objective, labels=self.labels, num_views=2),
             VIEWS,
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,
-            micro_batches=self.micro_batches,
             ema_decay=self.ema_decay,
             skip_not_finite=self.skip_not_finite,
             momentum_encoder=self.momentum_encoder,

@@ -9,10 +9,11 @@ import pytest
 from etils import epath
 
 from tcl_jax.data import Batch
-from tcl_jax.parallel import local_rows, make_mesh, replicate, split_batch
+from tcl_jax.parallel import make_mesh, replicate, split_batch
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.stored import Position
 from tcl_jax.train.optimizer import make_optimizer
+from tcl_jax.train.queue import empty_queue
 from tcl_jax.train.state import VIEWS_STREAM, stream_key
 from tcl_jax.train.sweep_step import AtOnce, OneByOne
 from tcl_jax.train.temperature import begin_temperature, temperature_of
@@ -53,11 +54,9 @@ def dense(rows, labels, references, *, temperature):
 OWN = f"{__name__}:dense"
 
 
-def share(devices, number, micro_batches=1):
+def share(devices, number):
     """A batch as the training loop hands it to the devices."""
-    mesh = make_mesh(devices)
-    rows = local_rows(IMAGES, mesh, micro_batches)
-    return split_batch(jax.tree.map(lambda x: x[rows], few_images(number)), mesh)
+    return split_batch(few_images(number), make_mesh(devices))
 
 
 def few_images(number) -> Batch:
@@ -73,7 +72,7 @@ def trained(devices, steps, hyper=HYPER, **options):
     state = parts.initial_state()
     states, metrics = [jax.tree.map(np.array, state)], []
     for number in range(steps):
-        state, found = parts.step(state, share(devices, number, parts.micro_batches), hyper)
+        state, found = parts.step(state, share(devices, number), hyper)
         states.append(jax.tree.map(np.array, state))
         metrics.append(jax.device_get(found))
     return states, metrics
@@ -120,10 +119,10 @@ WIDE = dict(objective=OWN, queue_size=QUEUE, param_dtype=jnp.float64)
 
 @pytest.mark.parametrize(
     ("devices", "labels", "options"),
-    [(1, "class", EVERYTHING), (8, "class", EVERYTHING), (2, "image", {})],
-    ids=["all on one device", "all on eight", "by image, of the weights themselves, on two"],
+    [(1, "image", {}), (2, "class", EVERYTHING), (8, "class", EVERYTHING)],
+    ids=["filled by the weights, by image, on one device", "all on two", "all on eight"],
 )
-def test_training_is_that_written_out(devices, labels, options):
+def test_training_is_that_written_out_where_no_queue_is_used_before_it_is_filled(devices, labels, options):
     with jax.enable_x64(True):
         states, metrics = trained(devices, 5, **WIDE, **options, labels=labels)
         start = states[0]
@@ -154,17 +153,19 @@ def test_training_is_that_written_out(devices, labels, options):
     embeddings, of_rows = (np.concatenate(x) for x in zip(*past[-2:], strict=True))
     np.testing.assert_allclose(last.queue.embeddings, embeddings, atol=1e-9)
     np.testing.assert_array_equal(last.queue.labels, of_rows)
+    assert [np.sum(state.queue.labels >= 0) for state in states] == [0, ROWS, *[QUEUE] * 4]
+    assert parts_on(devices, **WIDE, **options, labels=labels).step._cache_size() == 1
 
 
-def test_a_queue_is_not_used_before_it_is_filled_and_compiles_one_step():
-    options = dict(objective=OWN, queue_size=QUEUE)
-    states, metrics = trained(1, 4, **options)
-    _, without = trained(1, 4, objective=OWN)
-    difference = [a["loss"] - b["loss"] for a, b in zip(metrics, without, strict=True)]
-    assert np.max(np.abs(difference[:2])) < 1e-5
-    assert np.min(np.abs(difference[2:])) > 0.1
-    assert [np.sum(state.queue.labels >= 0) for state in states] == [0, ROWS, QUEUE, QUEUE, QUEUE]
-    assert parts_on(1, **options).step._cache_size() == 1
+def test_all_rows_of_a_queue_count_from_when_it_is_filled():
+    queue = empty_queue(6, jax.ShapeDtypeStruct((1, 2), jnp.float32))
+    for number in range(5):
+        embeddings, labels, weights = queue.references
+        assert list(weights) == [float(number >= 3)] * 6
+        assert list(labels[-2:]) == ([2 * number - 1, 2 * number] if number else [-1, -1])
+        queue = queue.push(jnp.full((2, 2), number), jnp.array([2 * number + 1, 2 * number + 2]))
+    assert embeddings.shape == (6, 2)
+    assert list(queue.labels) == [5, 6, 7, 8, 9, 10]
 
 
 def test_a_run_continued_from_a_checkpoint_is_the_undisturbed_one_bit_for_bit(tmp_path):
@@ -201,14 +202,6 @@ def test_a_member_of_a_sweep_is_its_single_run(way):
             alone, _ = trained(8, 4, hyper, **WIDE, **EVERYTHING)
             found = jax.tree.map(np.array, step.member(states, member))
             assert largest_difference(found, alone[-1]) <= (0 if way == "one by one" else 1e-9)
-
-
-def test_the_order_of_the_queue_is_that_of_the_batch_in_micro_batches_too():
-    options = dict(objective=OWN, queue_size=ROWS, micro_batches=2, momentum_encoder=RATE)
-    one, eight = (trained(devices, 2, **options)[0][-1] for devices in (1, 8))
-    np.testing.assert_array_equal(one.queue.labels, np.tile(few_images(1).labels, 2))
-    np.testing.assert_array_equal(eight.queue.labels, one.queue.labels)
-    np.testing.assert_allclose(eight.queue.embeddings, one.queue.embeddings, atol=1e-4)
 
 
 def breaks_at_once(rows, labels, references):
