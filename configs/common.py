@@ -59,8 +59,8 @@ def get_config() -> ConfigDict:
     config.loss.temperature = 0.1
     config.loss.k1 = 5000.0  # tcl only: weight of hard positives
     config.loss.k2 = 1.0  # tcl only: weight of hard negatives
-    # Whether the temperature is learned, from loss.temperature on, between 0.01 and 1: its logarithm, by the optimizer of
-    # the parameters at their rate, without weight decay.
+    # Whether the temperature is learned, from loss.temperature on and between 0.01 and 1: its logarithm, by the
+    # optimizer and at the rate of the parameters, without weight decay.
     config.loss.learn_temperature = False
     # Projections of past batches that every anchor meets beside those of its own, a multiple of batch_size * views; 0:
     # none. They count from when there are so many.

@@ -107,7 +107,9 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         initial_tensors=tensors,
         objective=objective,
         optimizer=make_same_optimizer(weight_decay=config.train.weight_decay),
-        temperature_optimizer=make_same_optimizer(weight_decay=0.0) if config.loss.learn_temperature else None,
+        temperature_optimizer=make_same_optimizer(weight_decay=0.0)
+        if config.loss.learn_temperature
+        else None,
         policies=policies,
         micro_batches=micro_batches,
         metrics=resolve_metrics(
@@ -147,8 +149,8 @@ def _check_loss(config: ConfigDict, objective: Objective) -> None:
         )
     if size and "references" not in objective.takes:
         raise UserError(
-            f"loss.queue_size is {size}, but the loss '{name}' takes no 'references': set it to 0, or train with a loss "
-            "that takes them."
+            f"loss.queue_size is {size}, but the loss '{name}' takes no 'references': set it to 0, or train with a "
+            "loss that takes them."
         )
     if size % rows:
         raise UserError(

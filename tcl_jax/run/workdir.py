@@ -283,8 +283,8 @@ class Workdir:
         Says so where versions, devices or cores are not those of the last start: the last bits may change.
 
         Args:
-          config_file: where the config is from; None keeps what is known. A field that an older version did not know had
-            its default.
+          config_file: where the config is from; None keeps what is known. A field that the folder does not have, as an
+            older version did not know it, had its default.
           encoder, data: descriptions of its encoder and its data, which are written where a run begins; None leaves
             them as they are.
 

@@ -136,8 +136,8 @@ def make_objective(
             },
         )
         if "axis_name" in given:
-            if given.get("references") is not None:
-                given["references"] = tuple(map(_of_this_device, references))
+            if given.get("references"):
+                given["references"] = tuple(map(_of_this_device, given["references"]))
             value = loss.function(outputs, ids(batch), **given)
         else:
             rows, labels = (in_order(x) for x in (outputs, ids(batch)))

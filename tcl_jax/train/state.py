@@ -54,7 +54,9 @@ class TrainState(NamedTuple):
     def items(self) -> dict[str, dict[str, Any]]:
         """The parts of a checkpoint: "model", all that evaluation needs, and "training", the rest."""
         model = {"params": self.params, "batch_stats": self.batch_stats, "average": self.average}
-        training = {name: tree for name, tree in self._asdict().items() if name not in model and tree is not None}
+        training = {
+            name: tree for name, tree in self._asdict().items() if name not in model and tree is not None
+        }
         return {"model": {name: tree for name, tree in model.items() if tree}, "training": training}
 
     @classmethod

@@ -118,7 +118,7 @@ def make_device_step(
                 after = after._replace(momentum_encoder=encoder)
             after = after._replace(queue=state.queue.push(*objective.of_all_devices(rows, batch)))
         metrics = {"loss": loss, **diagnostics(outputs, batch, settings)}
-        if temperature_optimizer is not None:
+        if temperature_optimizer is not None and state.temperature is not None:
             temperature = state.temperature.step(
                 temperature_optimizer, gradients[1], hyper.learning_rate, hyper.temperature
             )

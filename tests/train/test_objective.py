@@ -186,7 +186,11 @@ def counted_whole(rows, labels, references):
 @pytest.mark.parametrize("name", ["counted_references", "counted_whole"])
 def test_references_are_shared_out_to_a_loss_that_takes_the_axis_and_whole_to_one_that_does_not(name):
     objective = make_objective(f"{HERE}:{name}", labels="class", num_views=1)
-    references = RNG.normal(size=(24, 5)).astype(np.float32), np.arange(24), np.tile([0, 1, 2], 8).astype(float)
+    references = (
+        RNG.normal(size=(24, 5)).astype(np.float32),
+        np.arange(24),
+        np.tile([0, 1, 2], 8).astype(float),
+    )
 
     def local(rows, batch, references):
         return objective.loss(rows, batch, HYPER, references)

@@ -1,4 +1,4 @@
-"""The queue, the momentum encoder and the learned temperature: against a step written out, and their place in the state."""
+"""The queue, the momentum encoder and the learned temperature: against a step written out, and in the state."""
 
 import functools
 
@@ -224,7 +224,9 @@ def test_a_temperature_stays_in_its_range(initial, bound):
     learned = begin_temperature(optimizer)
     assert temperature_of(learned.variable, np.float32(initial)) == np.float32(initial)
     for _ in range(2):
-        uphill = {"log_ratio": jnp.float32(initial - bound)}  # a step down it leads towards the bound, and past it
+        uphill = {
+            "log_ratio": jnp.float32(initial - bound)
+        }  # a step down it leads towards the bound, and past it
         learned = learned.step(optimizer, uphill, 1e4, np.float32(initial))
         assert temperature_of(learned.variable, np.float32(initial)) == pytest.approx(bound, rel=1e-6)
     learned = learned.step(optimizer, {"log_ratio": jnp.float32(bound - initial)}, 0.1, np.float32(initial))
