@@ -14,7 +14,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.evaluate.metrics import OF_FEATURES, Metric, resolve_metric, resolve_metrics
 from tcl_jax.fields import flat_items
 from tcl_jax.files import full_path
-from tcl_jax.losses.contrastive import best_block_size
+from tcl_jax.losses.arguments import best_block_size
 from tcl_jax.models import make_encoder, takes, with_head
 from tcl_jax.models.description import encoder_dtype
 from tcl_jax.models.initial_encoder import fit_encoder

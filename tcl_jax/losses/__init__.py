@@ -2,16 +2,27 @@
 
 >>> from tcl_jax import losses
 >>> losses.tcl_loss, losses.supcon_loss, losses.ntxent_loss, losses.diagnostics  # doctest: +SKIP
+>>> losses.clip_loss, losses.siglip_loss  # doctest: +SKIP
 
 The modules in the order in which they build on each other:
+- pairs, sums: which rows form pairs and how similar they are; sums of exponentials of any size.
+- tiles, batch: all pairs, tile by tile; the rows of a loss and the passes over their pairs, on all devices.
+- family: what the engine must know of one loss. softmax, one_positive, sigmoid: its members.
+- engine: the loss of any member, with its cotangents.
 - arguments: what callers give, checked.
-- pairs, tiles: which rows form pairs and how similar they are; all n x n pairs, tile by tile.
-- statistics, gradient: what one pass over the pairs collects for each anchor; the gradient from that.
-- batch, engine: the rows of a loss and the passes over them; one loss for all, with its cotangents.
-- contrastive, diagnose: the three losses, and diagnostics of what drives them.
+- contrastive, towers: the losses. diagnose: what drives them.
 """
 
 from tcl_jax.losses.contrastive import ntxent_loss, supcon_loss, tcl_loss
 from tcl_jax.losses.diagnose import Diagnostics, diagnostics
+from tcl_jax.losses.towers import clip_loss, siglip_loss
 
-__all__ = ["Diagnostics", "diagnostics", "ntxent_loss", "supcon_loss", "tcl_loss"]
+__all__ = [
+    "Diagnostics",
+    "clip_loss",
+    "diagnostics",
+    "ntxent_loss",
+    "siglip_loss",
+    "supcon_loss",
+    "tcl_loss",
+]

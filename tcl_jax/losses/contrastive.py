@@ -1,21 +1,40 @@
-"""The three contrastive losses. One engine computes them all; a face only fixes what its paper fixes."""
+"""Losses of rows that meet each other. One engine computes them all; a function only fixes what its paper fixes."""
 
-import numbers
 from collections.abc import Hashable
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from tcl_jax.losses.arguments import as_array, as_labels, as_number, as_rows, as_weights
-from tcl_jax.losses.batch import Split
-from tcl_jax.losses.engine import Form, contrastive_loss
-from tcl_jax.losses.statistics import Coefficients
+from tcl_jax.losses.arguments import (
+    BlockSize,
+    as_array,
+    as_labels,
+    as_left_out,
+    as_number,
+    as_rows,
+    as_split,
+    as_weights,
+    check_reduction,
+    is_count,
+)
+from tcl_jax.losses.engine import Differentiable, Fixed, Form, References, contrastive_loss
+from tcl_jax.losses.family import Family
+from tcl_jax.losses.one_positive import OnePositive
+from tcl_jax.losses.softmax import Coefficients, Softmax
 
-BlockSize = int | Literal["auto"] | None
 Reduction = Literal["mean", "none"]
+
+SUPCON: dict[tuple[str, str], Family] = {
+    ("outside", "all"): Softmax(),
+    ("inside", "all"): Softmax(inside=True),
+    ("outside", "negatives"): Softmax(positives_in_denominator=False),
+    ("inside", "negatives"): Softmax(inside=True, positives_in_denominator=False),
+    ("outside", "one_positive"): OnePositive(),
+}
+"""Members of the family by the positives and the denominator of `supcon_loss`."""
 
 
 def tcl_loss(
@@ -25,6 +44,8 @@ def tcl_loss(
     temperature: ArrayLike = 0.1,
     k1: ArrayLike = 5000.0,
     k2: ArrayLike = 1.0,
+    left_out: ArrayLike | None = None,
+    references: tuple[ArrayLike, ...] | None = None,
     weights: ArrayLike | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
@@ -40,15 +61,26 @@ def tcl_loss(
     The term exp(-s_ip) has no temperature. An anchor without a positive does not count, but stays a negative of the
     others. The rows are not normalised here: they are expected to have unit length.
 
+    With soft labels y, row j is a positive of anchor i to the degree p_ij = y_i . y_j and a negative to the degree
+    1 - p_ij. The sums over P(i) and N(i) are then sums over all other rows, weighted by these, and |P(i)| is P_i, the
+    sum of p_ij. One-hot rows give what class numbers give.
+
     Args:
       embeddings: floating [n, d], rows of unit length. 16-bit rows are computed in float32, float64 rows in float64.
       labels: integer [n]. Rows with equal labels are positives of each other: classes for supervised training, image
         ids for self-supervised training. 64-bit labels must fit in 32 bits unless jax_enable_x64 is set: as an argument
         of a function under `jax.jit`, JAX casts them before the loss sees them, so number large ids first, by
         `np.unique(labels, return_inverse=True)[1]`.
+        Or soft labels, floating [n, c], at least 0, so scaled that y_i . y_j is in [0, 1]: probabilities, or multi-hot
+        rows of unit length. The loss has no derivative by them.
       temperature: finite scalar t > 0, usually 0.05 to 0.5.
       k1: finite scalar >= 0; above 0 it strengthens the gradient from hard positives. 0 switches the term off.
       k2: finite scalar >= 0; above 1 it strengthens the gradient from hard negatives.
+      left_out: integer [n]. Two different rows with equal ids of at least 0 are no pair at all, neither positive nor
+        negative. By default no pair is left out.
+      references: (embeddings [m, d], labels [m] or [m, c], and if wanted weights [m]): further columns for every
+        anchor, as of a queue; never anchors, without derivatives. Of weight 0: not there. Over devices, each passes a
+        share of equal size.
       weights: finite [n], >= 0, by default all 1. 0 is the same as removing the row (use it for padding), and so is a
         traced value that is not above 0; a value above 0 scales the row's share of the mean and changes nothing else.
       axis_name: mapped axis (of `jax.shard_map` or `jax.pmap`) over which the batch is split, each device holding the
@@ -56,7 +88,8 @@ def tcl_loss(
         batch is whole. (So it is under plain `jax.jit` over an array sharded on mesh axes of type Auto; but there every
         device does all the work.)
       block_size: the n x n pairs are visited in tiles of block_size x block_size, and nothing of size n x n is stored.
-        "auto": 512 on CPUs, 4,096 on other devices. None: all pairs at once, the dense form.
+        "auto": 512 on CPUs, 4,096 on other devices; but all at once where that takes less than about 32 MB. None: all
+        pairs at once, the dense form.
       reduction: "mean", the weighted mean over all anchors of the global batch that count, the same on every device
         (0 where none counts); or "none", L_i of this device's rows [n], unweighted, 0 where the anchor does not count.
 
@@ -81,12 +114,15 @@ def tcl_loss(
     References:
       Animesh and Chandraker, Tuned Contrastive Learning, WACV 2025, arXiv 2305.10675, Eq. 4.
     """
-    return _checked_loss(
+    return _loss_of(
+        Softmax(),
         embeddings,
         labels,
         temperature=temperature,
         k1=k1,
         k2=k2,
+        left_out=left_out,
+        references=references,
         weights=weights,
         axis_name=axis_name,
         block_size=block_size,
@@ -99,17 +135,28 @@ def supcon_loss(
     labels: ArrayLike,
     *,
     temperature: ArrayLike = 0.1,
+    positives: Literal["outside", "inside"] = "outside",
+    denominator: Literal["all", "one_positive", "negatives"] = "all",
+    left_out: ArrayLike | None = None,
+    references: tuple[ArrayLike, ...] | None = None,
     weights: ArrayLike | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Supervised contrastive loss: `tcl_loss` with k1 = 0 and k2 = 1.
+    """Supervised contrastive loss: `tcl_loss` with k1 = 0 and k2 = 1, and its variants.
 
-        L_i = -1 / |P(i)| sum_{p in P(i)} log [exp(s_ip / t) / sum_{j != i} exp(s_ij / t)]
+        L_i = -1 / |P(i)| sum_{p in P(i)} log [exp(s_ip / t) / D_ip]        positives outside of the logarithm: L_out
+        L_i = -log [1 / |P(i)| sum_{p in P(i)} exp(s_ip / t) / D_i]         inside: L_in
 
-    This is L_out of the paper, without the factor t / t_base that some code adds. Arguments, result, derivatives and
-    errors are those of `tcl_loss`.
+    This is the paper's loss, without the factor t / t_base that some code adds.
+
+    Args:
+      embeddings, labels, temperature, left_out, references, weights, axis_name, block_size, reduction: as in
+        `tcl_loss`; so are result, derivatives and errors.
+      positives: "outside" or "inside" of the logarithm.
+      denominator: what D_ip sums exp(s_ij / t) over: "all" other rows; "one_positive", row p and the negatives
+        (SINCERE; outside alone); or the "negatives" (decoupled), where an anchor without a negative does not count.
 
     Example:
       >>> import jax.numpy as jnp
@@ -119,14 +166,23 @@ def supcon_loss(
       0.8707
 
     References:
-      Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, arXiv 2004.11362, Eq. 2.
+      Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, arXiv 2004.11362, Eq. 2 and 3.
+      Feeney and Hughes, SINCERE: Supervised Information Noise-Contrastive Estimation Revisited, arXiv 2309.14277.
+      Yeh et al., Decoupled Contrastive Learning, ECCV 2022, arXiv 2110.06848.
     """
-    return _checked_loss(
+    family = SUPCON.get((positives, denominator)) if isinstance(positives, str) else None
+    if family is None:
+        known = ", ".join(f"{a!r} with {b!r}" for a, b in SUPCON)
+        raise ValueError(
+            f"positives={positives!r} with denominator={denominator!r} is not a known loss, expected one of {known}."
+        )
+    return _loss_of(
+        family,
         embeddings,
         labels,
         temperature=temperature,
-        k1=0.0,
-        k2=1.0,
+        left_out=left_out,
+        references=references,
         weights=weights,
         axis_name=axis_name,
         block_size=block_size,
@@ -166,19 +222,17 @@ def ntxent_loss(
       Eq. 1.
     """
     embeddings = as_array("embeddings", embeddings)
-    if not _is_count(num_views) or num_views < 2 or embeddings.ndim != 2 or len(embeddings) % num_views:
+    if not is_count(num_views) or num_views < 2 or embeddings.ndim != 2 or len(embeddings) % num_views:
         raise ValueError(
             f"embeddings of shape {list(embeddings.shape)} cannot hold num_views={num_views!r} views of each image: "
             "expected [num_views * images, d] with num_views >= 2, stacked view by view."
         )
     images = len(embeddings) // num_views
     first = 0 if axis_name is None else lax.axis_index(axis_name) * images
-    return _checked_loss(
+    return supcon_loss(
         embeddings,
         first + jnp.tile(jnp.arange(images, dtype=jnp.int32), num_views),
         temperature=temperature,
-        k1=0.0,
-        k2=1.0,
         weights=weights,
         axis_name=axis_name,
         block_size=block_size,
@@ -186,55 +240,64 @@ def ntxent_loss(
     )
 
 
-def _checked_loss(
-    embeddings: ArrayLike, labels: ArrayLike, *, reduction: Reduction, **options: Any
-) -> jax.Array:
-    split, arrays, coefficients = check_arguments(embeddings, labels, **options)
-    if reduction not in ("mean", "none"):
-        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}.')
-    return contrastive_loss(Form(split, reduction), *arrays, coefficients)
-
-
-def check_arguments(
+def _loss_of(
+    family: Family,
     embeddings: ArrayLike,
     labels: ArrayLike,
     *,
     temperature: ArrayLike,
-    k1: ArrayLike,
-    k2: ArrayLike,
+    k1: ArrayLike = 0.0,
+    k2: ArrayLike = 1.0,
+    left_out: ArrayLike | None,
+    references: tuple[ArrayLike, ...] | None,
     weights: ArrayLike | None,
     axis_name: Hashable | None,
     block_size: BlockSize,
-) -> tuple[Split, tuple[jax.Array, jax.Array, jax.Array], Coefficients]:
-    """The arguments of `tcl_loss` as the engine wants them: embeddings, labels and weights in the middle.
-
-    Weights and coefficients get the dtype of the computation. Raises ValueError as `tcl_loss` does.
-    """
+    reduction: Reduction,
+) -> jax.Array:
     rows, dtype = as_rows(embeddings)
-    arrays = rows, as_labels(labels, len(rows)), as_weights(weights, len(rows), dtype)
-    coefficients = Coefficients(
+    count = len(rows)
+    labels = as_labels(labels, count, dtype)
+    further = None if references is None else _as_references(references, rows, labels, dtype)
+    given = Differentiable(
+        (rows,), as_weights(weights, count, dtype), as_coefficients(temperature, k1, k2, dtype)
+    )
+    columns = count + (0 if further is None else len(further.live))
+    form = Form(family, as_split(axis_name, block_size, count, columns, dtype), check_reduction(reduction))
+    return contrastive_loss(form, given, Fixed(labels, as_left_out(left_out, count), further))
+
+
+def as_coefficients(temperature: ArrayLike, k1: ArrayLike, k2: ArrayLike, dtype: Any) -> Coefficients:
+    """Coefficients in the dtype of the computation; raises ValueError as `tcl_loss` does."""
+    return Coefficients(
         as_number("temperature", temperature, dtype, above_zero=True),
         as_number("k1", k1, dtype),
         as_number("k2", k2, dtype),
     )
-    return Split(axis_name, _rows_in_block(block_size)), arrays, coefficients
 
 
-def best_block_size(platform: str) -> int:
-    """The block_size of "auto" on a platform of JAX ("cpu", "gpu", "tpu")."""
-    # A tile that fits the cache of a CPU core is fastest there; elsewhere one that is worth a kernel launch.
-    return 512 if platform == "cpu" else 4096
-
-
-def _rows_in_block(block_size: BlockSize) -> int | None:
-    if block_size is None:
+def _as_references(references: Any, rows: jax.Array, labels: jax.Array, dtype: Any) -> References | None:
+    if not isinstance(references, tuple | list) or len(references) not in (2, 3):
+        raise ValueError(
+            "references must be (embeddings [m, d], labels [m]), with weights [m] as a third if wanted, got "
+            f"{type(references).__name__}."
+        )
+    embeddings = as_array("the embeddings of references", references[0])
+    if embeddings.ndim == 2 and len(embeddings) == 0:
         return None
-    if isinstance(block_size, str) and block_size == "auto":
-        return best_block_size(jax.default_backend())
-    if _is_count(block_size) and block_size > 0:
-        return int(block_size)
-    raise ValueError(f'block_size must be None, "auto" or a positive number of rows, got {block_size!r}.')
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    embeddings, _ = as_rows(embeddings, "the embeddings of references")
+    if embeddings.shape[1] != rows.shape[1]:
+        raise ValueError(
+            f"the embeddings of references have width {embeddings.shape[1]}, but embeddings have width {rows.shape[1]}."
+        )
+    count = len(embeddings)
+    theirs = as_labels(references[1], count, dtype, "the labels of references")
+    if theirs.shape[1:] != labels.shape[1:]:
+        raise ValueError(
+            f"the labels of references have shape {list(theirs.shape)}, but labels have shape {list(labels.shape)}: "
+            "give class numbers in both, or soft labels of the same classes in both."
+        )
+    weights = as_weights(
+        references[2] if len(references) == 3 else None, count, dtype, "the weights of references"
+    )
+    return References(*lax.stop_gradient((embeddings, theirs)), weights > 0)

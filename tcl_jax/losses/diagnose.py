@@ -9,18 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from tcl_jax.losses.batch import (
-    Split,
-    batch_statistics,
-    fold_pairs,
-    gather,
-    make_batch,
-    sum_over_devices,
-    varying_alike,
-)
-from tcl_jax.losses.contrastive import BlockSize, check_arguments
-from tcl_jax.losses.pairs import Rows, pair_masks, similarities
-from tcl_jax.losses.statistics import Coefficients, denominators
+from tcl_jax.losses.arguments import BlockSize, as_labels, as_rows, as_split, as_weights
+from tcl_jax.losses.batch import Split, arrange, fold_pairs, make_batch, sum_over_devices, varying_alike
+from tcl_jax.losses.contrastive import as_coefficients
+from tcl_jax.losses.engine import collect
+from tcl_jax.losses.pairs import Anchors, find_pairs, similarities
+from tcl_jax.losses.softmax import Coefficients, Softmax
 from tcl_jax.losses.tiles import Kind
 
 
@@ -81,23 +75,21 @@ def diagnostics(
       >>> print(f"{found.alignment:.2f} {found.hard_negative_mass:.2f}")
       0.40 0.16
     """
-    split, arrays, coefficients = check_arguments(
-        embeddings,
-        labels,
-        temperature=temperature,
-        k1=k1,
-        k2=k2,
-        weights=weights,
-        axis_name=axis_name,
-        block_size=block_size,
-    )
-    return _diagnostics(split, *lax.stop_gradient((*arrays, Coefficients(*coefficients))))
+    rows, dtype = as_rows(embeddings)
+    count = len(rows)
+    numbers = as_labels(labels, count, dtype)
+    if numbers.ndim > 1:
+        raise ValueError(
+            f"labels must be integer [{count}] here: diagnostics are not defined for soft labels."
+        )
+    split = as_split(axis_name, block_size, count, count, dtype)
+    arrays = rows, numbers, as_weights(weights, count, dtype), as_coefficients(temperature, k1, k2, dtype)
+    return _diagnostics(split, *lax.stop_gradient(arrays))
 
 
-class _Anchors(NamedTuple):
-    """Rows with what decides their hard pairs and the weights of all pairs, [m] each."""
+class _Numbers(NamedTuple):
+    """What decides the hard pairs and the weights of all pairs of an anchor, [m] each."""
 
-    rows: Rows
     squared_length: jax.Array
     log_denominator: jax.Array
     per_positive: jax.Array
@@ -123,38 +115,37 @@ def _diagnostics(
     embeddings, labels, weights, coefficients = varying_alike(
         (embeddings, labels, weights, coefficients), split.axis_name
     )
-    batch = make_batch(split, embeddings, labels, weights)
-    statistics = batch_statistics(split, batch, coefficients)
-    denominator = denominators(statistics, coefficients)
+    live, dtype = weights > 0, weights.dtype
+    batch = make_batch(split, embeddings, labels, live, dtype=dtype)
+    ((statistics,),) = collect(Softmax(), split, (batch,), None, coefficients)
+    denominator = Softmax().denominators(coefficients, statistics)
     num_positives = statistics.num_positives
     counts = num_positives > 0
-    anchors = _Anchors(
-        batch.rows,
+    numbers = _Numbers(
         squared_length=jnp.sum(batch.rows.embeddings**2, axis=1),
         log_denominator=denominator.log_scale + jnp.log(jnp.where(counts, denominator.scaled, 1.0)),
         per_positive=jnp.where(counts, 1.0 / jnp.maximum(num_positives, 1.0), 0.0),
         nearest_negative=statistics.negatives.largest,
         farthest_positive=-statistics.repulsions.largest,
     )
-    columns = _Anchors(batch.columns, *gather(anchors[1:], split.axis_name))
-    sums = fold_pairs(
+    ((_, sums, _),) = fold_pairs(
         split,
-        batch,
+        (batch,),
+        None,
         functools.partial(_tile_sums, coefficients),
         lambda a, b: jax.tree.map(jnp.add, a, b),
-        anchors,
-        columns,
-        start=_Sums(*(jnp.zeros(split.layout(len(batch.order)).row_size, batch.weights.dtype),) * 6),
+        (numbers,),
+        empty=lambda count: _Sums(*(jnp.zeros(count, dtype),) * 6),
         mirrored=False,
     )
 
     def total(x: jax.Array) -> jax.Array:
-        return sum_over_devices(jnp.sum(x, dtype=batch.weights.dtype), split.axis_name)
+        return sum_over_devices(jnp.sum(x, dtype=dtype), split.axis_name)
 
     def ratio(x: jax.Array, y: jax.Array) -> jax.Array:
         return x / jnp.where(y > 0, y, 1.0)
 
-    counted_weights = jnp.where(counts, batch.weights, 0.0)
+    counted_weights = jnp.where(counts, arrange(weights, batch.order, split), 0.0)
 
     def mean_mass(mass: jax.Array) -> jax.Array:
         return ratio(total(counted_weights * ratio(mass, sums.all_mass)), total(counted_weights))
@@ -170,35 +161,34 @@ def _diagnostics(
         hard_negative_mass=mean_mass(sums.hard_negative_mass),
         # Each row is as often the anchor of a positive pair as the positive.
         alignment=2.0
-        * (ratio(total(num_positives * anchors.squared_length), positive_pairs) - positive_similarity),
+        * (ratio(total(num_positives * numbers.squared_length), positive_pairs) - positive_similarity),
         uniformity=jnp.log(jnp.where(mean_potential > 0, mean_potential, 1.0)),
     )
 
 
 def _tile_sums(
-    coefficients: Coefficients, anchors: _Anchors, columns: _Anchors, kind: Kind
+    coefficients: Coefficients, anchors: Anchors, columns: Anchors, kind: Kind
 ) -> tuple[_Sums, None]:
     del kind  # the masks cost little beside the rest
     temperature, k1, k2 = coefficients
     s = similarities(anchors.rows, columns.rows)
-    positive, negative = pair_masks(anchors.rows, columns.rows)
-    log_denominator = anchors.log_denominator[:, None]
+    positive, negative = find_pairs(anchors.rows, columns.rows)
+    assert positive is not None
+    assert negative is not None
+    ours = jax.tree.map(lambda x: x[:, None], anchors.numbers)
+    log_denominator = ours.log_denominator
     attraction = jnp.exp(s / temperature - log_denominator) / temperature
     repulsion = jnp.exp(jnp.log(k1) - s - log_denominator)
-    by_positive = jnp.abs(attraction - repulsion - anchors.per_positive[:, None] / temperature)
+    by_positive = jnp.abs(attraction - repulsion - ours.per_positive / temperature)
     by_positive = jnp.where(positive, by_positive, 0.0)
     by_negative = jnp.where(
         negative, jnp.exp(jnp.log(k2) + s / temperature - log_denominator) / temperature, 0.0
     )
-    distance = anchors.squared_length[:, None] + columns.squared_length - 2.0 * s
+    distance = ours.squared_length + columns.numbers.squared_length - 2.0 * s
     sums = _Sums(
         all_mass=jnp.sum(by_positive + by_negative, axis=1),
-        hard_positive_mass=jnp.sum(
-            jnp.where(s < anchors.nearest_negative[:, None], by_positive, 0.0), axis=1
-        ),
-        hard_negative_mass=jnp.sum(
-            jnp.where(s > anchors.farthest_positive[:, None], by_negative, 0.0), axis=1
-        ),
+        hard_positive_mass=jnp.sum(jnp.where(s < ours.nearest_negative, by_positive, 0.0), axis=1),
+        hard_negative_mass=jnp.sum(jnp.where(s > ours.farthest_positive, by_negative, 0.0), axis=1),
         negative_similarity=jnp.sum(jnp.where(negative, s, 0.0), axis=1),
         num_negatives=jnp.sum(negative, axis=1, dtype=s.dtype),
         potential=jnp.sum(jnp.where(positive | negative, jnp.exp(-2.0 * distance), 0.0), axis=1),

@@ -11,7 +11,7 @@ from jax import lax
 from tcl_jax import losses
 from tcl_jax.data import Batch
 from tcl_jax.errors import UserError
-from tcl_jax.losses.contrastive import BlockSize
+from tcl_jax.losses.arguments import BlockSize
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.resolve import arguments_of, resolve
 from tcl_jax.train.state import Hyper

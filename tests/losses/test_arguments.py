@@ -98,8 +98,8 @@ def test_labels_that_are_not_integers_are_refused_in_one_sentence(labels, found)
         with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
             function(ROWS, labels)
         assert str(error.value) == (
-            f"labels must be integer [12], one for each row of embeddings, got {found}: give class numbers, not "
-            "one-hot rows; np.unique(labels, return_inverse=True)[1] numbers classes of any names."
+            f"labels must be integer [12], one for each row, or floating [12, classes], got {found}: "
+            "np.unique(labels, return_inverse=True)[1] numbers classes of any names."
         )
 
 
@@ -210,7 +210,7 @@ def test_traced_values_are_not_checked_and_pass():
         (dict(embeddings=jnp.ones((4, 2), "float8_e4m3fn")), "of 16, 32 or 64 bits"),
         (dict(embeddings=np.ones((0, 2)), labels=np.zeros(0, int)), "has no rows"),
         (dict(labels=np.zeros(3, int)), r"labels must be integer \[4\]"),
-        (dict(labels=np.zeros((4, 5), int)), "not one-hot"),
+        (dict(labels=np.zeros((4, 5), int)), r"or floating \[4, classes\], got int64"),
         (dict(labels=np.zeros(4)), "labels must be integer"),
         (dict(weights=np.ones(5)), r"weights must have shape \[4\]"),
         (dict(temperature=0.0), "temperature must be above 0"),

@@ -10,7 +10,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax import losses
-from tcl_jax.losses.tiles import make_layout
+from tcl_jax.losses.tiles import make_layout, padded
 from tests.losses import reference
 from tests.losses.mappings import AXIS, DEVICES, MAPPINGS, gradient_over_devices
 
@@ -136,7 +136,9 @@ SIZES_AND_MAPPINGS = [(size, "shard_map") for size in (5, 10, 40)] + [(5, other)
 def test_any_tile_size_on_eight_devices(block_size, mapping):
     """72 rows, 9 on each device: tiles of half of them and padding, of those of one device, of those of four."""
     z, labels, weights, coefficients = case(2, n=72)
-    assert [make_layout(9, DEVICES, size).column_size for size in (5, 10, 40)] == [5, 9, 36]
+    sizes = {5: 5, 10: 9, 40: 36}
+    for size, expected in sizes.items():
+        assert make_layout(padded(9, size), padded(9, size), DEVICES, size).column_size == expected
 
     def loss(coefficients, z, labels, weights):
         return losses.tcl_loss(
@@ -178,7 +180,8 @@ def test_a_mesh_of_one_device_takes_the_same_steps_as_no_mesh():
 @pytest.mark.parametrize("count", [1, 7, 511, 512, 513, 1500, 65536])
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_tiles_cover_the_batch_with_little_padding(count, num_devices):
-    layout = make_layout(count, num_devices, 512)
+    rows = padded(count, 512)
+    layout = make_layout(rows, rows, num_devices, 512)
     blocks = layout.rows // layout.row_size
     assert layout.row_size * blocks == layout.rows
     assert layout.columns == layout.rows * num_devices
