@@ -51,9 +51,6 @@ def dense(rows, labels, references, *, temperature):
     return jnp.sum(jnp.where(number > 0, each, 0)) / jnp.sum(number > 0)
 
 
-OWN = f"{__name__}:dense"
-
-
 def share(devices, number):
     """A batch as the training loop hands it to the devices."""
     return split_batch(few_images(number), make_mesh(devices))
@@ -113,18 +110,18 @@ def one_step(carried, queue, examples, step, *, by_image, learn):
     return (after, trace, encoder, log_t, log_t_trace), loss, temperature, (rows, labels)
 
 
-EVERYTHING = dict(momentum_encoder=RATE, learn_temperature=True)
-WIDE = dict(objective=OWN, queue_size=QUEUE, param_dtype=jnp.float64)
+WIDE = dict(queue_size=QUEUE, param_dtype=jnp.float64)
+EVERYTHING = WIDE | dict(objective="supcon", momentum_encoder=RATE, learn_temperature=True)
 
 
 @pytest.mark.parametrize(
-    ("devices", "labels", "options"),
-    [(1, "image", {}), (2, "class", EVERYTHING), (8, "class", EVERYTHING)],
-    ids=["filled by the weights, by image, on one device", "all on two", "all on eight"],
+    ("devices", "options"),
+    [(1, WIDE | dict(objective=f"{__name__}:dense", labels="image")), (2, EVERYTHING), (8, EVERYTHING)],
+    ids=["filled by the weights, an own loss, by image, on one device", "all on two", "all on eight"],
 )
-def test_training_is_that_written_out_where_no_queue_is_used_before_it_is_filled(devices, labels, options):
+def test_training_is_that_written_out_where_no_queue_is_used_before_it_is_filled(devices, options):
     with jax.enable_x64(True):
-        states, metrics = trained(devices, 5, **WIDE, **options, labels=labels)
+        states, metrics = trained(devices, 5, **options)
         start = states[0]
         zero = np.float64(0)
         log_t = np.log(np.float64(HYPER.temperature))
@@ -139,7 +136,7 @@ def test_training_is_that_written_out_where_no_queue_is_used_before_it_is_filled
                 queue,
                 few_images(step),
                 step,
-                by_image=labels == "image",
+                by_image="labels" in options,
                 learn="learn_temperature" in options,
             )
             past.append(rows)
@@ -147,14 +144,14 @@ def test_training_is_that_written_out_where_no_queue_is_used_before_it_is_filled
             np.testing.assert_allclose(found.get("temperature", temperature), temperature, rtol=1e-9)
     last, (variables, _, encoder, _, _) = states[-1], carried
     assert largest_difference(last.variables, variables) <= 1e-9
-    if options:
+    if "momentum_encoder" in options:
         assert largest_difference(last.momentum_encoder, encoder) <= 1e-9
         assert abs(metrics[-1]["temperature"] - HYPER.temperature) > 1e-3
     embeddings, of_rows = (np.concatenate(x) for x in zip(*past[-2:], strict=True))
     np.testing.assert_allclose(last.queue.embeddings, embeddings, atol=1e-9)
     np.testing.assert_array_equal(last.queue.labels, of_rows)
     assert [np.sum(state.queue.labels >= 0) for state in states] == [0, ROWS, *[QUEUE] * 4]
-    assert parts_on(devices, **WIDE, **options, labels=labels).step._cache_size() == 1
+    assert parts_on(devices, **options).step._cache_size() == 1
 
 
 def test_all_rows_of_a_queue_count_from_when_it_is_filled():
@@ -170,8 +167,8 @@ def test_all_rows_of_a_queue_count_from_when_it_is_filled():
 
 def test_a_run_continued_from_a_checkpoint_is_the_undisturbed_one_bit_for_bit(tmp_path):
     with jax.enable_x64(True):
-        parts = parts_on(8, **WIDE, **EVERYTHING)
-        states, _ = trained(8, 5, **WIDE, **EVERYTHING)
+        parts = parts_on(8, **EVERYTHING)
+        states, _ = trained(8, 5, **EVERYTHING)
         directory = epath.Path(tmp_path / "checkpoints")
         with Checkpoints(directory) as checkpoints:
             checkpoints.save(replicate(states[3], parts.mesh), Position(1))
@@ -193,13 +190,13 @@ def test_a_state_without_these_is_stored_as_ever():
 def test_a_member_of_a_sweep_is_its_single_run(way):
     hypers = [HYPER, HYPER._replace(temperature=np.float32(0.5))]
     with jax.enable_x64(True):
-        parts = parts_on(8, **WIDE, **EVERYTHING)
+        parts = parts_on(8, **EVERYTHING)
         step = OneByOne(parts.step) if way == "one by one" else AtOnce(parts.device_step, parts.mesh)
         states = step.start([parts.initial_state() for _ in hypers])
         for number in range(4):
             states, _ = step(states, [share(8, number)] * 2, hypers)
         for member, hyper in enumerate(hypers):
-            alone, _ = trained(8, 4, hyper, **WIDE, **EVERYTHING)
+            alone, _ = trained(8, 4, hyper, **EVERYTHING)
             found = jax.tree.map(np.array, step.member(states, member))
             assert largest_difference(found, alone[-1]) <= (0 if way == "one by one" else 1e-9)
 
