@@ -201,6 +201,26 @@ def test_references_are_shared_out_to_a_loss_that_takes_the_axis_and_whole_to_on
     assert float(mapped(unit_views(1)[0], BATCH, references)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("name", "labels"), [("tcl", "class"), ("supcon", "image"), ("ntxent", "class")])
+def test_references_are_further_columns_of_every_contrastive_loss(name, labels):
+    views, past = unit_views(2), unit_views(3).reshape(-1, 5)
+    ids = np.tile(BATCH.labels if name == "tcl" else BATCH.indices, 5)
+    objective = make_objective(name, labels=labels, num_views=2)
+
+    def local(views, batch, references):
+        return objective.loss(views.reshape(-1, 5), batch, HYPER, references)
+
+    in_specs = (P(None, DATA_AXIS), P(DATA_AXIS), P())
+    mapped = jax.jit(jax.shard_map(local, mesh=make_mesh(8), in_specs=in_specs, out_specs=P()))
+    function, settings = losses.supcon_loss, {"temperature": 0.2}
+    if name == "tcl":
+        function, settings = losses.tcl_loss, settings | {"k1": 30.0, "k2": 1.5}
+    for weight in (0.0, 1.0):
+        references = past, ids[: len(past)], np.full(len(past), weight, np.float32)
+        expected = function(views.reshape(-1, 5), ids[: 2 * IMAGES], references=references, **settings)
+        assert float(mapped(views, BATCH, references)) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_what_a_loss_takes():
     assert {"temperature", "references"} <= make_objective("tcl", labels="class", num_views=2).takes
     assert "references" not in make_objective("cross_entropy", labels="class", num_views=2).takes
