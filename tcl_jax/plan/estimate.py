@@ -123,6 +123,7 @@ def make_plan(config: ConfigDict, mesh: Mesh, *, peak_share: float) -> dict[str,
         "devices": {"platform": device.platform, "kind": device.device_kind, "count": mesh.size},
         "batch_size": run.batch_size,
         "rows": rows,
+        "queue_size": run.queue_size,
         "steps": run.num_steps,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.state.params)),
         "parameter_bytes": _bytes(run.state.params),
@@ -182,9 +183,10 @@ def _flops(run: PlannedRun) -> tuple[int, int]:
     """FLOPs of the products of a step over all devices, of the network and of the loss.
 
     The network's are three times those of the forward pass, as the gradients by weights and by activations take as many
-    each, and once more for each forward pass that is taken again. A loss of pairs takes 6 n^2 d for n rows of d
-    numbers: it visits n^2 pairs for the similarities, again in the backward pass, and for the gradient. (On one device
-    with several tiles less, as each tile of similarities serves two.)
+    each, and once more for each forward pass that is taken again and for that of a momentum encoder. A loss of pairs
+    takes 6 n (n + m) d for n rows of d numbers and m of a queue: it visits their pairs for the similarities, again in
+    the backward pass, and for the gradient. (On one device with several tiles less, as each tile of similarities serves
+    two.)
     """
 
     def forward(variables: Any, image: jax.Array) -> jax.Array:

@@ -74,6 +74,9 @@ def test_a_queue_and_its_momentum_encoder_are_counted(planned):
     assert found["flops"]["loss_whole"] == 6 * 128 * (128 + 256) * 128
     assert 3 * found["flops"]["network_whole"] == 4 * plain["flops"]["network_whole"]
     assert found["flops"]["compiled"] > plain["flops"]["compiled"]
+    table = format_plan({"config_name": "own", **found})
+    assert "256 rows of past batches" in table
+    assert "loss, 6 n (n + m) d" in table
 
 
 def own_run(mesh, *, head="projection", compute_dtype=None):
