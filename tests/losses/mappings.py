@@ -25,9 +25,9 @@ def gradient_over_devices(mapping, loss):
         return value, (jax.lax.psum(by_shared, AXIS), by_rows)
 
     if mapping == "pmap":
-        mapped = jax.pmap(local_and_psum, axis_name=AXIS, in_axes=(None,) + (0,) * 3)
 
         def run(shared, *rows):
+            mapped = jax.pmap(local_and_psum, axis_name=AXIS, in_axes=(None,) + (0,) * len(rows))
             split = [x.reshape(DEVICES, x.shape[0] // DEVICES, *x.shape[1:]) for x in rows]
             value, (by_shared, by_rows) = mapped(shared, *split)
             first = jax.tree.map(lambda x: x[0], (value, by_shared))
@@ -37,17 +37,17 @@ def gradient_over_devices(mapping, loss):
 
     checked = mapping == "shard_map"
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(AxisType.Auto,))
-    mapped = jax.jit(
-        jax.shard_map(
-            local if checked else local_and_psum,
-            mesh=mesh,
-            in_specs=(P(), P(AXIS), P(AXIS), P(AXIS)),
-            out_specs=(P(), (P(), P(AXIS))),
-            check_vma=checked,
-        )
-    )
 
     def run(shared, *rows):
+        mapped = jax.jit(
+            jax.shard_map(
+                local if checked else local_and_psum,
+                mesh=mesh,
+                in_specs=(P(), *[P(AXIS)] * len(rows)),
+                out_specs=(P(), (P(), P(AXIS))),
+                check_vma=checked,
+            )
+        )
         value, (by_shared, by_rows) = mapped(shared, *rows)
         return value, by_shared, by_rows
 
