@@ -59,6 +59,14 @@ def get_config() -> ConfigDict:
     config.loss.temperature = 0.1
     config.loss.k1 = 5000.0  # tcl only: weight of hard positives
     config.loss.k2 = 1.0  # tcl only: weight of hard negatives
+    # Whether the temperature is learned, from loss.temperature on and between 0.01 and 1: its logarithm, by the
+    # optimizer and at the rate of the parameters, without weight decay.
+    config.loss.learn_temperature = False
+    # Projections of past batches that every anchor meets beside those of its own, a multiple of batch_size * views; 0:
+    # none. They count from when there are so many.
+    config.loss.queue_size = 0
+    # Of the moving average of the weights that makes the projections of the queue, as 0.999; 0: the weights make them.
+    config.loss.momentum_encoder = 0.0
 
     config.train = ConfigDict()
     config.train.batch_size = 64  # images per step over all devices; the loss sees batch_size * views rows

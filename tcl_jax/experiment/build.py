@@ -62,6 +62,8 @@ class Program(NamedTuple):
       probe_views: one augmented view per image, by the first policy.
       image_shape: (h, w, c), pixels.
       keeps_average: whether the state has a moving average of the weights.
+      queue_size: rows of the queue in the state; 0 where it has none.
+      momentum_encoder: decay of the moving average that fills the queue; 0 where the model does.
       initial_encoder: variables of the encoder to begin with; None draws them.
     """
 
@@ -75,6 +77,8 @@ class Program(NamedTuple):
     probe_views: Views
     image_shape: tuple[int, int, int]
     keeps_average: bool
+    queue_size: int
+    momentum_encoder: float
     initial_encoder: dict[str, Any] | None
 
     def initial_state(self, seed: int) -> TrainState:
@@ -96,6 +100,9 @@ class Program(NamedTuple):
             seed=seed,
             mesh=self.parts.mesh,
             keep_average=self.keeps_average,
+            queue_size=self.queue_size,
+            keep_momentum_encoder=self.momentum_encoder > 0,
+            temperature_optimizer=self.parts.temperature_optimizer,
         )
 
 
@@ -300,6 +307,8 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:
         micro_batches=parts.micro_batches,
         ema_decay=config.train.ema_decay,
         skip_not_finite=config.train.not_finite == "skip",
+        momentum_encoder=config.loss.momentum_encoder,
+        temperature_optimizer=parts.temperature_optimizer,
     )
     program = Program(
         parts=parts,
@@ -312,6 +321,8 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:
         probe_views=make_views(parts.policies[:1], mean=facts.mean, std=facts.std),
         image_shape=facts.image_shape,
         keeps_average=config.train.ema_decay > 0,
+        queue_size=config.loss.queue_size,
+        momentum_encoder=config.loss.momentum_encoder,
         initial_encoder=initial,
     )
     alone = config.model.sync_batch_norm and not parts.synchronised and parts.mesh.size > 1

@@ -1,5 +1,6 @@
 """From a config to the parts of an experiment that need no data, so that mistakes are found before any are loaded."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from tcl_jax.parallel import DATA_AXIS, check_divides
 from tcl_jax.run.metrics_log import resolve_sinks
 from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import Optimizer, make_optimizer
+from tcl_jax.train.temperature import HIGHEST, LOWEST
 
 
 class Parts(NamedTuple):
@@ -33,6 +35,7 @@ class Parts(NamedTuple):
       synchronised: whether its BatchNorm shares its statistics over devices.
       initial_tensors: of the file of model.init_from, where a run begins with one.
       objective, optimizer: of the training step.
+      temperature_optimizer: the same optimizer without weight decay; None where the temperature is not learned.
       policies: one for each view, by the names of augment.views.
       micro_batches: parts of a batch that go through the model one after the other.
       metrics: of the final evaluation, by what results call them.
@@ -46,6 +49,7 @@ class Parts(NamedTuple):
     initial_tensors: Mapping[str, np.ndarray] | None
     objective: Objective
     optimizer: Optimizer
+    temperature_optimizer: Optimizer | None
     policies: tuple[Policy, ...]
     micro_batches: int
     metrics: dict[str, Metric]
@@ -78,11 +82,17 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         make_policy(name, crop_padding=config.augment.crop_padding, flip=config.augment.flip)
         for name in config.augment.views
     )
+    micro_batches = _micro_batches(config, mesh)
     objective = make_objective(
         config.loss.name,
         labels=config.loss.labels,
         num_views=len(policies),
+        micro_batches=micro_batches,
         block_size=best_block_size(mesh.devices.flat[0].platform),
+    )
+    _check_loss(config, objective)
+    make_same_optimizer = functools.partial(
+        make_optimizer, config.train.optimizer, momentum=config.train.momentum, decay=config.train.decay
     )
     tensors = None
     if begins and config.model.init_from:
@@ -96,14 +106,12 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         synchronised=config.model.sync_batch_norm and takes(config.model.name, "axis_name"),
         initial_tensors=tensors,
         objective=objective,
-        optimizer=make_optimizer(
-            config.train.optimizer,
-            momentum=config.train.momentum,
-            weight_decay=config.train.weight_decay,
-            decay=config.train.decay,
-        ),
+        optimizer=make_same_optimizer(weight_decay=config.train.weight_decay),
+        temperature_optimizer=make_same_optimizer(weight_decay=0.0)
+        if config.loss.learn_temperature
+        else None,
         policies=policies,
-        micro_batches=_micro_batches(config, mesh),
+        micro_batches=micro_batches,
         metrics=resolve_metrics(
             (*config.evaluation.metrics, *(["classifier"] if classifies else [])),
             field="evaluation.metrics",
@@ -130,6 +138,32 @@ def _micro_batches(config: ConfigDict, mesh: Mesh) -> int:
     return batch_size // micro_batch_size
 
 
+def _check_loss(config: ConfigDict, objective: Objective) -> None:
+    """Refuse a queue or a learned temperature that the loss does not take."""
+    name, size = config.loss.name, config.loss.queue_size
+    rows = config.train.batch_size * len(config.augment.views)
+    if config.loss.learn_temperature and "temperature" not in objective.takes:
+        raise UserError(
+            f"loss.learn_temperature is True, but the loss '{name}' has no temperature: set it to False, or train with "
+            "a loss that has one."
+        )
+    if size and "references" not in objective.takes:
+        raise UserError(
+            f"loss.queue_size is {size}, but the loss '{name}' takes no 'references': set it to 0, or train with a "
+            "loss that takes them."
+        )
+    if size % rows:
+        raise UserError(
+            f"loss.queue_size is {size}, expected a multiple of the {rows} rows of a batch (train.batch_size times the "
+            f"views of augment.views): use {max(round(size / rows), 1) * rows}, the nearest, or 0 for no queue."
+        )
+    if config.loss.momentum_encoder and not size:
+        raise UserError(
+            f"loss.momentum_encoder is {config.loss.momentum_encoder}, but there is no queue for it to fill: set "
+            "loss.queue_size, or loss.momentum_encoder to 0."
+        )
+
+
 _AT_LEAST_ONE = ("checkpoint.every_epochs", "log.every_steps", "probe.batch_size", "train.batch_size")
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # Of every number: whether it is a whole one, and its range, as far as that does not depend on the data.
@@ -145,6 +179,7 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     },
     "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
     "data.image_size": (True, lambda x: 0 <= x <= 10_000, "0 to 10000 pixels"),
+    "loss.queue_size": (True, lambda x: 0 <= x <= 16_777_216, "0 to 16777216 rows"),
     "seed": (True, lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),
     "train.micro_batch_size": (True, lambda x: x >= 0, "0 or more"),
     "train.warmup_epochs": (True, lambda x: x >= 0, "0 or more and below train.epochs"),
@@ -156,6 +191,7 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
         field: (False, lambda x: x > 1 / _LARGEST_FLOAT, "a number above 0")
         for field in ("loss.temperature", "train.learning_rate", "probe.learning_rate")
     },
+    "loss.momentum_encoder": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.ema_decay": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.momentum": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.weight_decay": (False, lambda x: x >= 0, "0 or more"),
@@ -186,6 +222,11 @@ def check_numbers(config: ConfigDict) -> None:
         raise UserError(
             f"train.warmup_epochs is {fields['train.warmup_epochs']}, expected 0 or more and below train.epochs, which "
             f"is {fields['train.epochs']}: shorten the warm-up, or train longer."
+        )
+    if fields["loss.learn_temperature"] and not LOWEST <= fields["loss.temperature"] <= HIGHEST:
+        raise UserError(
+            f"loss.temperature is {fields['loss.temperature']}, expected {LOWEST} to {HIGHEST}, between which "
+            "loss.learn_temperature keeps it: begin there, or set loss.learn_temperature to False."
         )
 
 

@@ -31,6 +31,8 @@ class PlannedRun(NamedTuple):
       hyper: values of the `Hyper`.
       batch_size, num_views, micro_batches, num_steps: as the run has them.
       recomputed: forward passes of a step that are taken again to save memory.
+      queue_size: rows of past batches, which the loss compares with those of the batch.
+      momentum_encoder: whether they are of a second forward pass.
       compute_dtype: the encoder's; None is that of the parameters.
       head: "projection" where the loss compares pairs of rows, "classifier" where it does not.
     """
@@ -46,6 +48,8 @@ class PlannedRun(NamedTuple):
     micro_batches: int
     num_steps: int
     recomputed: int
+    queue_size: int
+    momentum_encoder: bool
     compute_dtype: Any
     head: str
 
@@ -81,6 +85,8 @@ def planned_run(config: ConfigDict, mesh: Mesh) -> PlannedRun:
         micro_batches=schedule.micro_batches,
         num_steps=schedule.steps,
         recomputed=bool(config.model.remat) + (schedule.micro_batches > 1),
+        queue_size=program.queue_size,
+        momentum_encoder=program.momentum_encoder > 0,
         compute_dtype=encoder_dtype(config.model.name, config.train.precision, mesh),
         head=parts.objective.head,
     )
@@ -117,6 +123,7 @@ def make_plan(config: ConfigDict, mesh: Mesh, *, peak_share: float) -> dict[str,
         "devices": {"platform": device.platform, "kind": device.device_kind, "count": mesh.size},
         "batch_size": run.batch_size,
         "rows": rows,
+        "queue_size": run.queue_size,
         "steps": run.num_steps,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.state.params)),
         "parameter_bytes": _bytes(run.state.params),
@@ -176,9 +183,10 @@ def _flops(run: PlannedRun) -> tuple[int, int]:
     """FLOPs of the products of a step over all devices, of the network and of the loss.
 
     The network's are three times those of the forward pass, as the gradients by weights and by activations take as many
-    each, and once more for each forward pass that is taken again. A loss of pairs takes 6 n^2 d for n rows of d
-    numbers: it visits n^2 pairs for the similarities, again in the backward pass, and for the gradient. (On one device
-    with several tiles less, as each tile of similarities serves two.)
+    each, and once more for each forward pass that is taken again and for that of a momentum encoder. A loss of pairs
+    takes 6 n (n + m) d for n rows of d numbers and m of a queue: it visits their pairs for the similarities, again in
+    the backward pass, and for the gradient. (On one device with several tiles less, as each tile of similarities serves
+    two.)
     """
 
     def forward(variables: Any, image: jax.Array) -> jax.Array:
@@ -186,10 +194,10 @@ def _flops(run: PlannedRun) -> tuple[int, int]:
 
     arguments = run.state.variables, jax.ShapeDtypeStruct((1, *run.data.image_shape), np.float32)
     rows = run.batch_size * run.num_views
-    network = (3 + run.recomputed) * rows * product_flops(forward, *arguments)
+    network = (3 + run.recomputed + run.momentum_encoder) * rows * product_flops(forward, *arguments)
     if run.head == "classifier":
         return network, 0
-    return network, 6 * rows**2 * jax.eval_shape(forward, *arguments).shape[-1]
+    return network, 6 * rows * (rows + run.queue_size) * jax.eval_shape(forward, *arguments).shape[-1]
 
 
 def _memory(compiled: Any, device: jax.Device, accelerator: Accelerator | None) -> dict[str, int | None]:

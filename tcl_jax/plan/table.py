@@ -6,6 +6,7 @@ from typing import Any
 def format_plan(plan: dict[str, Any]) -> str:
     """The content of plan.json as a table of two columns, ready to print."""
     devices, memory, flops = plan["devices"], plan["memory"], plan["flops"]
+    queue = plan["queue_size"]
     rows: list[tuple[str, str]] = [
         ("devices", f"{devices['count']} x {devices['kind']}"),
         (
@@ -13,11 +14,12 @@ def format_plan(plan: dict[str, Any]) -> str:
             f"{plan['dataset']}, {plan['num_images']:,} training images ({plan['num_images_from']})",
         ),
         ("batch", f"{plan['batch_size']:,} images, {plan['rows']:,} views; {plan['steps']:,} steps in all"),
+        *([("queue", f"{queue:,} rows of past batches")] if queue else []),
         ("parameters", f"{plan['parameters']:,} ({_bytes(plan['parameter_bytes'])})"),
         ("optimizer state", _bytes(plan["optimizer_bytes"])),
         ("FLOPs of a step", "all devices, products only, by formula"),
         ("  network", _flops(flops["network_whole"])),
-        ("  loss, 6 n^2 d", _flops(flops["loss_whole"])),
+        (f"  loss, {'6 n (n + m) d' if queue else '6 n^2 d'}", _flops(flops["loss_whole"])),
         ("FLOPs of each device", ""),
         ("  by formula", _flops(flops["formula"])),
         ("  compiled", f"{_flops(flops['compiled'])} (all operations; the body of a loop counts once)"),

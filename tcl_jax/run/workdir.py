@@ -283,7 +283,8 @@ class Workdir:
         Says so where versions, devices or cores are not those of the last start: the last bits may change.
 
         Args:
-          config_file: where the config is from; None keeps what is known.
+          config_file: where the config is from; None keeps what is known. A field that the folder does not have, as an
+            older version did not know it, had its default.
           encoder, data: descriptions of its encoder and its data, which are written where a run begins; None leaves
             them as they are.
 
@@ -297,6 +298,8 @@ class Workdir:
             known = start["config_file"]
             # By way of JSON, which makes a list of a tuple.
             before, now = (dict(flat_items(c)) for c in (start["config"], json.loads(config.to_json())))
+            defaults = json.loads(json.dumps(config_file.defaults)) if config_file else {}
+            before = {**defaults, **before}
             changed = [
                 f"{field} ({before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now)"
                 for field in sorted(before.keys() | now.keys())

@@ -25,9 +25,11 @@ class Loss(NamedTuple):
     """A row of the table of losses.
 
     Attributes:
-      function: (rows [v b, d], labels int [v b]) -> scalar, inside shard_map. Of `SETTINGS`, num_views, axis_name and
-        block_size it is handed by keyword those that it names. With axis_name, rows and labels are this device's, view
-        by view, and the value is of all devices; without, rows and labels are those of the whole batch.
+      function: (rows [v b, d], labels int [v b]) -> scalar, inside shard_map. Of `SETTINGS`, num_views, axis_name,
+        block_size and references it is handed by keyword those that it names. With axis_name, rows, labels and
+        references are this device's, view by view, and the value is of all devices; without, they are whole.
+        References are (embeddings [m, d], labels [m], weights [m]), rows of past batches with their labels and a weight
+        of 0 for those that do not count; None where there is no queue.
       head: what makes the rows: a "projection" head (rows of unit length) or a "classifier" (logits).
       by_image: whether images are their own classes, whatever loss.labels says.
       coefficients: hyper -> (k1, k2) with which `tcl_jax.losses.diagnostics` describes the gradient; None for none.
@@ -41,33 +43,35 @@ class Loss(NamedTuple):
     @property
     def settings(self) -> tuple[str, ...]:
         """Those of `SETTINGS` that have an effect."""
-        taken = _options(self, dict.fromkeys((*SETTINGS, "num_views", "axis_name", "block_size")))
-        return tuple(name for name in SETTINGS if name in taken)
+        return tuple(name for name in SETTINGS if name in self.takes)
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Arguments that the function is handed by keyword."""
+        available = dict.fromkeys((*SETTINGS, "num_views", "axis_name", "block_size", "references"))
+        return frozenset(_options(self, available))
 
 
 class Objective(NamedTuple):
     """A loss for the training step.
 
     Attributes:
-      loss: (output of the model [v b, d] of this device, its batch, hyper) -> scalar, of the global batch.
-      diagnostics: the same -> `tcl_jax.losses.Diagnostics` of the global batch by name; empty where there are none.
+      loss: (output of the model [v b, d] of this device, its batch, hyper, references of a `Queue` or None) -> scalar,
+        of the global batch and the references.
+      diagnostics: (output, batch, hyper) -> `tcl_jax.losses.Diagnostics` of the global batch by name, references left
+        out; empty where there are none.
+      of_all_devices: (output, batch) -> rows [v b, d] and labels [v b] of the global batch in its order, view by view.
       head: "projection" or "classifier".
       by_class: whether it learns from the classes of images.
+      takes: arguments that the loss is handed by keyword.
     """
 
-    loss: Callable[[jax.Array, Batch, Hyper], jax.Array]
+    loss: Callable[..., jax.Array]
     diagnostics: Callable[[jax.Array, Batch, Hyper], dict[str, jax.Array]]
+    of_all_devices: Callable[[jax.Array, Batch], tuple[jax.Array, jax.Array]]
     head: str
     by_class: bool
-
-
-def _ntxent(
-    rows: jax.Array, labels: jax.Array, *, num_views: Any, temperature: Any, axis_name: Any, block_size: Any
-) -> jax.Array:
-    del labels  # NT-Xent numbers the images itself
-    return losses.ntxent_loss(
-        rows, num_views=num_views, temperature=temperature, axis_name=axis_name, block_size=block_size
-    )
+    takes: frozenset[str]
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array, *, axis_name: str) -> jax.Array:
@@ -78,13 +82,15 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array, *, axis_name: str) -> j
 LOSSES = {
     "tcl": Loss(losses.tcl_loss, coefficients=lambda hyper: (hyper.k1, hyper.k2)),
     "supcon": Loss(losses.supcon_loss, coefficients=lambda hyper: (0.0, 1.0)),
-    "ntxent": Loss(_ntxent, by_image=True, coefficients=lambda hyper: (0.0, 1.0)),
+    "ntxent": Loss(losses.supcon_loss, by_image=True, coefficients=lambda hyper: (0.0, 1.0)),
     "cross_entropy": Loss(_cross_entropy, head="classifier"),
 }
 """Losses by name."""
 
 
-def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockSize = "auto") -> Objective:
+def make_objective(
+    name: str, *, labels: str, num_views: int, micro_batches: int = 1, block_size: BlockSize = "auto"
+) -> Objective:
     """The objective called `name`, for views stacked view by view.
 
     Args:
@@ -93,6 +99,7 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
       labels: what makes two rows positives of each other: "class", or "image" for training without class labels (which
         "ntxent" always is).
       num_views: views of each image.
+      micro_batches: parts of the batch, as for `tcl_jax.parallel.local_rows`, which say where its images lie.
       block_size: rows of a tile, as in `tcl_jax.losses.tcl_loss`; "auto" goes by the devices present.
 
     Raises:
@@ -114,27 +121,42 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
         # Positions in the split are what images of the global batch differ in.
         return jnp.tile(jnp.asarray(batch.indices if by_image else batch.labels), num_views)
 
-    def of_batch(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
-        options = _options(
+    def of_batch(
+        outputs: jax.Array, batch: Batch, hyper: Hyper, references: tuple[jax.Array, ...] | None = None
+    ) -> jax.Array:
+        settings = {setting: getattr(hyper, setting) for setting in SETTINGS}
+        given = _options(
             loss,
-            dict(
-                {setting: getattr(hyper, setting) for setting in SETTINGS},
-                num_views=num_views,
-                axis_name=DATA_AXIS,
-                block_size=block_size,
-            ),
+            {
+                **settings,
+                "num_views": num_views,
+                "axis_name": DATA_AXIS,
+                "block_size": block_size,
+                "references": references,
+            },
         )
-        if "axis_name" in options:
-            value = loss.function(outputs, ids(batch), **options)
+        if "axis_name" in given:
+            if given.get("references"):
+                given["references"] = tuple(map(_of_this_device, given["references"]))
+            value = loss.function(outputs, ids(batch), **given)
         else:
-            rows, labels = (_of_all_devices(x, num_views) for x in (outputs, ids(batch)))
-            value = lax.pmean(loss.function(rows, labels, **options), DATA_AXIS)
+            rows, labels = (in_order(x) for x in (outputs, ids(batch)))
+            value = lax.pmean(loss.function(rows, labels, **given), DATA_AXIS)
         if jnp.shape(value):
             raise UserError(
                 f"The loss '{name}' of loss.name gives an array of shape {list(jnp.shape(value))}, expected a scalar: "
                 "take the mean."
             )
         return value
+
+    def in_order(x: jax.Array, to: str = "varying") -> jax.Array:
+        """The rows of all devices as they lie in the global batch, of each device's rows view by view."""
+        gathered = lax.all_gather(x, DATA_AXIS, to=to)
+        parts = gathered.reshape(len(gathered), num_views, micro_batches, -1, *x.shape[1:])
+        return jnp.moveaxis(parts, 0, 2).reshape(-1, *x.shape[1:])
+
+    def of_all_devices(outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return in_order(outputs, to="invarying"), in_order(ids(batch), to="invarying")
 
     def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
         if loss.coefficients is None:
@@ -151,7 +173,9 @@ def make_objective(name: str, *, labels: str, num_views: int, block_size: BlockS
         )
         return found._asdict()
 
-    return Objective(of_batch, diagnostics, loss.head, by_class=not by_image)
+    return Objective(
+        of_batch, diagnostics, of_all_devices, loss.head, by_class=not by_image, takes=loss.takes
+    )
 
 
 def find_loss(name: str) -> Loss:
@@ -172,8 +196,7 @@ def _options(loss: Loss, available: dict[str, Any]) -> dict[str, Any]:
     return arguments_of(loss.function, available, field="loss.name", positional=2)
 
 
-def _of_all_devices(x: jax.Array, num_views: int) -> jax.Array:
-    """The rows of all devices, view by view as on one device, of each device's rows view by view."""
-    gathered = lax.all_gather(x, DATA_AXIS)
-    by_view = gathered.reshape(len(gathered), num_views, -1, *x.shape[1:]).swapaxes(0, 1)
-    return by_view.reshape(-1, *x.shape[1:])
+def _of_this_device(x: jax.Array) -> jax.Array:
+    """An equal share of what is whole on every device."""
+    size = len(x) // lax.axis_size(DATA_AXIS)
+    return lax.dynamic_slice_in_dim(x, lax.axis_index(DATA_AXIS) * size, size)

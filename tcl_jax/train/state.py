@@ -12,6 +12,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax.train.optimizer import Optimizer
+from tcl_jax.train.queue import Queue, empty_queue
+from tcl_jax.train.temperature import LearnedTemperature, begin_temperature
 
 
 class TrainState(NamedTuple):
@@ -23,6 +25,10 @@ class TrainState(NamedTuple):
       opt_state: the optimizer's.
       average: moving average of params and batch_stats, in one dict; None where none is kept.
       skipped: int32 scalar, steps that were left out as their loss or gradient was not finite.
+      queue: projections of past batches; None where none are kept.
+      momentum_encoder: moving average of params and batch_stats, as `average`, that fills the queue; None where the
+        trained model does.
+      temperature: None where it is not learned.
     """
 
     step: jax.Array
@@ -31,6 +37,9 @@ class TrainState(NamedTuple):
     opt_state: Any
     average: Any
     skipped: jax.Array
+    queue: Queue | None = None
+    momentum_encoder: Any = None
+    temperature: LearnedTemperature | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -45,7 +54,9 @@ class TrainState(NamedTuple):
     def items(self) -> dict[str, dict[str, Any]]:
         """The parts of a checkpoint: "model", all that evaluation needs, and "training", the rest."""
         model = {"params": self.params, "batch_stats": self.batch_stats, "average": self.average}
-        training = {"step": self.step, "opt_state": self.opt_state, "skipped": self.skipped}
+        training = {
+            name: tree for name, tree in self._asdict().items() if name not in model and tree is not None
+        }
         return {"model": {name: tree for name, tree in model.items() if tree}, "training": training}
 
     @classmethod
@@ -88,9 +99,18 @@ def create_state(
     seed: int,
     mesh: Mesh,
     keep_average: bool = False,
+    queue_size: int = 0,
+    keep_momentum_encoder: bool = False,
+    temperature_optimizer: Optimizer | None = None,
 ) -> TrainState:
-    """The state before the first step, for images [h, w, c], replicated over `mesh`; a pure function of the seed."""
-    return _compile_initial(model, optimizer, image_shape, mesh, keep_average)(np.uint32(seed))
+    """The state before the first step, for images [h, w, c], replicated over `mesh`; a pure function of the seed.
+
+    Args:
+      queue_size: rows of the queue; 0 for none.
+      temperature_optimizer: of a temperature that is learned; None for none.
+    """
+    kept = keep_average, queue_size, keep_momentum_encoder, temperature_optimizer
+    return _compile_initial(model, optimizer, image_shape, mesh, *kept)(np.uint32(seed))
 
 
 @functools.lru_cache(maxsize=1)  # the members of a sweep differ in their seeds alone
@@ -100,24 +120,35 @@ def _compile_initial(
     image_shape: tuple[int, int, int],
     mesh: Mesh,
     keep_average: bool,
+    queue_size: int,
+    keep_momentum_encoder: bool,
+    temperature_optimizer: Optimizer | None,
 ) -> Callable[[np.uint32], TrainState]:
     def initial(seed: jax.Array) -> TrainState:
-        variables = model.init(stream_key(seed, INIT_STREAM), jnp.zeros((1, *image_shape)), train=False)
+        images = jnp.zeros((1, *image_shape))
+        variables = model.init(stream_key(seed, INIT_STREAM), images, train=False)
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        copy = {"params": params, "batch_stats": batch_stats}
+        queue = None
+        if queue_size:
+            queue = empty_queue(queue_size, jax.eval_shape(lambda: model.apply(copy, images, train=False)))
         return TrainState(
             step=jnp.int32(0),
             params=params,
             batch_stats=batch_stats,
             opt_state=optimizer.init(params),
-            average={"params": params, "batch_stats": batch_stats} if keep_average else None,
+            average=copy if keep_average else None,
             skipped=jnp.int32(0),
+            queue=queue,
+            momentum_encoder=copy if keep_momentum_encoder else None,
+            temperature=temperature_optimizer and begin_temperature(temperature_optimizer),
         )
 
     return jax.jit(initial, out_shardings=NamedSharding(mesh, P()))
 
 
 def begin_with(state: TrainState, encoder: Any, *, mesh: Mesh) -> TrainState:
-    """A state before the first step, with the given weights of the encoder; its moving average begins there as well.
+    """A state before the first step, with the given weights of the encoder; its moving averages begin there as well.
 
     Args:
       encoder: "params" and, where it has them, "batch_stats" of the encoder, in numpy; the same in each process.
@@ -128,10 +159,12 @@ def begin_with(state: TrainState, encoder: Any, *, mesh: Mesh) -> TrainState:
             {**tree, "encoder": encoder[kind]} if kind in encoder else tree
             for kind, tree in (("params", state.params), ("batch_stats", state.batch_stats))
         )
-        average = None if state.average is None else {"params": params, "batch_stats": batch_stats}
+        begun = {"params": params, "batch_stats": batch_stats}
+        averages = {
+            name: begun for name in ("average", "momentum_encoder") if getattr(state, name) is not None
+        }
         # Arrays of their own, as the first step donates each of them.
-        copied = jax.tree.map(jnp.copy, (params, batch_stats, average))
-        return state._replace(params=copied[0], batch_stats=copied[1], average=copied[2])
+        return state._replace(**jax.tree.map(jnp.copy, begun | averages))
 
     return jax.jit(replace, out_shardings=NamedSharding(mesh, P()))(state, encoder)
 

@@ -1,6 +1,7 @@
 """One step of training: what each device does, and its compilation for all of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import Objective
 from tcl_jax.train.optimizer import Optimizer
 from tcl_jax.train.state import DROPOUT_STREAM, VIEWS_STREAM, Hyper, TrainState, all_finite, stream_key
+from tcl_jax.train.temperature import temperature_of
 
 TrainStep = Callable[[TrainState, Batch, Hyper], tuple[TrainState, dict[str, jax.Array]]]
 """(state, batch, hyper) -> (state, metrics), compiled."""
@@ -36,12 +38,19 @@ def make_device_step(
     micro_batches: int = 1,
     ema_decay: float = 0.0,
     skip_not_finite: bool = False,
+    momentum_encoder: float = 0.0,
+    temperature_optimizer: Optimizer | None = None,
 ) -> DeviceStep:
     """The function (state, batch, hyper) -> (state, metrics) of one device among those of the axis `DATA_AXIS`.
 
     State, hyper and metrics are the same on every device, the batch is this device's part. Metrics, scalars, of the
     parameters before the update: "loss"; the objective's diagnostics by their names, which are 0 unless hyper.diagnose;
-    and with `skip_not_finite` "skipped", 1 for a step that was left out, else 0.
+    with `temperature_optimizer` "temperature"; and with `skip_not_finite` "skipped", 1 for a step that was left out,
+    else 0.
+
+    Where the state has a queue, the loss meets the rows in it, and then those of this batch are put in place of the
+    oldest: the projections of the loss, or those that the momentum encoder makes of the same views. Neither parameters
+    nor momentum encoder are yet those after the update.
 
     Args:
       model: with BatchNorm over `DATA_AXIS` if and only if `sync_batch_norm`.
@@ -55,6 +64,8 @@ def make_device_step(
       ema_decay: of the moving average in the state; 0 where the state keeps none.
       skip_not_finite: leave out a step whose loss or gradient is not finite: the state stays as it was, but for the
         numbers of steps done and skipped.
+      momentum_encoder: decay of the one in the state; 0 where the state has none.
+      temperature_optimizer: of the temperature in the state; None where it is not learned.
     """
 
     def device_step(state: TrainState, batch: Batch, hyper: Hyper):
@@ -64,32 +75,57 @@ def make_device_step(
             for stream in (VIEWS_STREAM, DROPOUT_STREAM)
         )
 
-        def loss_of(params):
-            outputs, batch_stats = forward(
+        def project(params: Any, batch_stats: Any) -> tuple[jax.Array, Any]:
+            return forward(
                 model,
                 views,
                 params,
-                state.batch_stats,
+                batch_stats,
                 views_key,
                 batch,
                 dropout_key=dropout_key,
                 micro_batches=micro_batches,
                 sync_batch_norm=sync_batch_norm,
             )
-            return objective.loss(outputs, batch, hyper), (batch_stats, outputs)
 
-        # Parameters are the same on every device, so that autodiff under shard_map sums their gradient over devices.
-        (loss, (batch_stats, outputs)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        def loss_of(params: Any, temperature: Any) -> tuple[jax.Array, Any]:
+            settings = hyper
+            if temperature is not None:
+                settings = hyper._replace(temperature=temperature_of(temperature, hyper.temperature))
+            outputs, batch_stats = project(params, state.batch_stats)
+            references = None if state.queue is None else state.queue.references
+            return objective.loss(outputs, batch, settings, references), (batch_stats, outputs, settings)
+
+        # What is the same on every device: autodiff under shard_map sums its gradient over devices.
+        trained = state.params, None if state.temperature is None else state.temperature.variable
+        (loss, (batch_stats, outputs, settings)), gradients = jax.value_and_grad(
+            loss_of, argnums=(0, 1), has_aux=True
+        )(*trained)
         if not sync_batch_norm:
             batch_stats = lax.pmean(batch_stats, DATA_AXIS)
-        params, opt_state = optimizer.step(gradients, state.opt_state, state.params, hyper.learning_rate)
+        params, opt_state = optimizer.step(gradients[0], state.opt_state, state.params, hyper.learning_rate)
         after = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
         if ema_decay:
             average = update_average(state.average, after.variables, state.step, decay=ema_decay)
             after = after._replace(average=average)
-        metrics = {"loss": loss, **diagnostics(outputs, batch, hyper)}
+        if state.queue is not None:
+            rows = outputs
+            if momentum_encoder:
+                rows, _ = project(**state.momentum_encoder)
+                encoder = update_average(
+                    state.momentum_encoder, after.variables, state.step, decay=momentum_encoder
+                )
+                after = after._replace(momentum_encoder=encoder)
+            after = after._replace(queue=state.queue.push(*objective.of_all_devices(rows, batch)))
+        metrics = {"loss": loss, **diagnostics(outputs, batch, settings)}
+        if temperature_optimizer is not None and state.temperature is not None:
+            temperature = state.temperature.step(
+                temperature_optimizer, gradients[1], hyper.learning_rate, hyper.temperature
+            )
+            after = after._replace(temperature=temperature)
+            metrics["temperature"] = settings.temperature
         if skip_not_finite:
-            finite = all_finite((loss, gradients))
+            finite = all_finite((loss, gradients, after.queue))
             after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
             metrics["skipped"] = jnp.where(finite, 0, 1)
             after = after._replace(skipped=state.skipped + metrics["skipped"])

@@ -43,6 +43,7 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     config.augment.flip = True
     config.model.update(name="resnet34", width=6, projection_dim=24, sync_batch_norm=False, remat=True)
     config.loss.update(name="supcon", labels="image", temperature=0.3, k1=7.0, k2=2.5)
+    config.loss.update(queue_size=240, momentum_encoder=0.9, learn_temperature=True)
     config.train.update(
         batch_size=40, epochs=6, learning_rate=0.7, warmup_epochs=2, momentum=0.8, weight_decay=0.02
     )
@@ -64,9 +65,11 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
 
     options = {"crop_padding": 2, "flip": True}
     assert calls["make_policy"] == [((name,), options) for name in config.augment.views]
-    assert calls["make_objective"] == [(("supcon",), {"labels": "image", "num_views": 3, "block_size": 512})]
+    objective = {"labels": "image", "num_views": 3, "micro_batches": 5, "block_size": 512}
+    assert calls["make_objective"] == [(("supcon",), objective)]
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
-    assert calls["make_optimizer"] == [(("lars",), optimizer)]
+    of_temperature = optimizer | {"weight_decay": 0.0}
+    assert calls["make_optimizer"] == [(("lars",), optimizer), (("lars",), of_temperature)]
     assert len(calls["make_encoder"]) == len(steps) == 1
     per_epoch = steps_per_epoch(800, 40)
     assert steps[0][1] == {
@@ -75,6 +78,8 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
         "micro_batches": 5,
         "ema_decay": 0.99,
         "skip_not_finite": True,
+        "momentum_encoder": 0.9,
+        "temperature_optimizer": program.parts.temperature_optimizer,
     }
     assert program.schedule == (40, 5, 3, 6, per_epoch, 11, 4)
     assert len(experiment.dataset.train.labels) == 1000
@@ -91,7 +96,11 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     assert (list(evaluator.metrics), program.parts.sinks) == (["knn"], {})
     statistics = experiment.dataset.channel_statistics
     assert experiment.facts == ((8, 8, 1), 10, 1000, *statistics, experiment.dataset.class_names)
-    assert program.state_shapes().average is not None
+    shapes = program.state_shapes()
+    assert shapes.average is not None
+    assert jax.tree.structure(shapes.momentum_encoder) == jax.tree.structure(shapes.average)
+    assert shapes.queue.embeddings.shape == (240, 24)
+    assert shapes.temperature.variable["log_ratio"].shape == ()
 
 
 def test_shapes_of_a_state_are_those_of_the_state(config):

@@ -7,9 +7,10 @@ import pytest
 from configs import common, digits_tcl
 from tcl_jax.errors import UserError
 from tcl_jax.experiment.build import build_experiment
-from tcl_jax.experiment.parts import check_numbers
+from tcl_jax.experiment.parts import check_numbers, make_parts
 from tcl_jax.fields import flat_items
 from tcl_jax.modes import train
+from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 
 NAN, INF = float("nan"), float("inf")
@@ -46,6 +47,11 @@ MISTAKES = [
     ("loss.k1", -1.0, "loss.k1 is -1.0, expected 0 or more"),
     ("loss.k2", -1.0, "loss.k2 is -1.0, expected 0 or more"),
     ("loss.k1", INF, "loss.k1 is inf, expected 0 or more .a finite number"),
+    ("loss.queue_size", -128, "loss.queue_size is -128, expected 0 to 16777216 rows"),
+    ("loss.queue_size", 100, "loss.queue_size is 100, expected a multiple of the 128 rows .* use 128"),
+    ("loss.queue_size", 3000, "loss.queue_size is 3000, expected a multiple of the 128 rows .* use 2944"),
+    ("loss.momentum_encoder", 1.0, "loss.momentum_encoder is 1.0, expected 0 or more and below 1"),
+    ("loss.momentum_encoder", 0.9, "loss.momentum_encoder is 0.9, but there is no queue for it to fill"),
     ("train.batch_size", 100, "train.batch_size is 100, which the 8 devices do not divide.* use 96"),
     ("train.batch_size", 4096, "^train.batch_size is 4096, expected 1 to 1437"),
     ("train.epochs", 0, "train.epochs is 0, expected 1 to 1000000"),
@@ -114,6 +120,43 @@ def test_mistake(field, value, message, data_dir, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"loss.queue_size": 128, "loss.name": "cross_entropy"},
+            "loss.queue_size is 128, but the loss 'cross_entropy' takes no 'references'",
+        ),
+        (
+            {"loss.queue_size": 128, "loss.name": f"{__name__}:own_loss"},
+            "loss.queue_size is 128, but the loss 'tests.*:own_loss' takes no 'references'",
+        ),
+        (
+            {"loss.learn_temperature": True, "loss.name": "cross_entropy"},
+            "loss.learn_temperature is True, but the loss 'cross_entropy' has no temperature",
+        ),
+        (
+            {"loss.learn_temperature": True, "loss.name": f"{__name__}:own_loss"},
+            "loss.learn_temperature is True, but the loss 'tests.*:own_loss' has no temperature",
+        ),
+        (
+            {"loss.learn_temperature": True, "loss.temperature": 1.5},
+            r"loss.temperature is 1.5, expected 0.01 to 1.0, between which loss.learn_temperature keeps it",
+        ),
+    ],
+)
+def test_what_a_loss_does_not_take_or_may_not_learn(fields, message):
+    config = digits_tcl.get_config()
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError, match=message) as caught:
+        make_parts(config, make_mesh())
+    assert "\n" not in str(caught.value)
+
+
+def own_loss(rows, labels):
+    return rows.mean()
+
+
 NUMBERS = [
     field
     for field, default in flat_items(common.get_config())
@@ -150,6 +193,7 @@ def test_every_number_is_refused_by_the_name_of_its_field(field):
             "model.width",
             "model.projection_dim",
             "data.image_size",
+            "loss.queue_size",
             "seed",
         }
     ),

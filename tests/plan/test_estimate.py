@@ -37,7 +37,7 @@ def without_dtype():
 
 
 def count(tree):
-    return sum(np.asarray(leaf).size for leaf in jax.tree.leaves(tree))
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def test_parameters_memory_and_steps_are_those_of_the_run(planned, variables):
@@ -61,6 +61,22 @@ def test_flops_by_formula_are_near_those_of_the_compiled_program(planned):
     assert flops["loss_whole"] == 6 * 128**2 * 128
     assert flops["formula"] == (flops["network_whole"] + flops["loss_whole"]) / 8
     assert 1.0 < flops["compiled"] / flops["formula"] < 1.25
+
+
+def test_a_queue_and_its_momentum_encoder_are_counted(planned):
+    fields = {"loss__queue_size": 256, "loss__momentum_encoder": 0.99, "model__width": 2}
+    run, found = planned(8, **fields)
+    _, plain = planned(8, model__width=2)
+    variables = 4 * count(run.state.variables)
+    assert found["state_bytes"] - plain["state_bytes"] == 256 * (4 * 128 + 4) + variables
+    more = found["memory"]["arguments"] - plain["memory"]["arguments"]
+    assert more == pytest.approx(256 * (4 * 128 + 4) + variables, abs=64)
+    assert found["flops"]["loss_whole"] == 6 * 128 * (128 + 256) * 128
+    assert 3 * found["flops"]["network_whole"] == 4 * plain["flops"]["network_whole"]
+    assert found["flops"]["compiled"] > plain["flops"]["compiled"]
+    table = format_plan({"config_name": "own", **found})
+    assert "256 rows of past batches" in table
+    assert "loss, 6 n (n + m) d" in table
 
 
 def own_run(mesh, *, head="projection", compute_dtype=None):
@@ -93,6 +109,8 @@ def own_run(mesh, *, head="projection", compute_dtype=None):
         micro_batches=1,
         num_steps=100,
         recomputed=1,
+        queue_size=0,
+        momentum_encoder=False,
         compute_dtype=compute_dtype,
         head=head,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.errors import UserError
+from tcl_jax.fields import flat_items
 from tcl_jax.run import environment as machine
 from tcl_jax.run.workdir import ConfigFile, Workdir
 
@@ -46,6 +47,22 @@ def test_the_encoder_is_described_where_a_run_begins_and_stays_as_it_was_trained
     workdir.description.unlink()
     workdir.claim("digits_tcl", config, encoder={"mean": (0.7,)})
     assert workdir.read_description() == {"mean": [0.7]}
+
+
+def test_a_field_that_an_older_version_did_not_know_had_its_default(tmp_path):
+    workdir, config = Workdir(str(tmp_path)), digits_tcl.get_config()
+    workdir.claim("digits_tcl", config)
+    stored = json.loads(workdir.config.read_text())
+    for group, field in (("loss", "queue_size"), ("augment", "views")):
+        del stored["config"][group][field]
+    workdir.config.write_text(json.dumps(stored))
+    file = ConfigFile("configs/digits_tcl.py", {}, dict(flat_items(digits_tcl.get_config())))
+    config.loss.queue_size = 128
+    with pytest.raises(UserError, match=r"another config: loss\.queue_size \(0 there, 128 now\)"):
+        workdir.claim("digits_tcl", config, config_file=file)
+    config.loss.queue_size = 0
+    workdir.claim("digits_tcl", config, config_file=file)
+    assert workdir.read_config()[1].loss.queue_size == 0
 
 
 @pytest.mark.parametrize("field", ["loss.k1", "train.epochs", "seed"])

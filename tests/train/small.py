@@ -60,22 +60,32 @@ class Parts:
     optimizer_name: str = "sgd"
     ema_decay: float = 0.0
     skip_not_finite: bool = False
+    queue_size: int = 0
+    momentum_encoder: float = 0.0
+    learn_temperature: bool = False
+    labels: str = "class"
     model: ContrastiveModel | None = None  # None: the small one
 
     def __post_init__(self):
         self.mesh = make_mesh(self.devices)
-        self.optimizer = make_optimizer(self.optimizer_name, momentum=0.9, weight_decay=1e-3, decay="all")
+        self.optimizer, without_decay = (
+            make_optimizer(self.optimizer_name, momentum=0.9, weight_decay=decay, decay="all")
+            for decay in (1e-3, 0.0)
+        )
+        self.temperature_optimizer = without_decay if self.learn_temperature else None
         if self.model is None:
             self.model = small_model(DATA_AXIS if self.sync_batch_norm else None, self.param_dtype)
         self.device_step = make_device_step(
             self.model,
             self.optimizer,
-            make_objective(self.objective, labels="class", num_views=2),
+            make_objective(self.objective, labels=self.labels, num_views=2),
             VIEWS,
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,
             ema_decay=self.ema_decay,
             skip_not_finite=self.skip_not_finite,
+            momentum_encoder=self.momentum_encoder,
+            temperature_optimizer=self.temperature_optimizer,
         )
         self.step = compile_step(self.device_step, self.mesh)
 
@@ -87,6 +97,9 @@ class Parts:
             seed=seed,
             mesh=self.mesh,
             keep_average=self.ema_decay > 0,
+            queue_size=self.queue_size,
+            keep_momentum_encoder=self.momentum_encoder > 0,
+            temperature_optimizer=self.temperature_optimizer,
         )
 
     def state(self) -> TrainState:

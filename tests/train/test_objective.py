@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from tcl_jax import losses
 from tcl_jax.data import Batch
 from tcl_jax.errors import UserError
-from tcl_jax.parallel import DATA_AXIS, make_mesh
+from tcl_jax.parallel import DATA_AXIS, local_rows, make_mesh
 from tcl_jax.train.objective import Loss, find_loss, make_objective
 from tcl_jax.train.state import Hyper
 
@@ -156,6 +156,75 @@ def test_a_loss_of_the_users_own_sees_the_whole_batch_as_on_one_device(devices):
     whole, whole_gradient = jax.value_and_grad(expected)(views)
     assert float(found) == pytest.approx(float(whole), rel=1e-5)
     np.testing.assert_allclose(gradient, whole_gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_rows_of_all_devices_are_in_the_order_of_the_batch(micro_batches):
+    views, mesh = unit_views(3), make_mesh(8)
+    objective = make_objective("tcl", labels="image", num_views=3, micro_batches=micro_batches)
+    order = local_rows(IMAGES, mesh, micro_batches)
+
+    def local(views, batch):
+        return objective.of_all_devices(views.reshape(-1, 5), batch)
+
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=(P(None, DATA_AXIS), P(DATA_AXIS)), out_specs=P())
+    rows, labels = jax.jit(mapped)(views[:, order], jax.tree.map(lambda x: x[order], BATCH))
+    np.testing.assert_array_equal(rows, views.reshape(-1, 5))
+    np.testing.assert_array_equal(labels, np.tile(BATCH.indices, 3))
+
+
+def counted_references(rows, labels, references, axis_name=None):
+    """The sum over the references; of one of these devices where there is no axis."""
+    total = jnp.sum(jnp.prod(jnp.column_stack([references[0], *references[1:]]), axis=1))
+    return total if axis_name is None else jax.lax.psum(total, axis_name)
+
+
+def counted_whole(rows, labels, references):
+    return counted_references(rows, labels, references)
+
+
+@pytest.mark.parametrize("name", ["counted_references", "counted_whole"])
+def test_references_are_shared_out_to_a_loss_that_takes_the_axis_and_whole_to_one_that_does_not(name):
+    objective = make_objective(f"{HERE}:{name}", labels="class", num_views=1)
+    references = (
+        RNG.normal(size=(24, 5)).astype(np.float32),
+        np.arange(24),
+        np.tile([0, 1, 2], 8).astype(float),
+    )
+
+    def local(rows, batch, references):
+        return objective.loss(rows, batch, HYPER, references)
+
+    in_specs = (P(DATA_AXIS), P(DATA_AXIS), P())
+    mapped = jax.jit(jax.shard_map(local, mesh=make_mesh(8), in_specs=in_specs, out_specs=P()))
+    expected = np.sum(np.prod(references[0], axis=1) * references[1] * references[2])
+    assert float(mapped(unit_views(1)[0], BATCH, references)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "labels"), [("tcl", "class"), ("supcon", "image"), ("ntxent", "class")])
+def test_references_are_further_columns_of_every_contrastive_loss(name, labels):
+    views, past = unit_views(2), unit_views(3).reshape(-1, 5)
+    ids = np.tile(BATCH.labels if name == "tcl" else BATCH.indices, 5)
+    objective = make_objective(name, labels=labels, num_views=2)
+
+    def local(views, batch, references):
+        return objective.loss(views.reshape(-1, 5), batch, HYPER, references)
+
+    in_specs = (P(None, DATA_AXIS), P(DATA_AXIS), P())
+    mapped = jax.jit(jax.shard_map(local, mesh=make_mesh(8), in_specs=in_specs, out_specs=P()))
+    function, settings = losses.supcon_loss, {"temperature": 0.2}
+    if name == "tcl":
+        function, settings = losses.tcl_loss, settings | {"k1": 30.0, "k2": 1.5}
+    for weight in (0.0, 1.0):
+        references = past, ids[: len(past)], np.full(len(past), weight, np.float32)
+        expected = function(views.reshape(-1, 5), ids[: 2 * IMAGES], references=references, **settings)
+        assert float(mapped(views, BATCH, references)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_what_a_loss_takes():
+    assert {"temperature", "references"} <= make_objective("tcl", labels="class", num_views=2).takes
+    assert "references" not in make_objective("cross_entropy", labels="class", num_views=2).takes
+    assert "references" in make_objective(f"{HERE}:counted_whole", labels="class", num_views=2).takes
 
 
 def test_a_loss_that_takes_the_axis_is_handed_the_rows_of_each_device():
