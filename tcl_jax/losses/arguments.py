@@ -72,14 +72,14 @@ def _soft_labels(array: Array, dtype: np.dtype, name: str) -> jax.Array:
     return lax.stop_gradient(jnp.asarray(array, dtype))
 
 
-def as_left_out(left_out: ArrayLike | None, count: int) -> jax.Array | None:
+def as_left_out(left_out: ArrayLike | None, count: int, name: str = "left_out") -> jax.Array | None:
     """Integer [count], or None."""
     if left_out is None:
         return None
-    array = as_array("left_out", left_out)
+    array = as_array(name, left_out)
     if array.shape != (count,) or not jnp.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"left_out must be integer [{count}], one for each row, got {_form(array)}.")
-    return _as_integers(array, "left_out")
+        raise ValueError(f"{name} must be integer [{count}], one for each row, got {_form(array)}.")
+    return _as_integers(array, name)
 
 
 def _as_integers(array: Array, name: str) -> jax.Array:
@@ -94,6 +94,17 @@ def _as_integers(array: Array, name: str) -> jax.Array:
                     "jax_enable_x64."
                 )
     return jnp.asarray(array, dtype)
+
+
+def check_comparable(name: str, rows: Array, references: Array) -> None:
+    """Whether JAX can compare the integers of rows with those of references, none of them changed by a cast."""
+    together = np.promote_types(rows.dtype, references.dtype)
+    if jax.dtypes.canonicalize_dtype(together) != together or (rows.dtype.kind == "f") != (
+        together.kind == "f"
+    ):
+        raise ValueError(
+            f"{name} are {rows.dtype}, but {name} of references are {references.dtype}: give both in one dtype."
+        )
 
 
 def as_weights(weights: ArrayLike | None, count: int, dtype: np.dtype, name: str = "weights") -> jax.Array:

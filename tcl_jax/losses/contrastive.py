@@ -1,6 +1,6 @@
 """Losses of rows that meet each other. One engine computes them all; a function only fixes what its paper fixes."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import jax
@@ -17,11 +17,13 @@ from tcl_jax.losses.arguments import (
     as_rows,
     as_split,
     as_weights,
+    check_comparable,
     check_reduction,
     is_count,
 )
 from tcl_jax.losses.engine import Differentiable, Fixed, Form, References, contrastive_loss
 from tcl_jax.losses.family import Family
+from tcl_jax.losses.hard_negatives import HardNegatives, Hardness
 from tcl_jax.losses.one_positive import OnePositive
 from tcl_jax.losses.softmax import Coefficients, Softmax
 
@@ -45,7 +47,7 @@ def tcl_loss(
     k1: ArrayLike = 5000.0,
     k2: ArrayLike = 1.0,
     left_out: ArrayLike | None = None,
-    references: tuple[ArrayLike, ...] | None = None,
+    references: References | tuple[Any, ...] | None = None,
     weights: ArrayLike | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
@@ -78,9 +80,9 @@ def tcl_loss(
       k2: finite scalar >= 0; above 1 it strengthens the gradient from hard negatives.
       left_out: integer [n]. Two different rows with equal ids of at least 0 are no pair at all, neither positive nor
         negative. By default no pair is left out.
-      references: (embeddings [m, d], labels [m] or [m, c], and if wanted weights [m]): further columns for every
-        anchor, as of a queue; never anchors, without derivatives. Of weight 0: not there. Over devices, each passes a
-        share of equal size.
+      references: (embeddings [m, d], labels [m] or [m, c]), or `References` with weights and left_out: further columns
+        for every anchor, as of a queue; never anchors, without derivatives. Over devices, each passes a share of equal
+        size.
       weights: finite [n], >= 0, by default all 1. 0 is the same as removing the row (use it for padding), and so is a
         traced value that is not above 0; a value above 0 scales the row's share of the mean and changes nothing else.
       axis_name: mapped axis (of `jax.shard_map` or `jax.pmap`) over which the batch is split, each device holding the
@@ -118,9 +120,7 @@ def tcl_loss(
         Softmax(),
         embeddings,
         labels,
-        temperature=temperature,
-        k1=k1,
-        k2=k2,
+        coefficients=lambda dtype: as_coefficients(temperature, k1, k2, dtype),
         left_out=left_out,
         references=references,
         weights=weights,
@@ -137,8 +137,9 @@ def supcon_loss(
     temperature: ArrayLike = 0.1,
     positives: Literal["outside", "inside"] = "outside",
     denominator: Literal["all", "one_positive", "negatives"] = "all",
+    hardness: ArrayLike | None = None,
     left_out: ArrayLike | None = None,
-    references: tuple[ArrayLike, ...] | None = None,
+    references: References | tuple[Any, ...] | None = None,
     weights: ArrayLike | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
@@ -157,6 +158,8 @@ def supcon_loss(
       positives: "outside" or "inside" of the logarithm.
       denominator: what D_ip sums exp(s_ij / t) over: "all" other rows; "one_positive", row p and the negatives
         (SINCERE; outside alone); or the "negatives" (decoupled), where an anchor without a negative does not count.
+      hardness: finite scalar b >= 0. In D_i the sum of exp(s_in / t) over negatives becomes their number times their
+        mean under weights exp(b s_in / t), so that near negatives count more; 0 changes nothing. No derivative by it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -169,18 +172,35 @@ def supcon_loss(
       Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, arXiv 2004.11362, Eq. 2 and 3.
       Feeney and Hughes, SINCERE: Supervised Information Noise-Contrastive Estimation Revisited, arXiv 2309.14277.
       Yeh et al., Decoupled Contrastive Learning, ECCV 2022, arXiv 2110.06848.
+      Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021, arXiv 2010.04592, Sec. 3, tau+ = 0.
     """
-    family = SUPCON.get((positives, denominator)) if isinstance(positives, str) else None
+    names = (positives, denominator)
+    family = SUPCON.get(names) if all(isinstance(name, str) for name in names) else None
     if family is None:
         known = ", ".join(f"{a!r} with {b!r}" for a, b in SUPCON)
         raise ValueError(
             f"positives={positives!r} with denominator={denominator!r} is not a known loss, expected one of {known}."
         )
+    if hardness is not None:
+        if names != ("outside", "all"):
+            raise ValueError(
+                "hardness is for positives='outside' with denominator='all' alone: leave one of them out."
+            )
+        family = HardNegatives()
+
+    def coefficients(dtype: Any) -> Any:
+        if hardness is None:
+            return as_coefficients(temperature, 0.0, 1.0, dtype)
+        return Hardness(
+            as_number("temperature", temperature, dtype, above_zero=True),
+            as_number("hardness", hardness, dtype),
+        )
+
     return _loss_of(
         family,
         embeddings,
         labels,
-        temperature=temperature,
+        coefficients=coefficients,
         left_out=left_out,
         references=references,
         weights=weights,
@@ -245,11 +265,9 @@ def _loss_of(
     embeddings: ArrayLike,
     labels: ArrayLike,
     *,
-    temperature: ArrayLike,
-    k1: ArrayLike = 0.0,
-    k2: ArrayLike = 1.0,
+    coefficients: Callable[[Any], Any],
     left_out: ArrayLike | None,
-    references: tuple[ArrayLike, ...] | None,
+    references: tuple[Any, ...] | None,
     weights: ArrayLike | None,
     axis_name: Hashable | None,
     block_size: BlockSize,
@@ -257,14 +275,14 @@ def _loss_of(
 ) -> jax.Array:
     rows, dtype = as_rows(embeddings)
     count = len(rows)
-    labels = as_labels(labels, count, dtype)
-    further = None if references is None else _as_references(references, rows, labels, dtype)
-    given = Differentiable(
-        (rows,), as_weights(weights, count, dtype), as_coefficients(temperature, k1, k2, dtype)
-    )
-    columns = count + (0 if further is None else len(further.live))
+    fixed = Fixed(as_labels(labels, count, dtype), as_left_out(left_out, count))
+    columns = count
+    if references is not None:
+        fixed = fixed._replace(references=_as_references(references, rows, fixed, dtype))
+        columns += 0 if fixed.references is None else len(fixed.references.embeddings)
+    given = Differentiable((rows,), as_weights(weights, count, dtype), coefficients(dtype))
     form = Form(family, as_split(axis_name, block_size, count, columns, dtype), check_reduction(reduction))
-    return contrastive_loss(form, given, Fixed(labels, as_left_out(left_out, count), further))
+    return contrastive_loss(form, given, fixed)
 
 
 def as_coefficients(temperature: ArrayLike, k1: ArrayLike, k2: ArrayLike, dtype: Any) -> Coefficients:
@@ -276,28 +294,30 @@ def as_coefficients(temperature: ArrayLike, k1: ArrayLike, k2: ArrayLike, dtype:
     )
 
 
-def _as_references(references: Any, rows: jax.Array, labels: jax.Array, dtype: Any) -> References | None:
-    if not isinstance(references, tuple | list) or len(references) not in (2, 3):
+def _as_references(references: Any, rows: jax.Array, fixed: Fixed, dtype: Any) -> References | None:
+    if not isinstance(references, tuple | list) or not 2 <= len(references) <= 4:
         raise ValueError(
-            "references must be (embeddings [m, d], labels [m]), with weights [m] as a third if wanted, got "
+            "references must be (embeddings [m, d], labels [m]) or losses.References, got "
             f"{type(references).__name__}."
         )
-    embeddings = as_array("the embeddings of references", references[0])
+    given = References(*references)
+    embeddings = as_array("the embeddings of references", given.embeddings)
     if embeddings.ndim == 2 and len(embeddings) == 0:
         return None
     embeddings, _ = as_rows(embeddings, "the embeddings of references")
-    if embeddings.shape[1] != rows.shape[1]:
-        raise ValueError(
-            f"the embeddings of references have width {embeddings.shape[1]}, but embeddings have width {rows.shape[1]}."
-        )
     count = len(embeddings)
-    theirs = as_labels(references[1], count, dtype, "the labels of references")
-    if theirs.shape[1:] != labels.shape[1:]:
-        raise ValueError(
-            f"the labels of references have shape {list(theirs.shape)}, but labels have shape {list(labels.shape)}: "
-            "give class numbers in both, or soft labels of the same classes in both."
-        )
-    weights = as_weights(
-        references[2] if len(references) == 3 else None, count, dtype, "the weights of references"
-    )
-    return References(*lax.stop_gradient((embeddings, theirs)), weights > 0)
+    labels = as_labels(given.labels, count, dtype, "the labels of references")
+    weights = as_weights(given.weights, count, dtype, "the weights of references")
+    left_out = as_left_out(given.left_out, count, "the left_out of references")
+    for name, theirs, ours in (("embeddings", embeddings, rows), ("labels", labels, fixed.labels)):
+        if theirs.shape[1:] != ours.shape[1:]:
+            raise ValueError(
+                f"the {name} of references have shape {list(theirs.shape)}, but {name} have shape {list(ours.shape)}: "
+                "give both of one width, and labels of one kind."
+            )
+    check_comparable("labels", fixed.labels, labels)
+    if left_out is not None:
+        if fixed.left_out is None:
+            raise ValueError("left_out of references is given, but left_out is not: give ids of both.")
+        check_comparable("left_out", fixed.left_out, left_out)
+    return References(*lax.stop_gradient((embeddings, labels, weights, left_out)))

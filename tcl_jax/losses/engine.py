@@ -53,11 +53,19 @@ class Differentiable(NamedTuple):
 
 
 class References(NamedTuple):
-    """Further columns: embeddings [m, d], labels as those of the rows, live bool [m]."""
+    """Further columns for every anchor, as of a queue: never anchors, without derivatives.
+
+    Attributes:
+      embeddings: floating [m, d], rows of unit length.
+      labels: of the same kind as those of the rows: integer [m], or floating [m, c].
+      weights: [m]; 0 for references that are not there, as in a queue that is not filled. By default all are.
+      left_out: integer [m], as of the rows, which must then have them too. By default no reference is left out.
+    """
 
     embeddings: jax.Array
     labels: jax.Array
-    live: jax.Array
+    weights: jax.Array | None = None
+    left_out: jax.Array | None = None
 
 
 class Fixed(NamedTuple):
@@ -101,7 +109,11 @@ def _forward(form: Form, given: Differentiable, fixed: Fixed) -> tuple[jax.Array
         make_batch(split, z, fixed.labels, live, fixed.left_out, dtype=dtype, is_anchor=number == 0)
         for number, z in enumerate(given.embeddings)
     )
-    references = fixed.references and make_batch(split, *fixed.references, dtype=dtype, is_anchor=False)
+    references = None
+    if fixed.references is not None:
+        z, labels, of_references, left_out = fixed.references
+        present = jnp.ones(len(z), bool) if of_references is None else of_references > 0
+        references = make_batch(split, z, labels, present, left_out, dtype=dtype, is_anchor=False)
     statistics = collect(family, split, batches, references, given.coefficients)
     of_sets = [family.losses(given.coefficients, of_set) for of_set in statistics]
     rows, weights = batches[0].rows, arrange(given.weights, batches[0].order, split)

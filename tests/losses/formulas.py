@@ -48,6 +48,14 @@ def one_positive(s, p, q, temperature):
     return np.sum(p * -np.log(e / (e + negatives[:, None])), axis=1) / _or_one(count), count > 0
 
 
+def hard_negatives(s, p, q, temperature, hardness):
+    """arXiv 2010.04592 with tau+ = 0."""
+    e, importance, count = np.exp(s / temperature), np.exp(hardness * s / temperature), p.sum(1)
+    negatives = q.sum(1) * np.sum(q * importance * e, axis=1) / _or_one(np.sum(q * importance, axis=1))
+    denominator = np.sum(p * e, axis=1) + negatives
+    return _log(denominator) - np.sum(p * s, axis=1) / temperature / _or_one(count), count > 0
+
+
 def clip(s, p, q, scale):
     """One side of CLIP's loss."""
     return tcl(s, p, q, 1.0 / scale)
@@ -79,6 +87,7 @@ MEMBERS = {
         losses.supcon_loss, decoupled_inside, T, dict(positives="inside", denominator="negatives")
     ),
     "one_positive": Member(losses.supcon_loss, one_positive, T, dict(denominator="one_positive")),
+    "hard_negatives": Member(losses.supcon_loss, hard_negatives, T | dict(hardness=0.7)),
     "clip": Member(losses.clip_loss, clip, dict(scale=4.0), towers=2),
     "siglip": Member(losses.siglip_loss, siglip, dict(scale=4.0, bias=-2.0), towers=2),
 }
@@ -104,10 +113,13 @@ def anchor_losses(member, rows, coefficients):
             (rows.left_out[:, None] == rows.left_out) & (rows.left_out >= 0) & ~np.eye(len(live), dtype=bool)
         )
     if rows.references is not None:
-        z, their_labels, their_weights = rows.references
+        z, their_labels, their_weights, *ids = rows.references
         others, labels = np.concatenate([others, z]), np.concatenate([labels, their_labels])
         their_live = np.concatenate([live, their_weights > 0])
-        itself, apart = (np.pad(mask, [(0, 0), (0, len(z))]) for mask in (itself, apart))
+        itself = np.pad(itself, [(0, 0), (0, len(z))])
+        ids = ids[0] if ids else np.full(len(z), -1)
+        ours = np.full(len(live), -1) if rows.left_out is None else rows.left_out
+        apart = np.concatenate([apart, (ours[:, None] == ids) & (ids >= 0)], axis=1)
     pair = live[:, None] & their_live & ~itself & ~apart
     p = rows.labels[:, None] == labels if labels.ndim == 1 else rows.labels @ labels.T
     sides = [(rows.embeddings[0] @ others.T, pair * p, pair * (1.0 - p))]
@@ -202,4 +214,6 @@ def random_rows(situation, *, towers=1, n=24, d=5, classes=4, seed=0):
         m = 16
         theirs = soft_labels(rng, m, classes) if "soft" in situation else rng.integers(0, classes + 2, m)
         references = unit_rows(rng, m, d), theirs, (rng.uniform(size=m) > 0.3).astype(float)
+        if left_out is not None:
+            references = *references, rng.integers(-1, 8, m)
     return Rows(tuple(unit_rows(rng, n, d) for _ in range(towers)), labels, weights, left_out, references)

@@ -233,3 +233,111 @@ def test_bad_arguments_are_named(arguments, message):
 def test_views_that_do_not_fit_are_named(rows, num_views):
     with pytest.raises(ValueError, match=f"num_views={num_views!r}"):
         losses.ntxent_loss(np.ones((rows, 2)), num_views=num_views)
+
+
+UNIT = np.eye(4, 2) + np.eye(4, 2)[::-1]
+SOFT = np.full((4, 2), 0.5)
+GOOD_REFERENCES = (np.ones((3, 2)), np.zeros(3, int))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(labels=-SOFT), r"labels, floating \[n, classes\], must be at least 0"),
+        (dict(labels=SOFT * np.nan), "labels, floating .* must be at least 0"),
+        (dict(labels=np.ones((4, 2))), "divide rows of several ones by their length"),
+        (
+            dict(labels=SOFT[:3]),
+            r"labels must be integer \[4\].* or floating \[4, classes\], got float64 \[3, 2\]",
+        ),
+        (dict(labels=SOFT[None]), "labels must be integer"),
+        (dict(left_out=np.zeros(3, int)), r"left_out must be integer \[4\], .* got int64 \[3\]"),
+        (dict(left_out=np.zeros(4)), r"left_out must be integer \[4\], .* got float64"),
+        (dict(left_out=np.array([0, 1, 2, 2**40])), "left_out must fit in int32, got 1099511627776"),
+        (dict(references=np.ones((3, 2))), "references must be .* got ndarray"),
+        (dict(references=GOOD_REFERENCES[:1]), "references must be .* got tuple"),
+        (
+            dict(references=(np.ones((3, 2), int), np.zeros(3, int))),
+            "the embeddings of references must be floating",
+        ),
+        (
+            dict(references=(np.ones((3, 5)), np.zeros(3, int))),
+            r"the embeddings of references have shape \[3, 5\]",
+        ),
+        (
+            dict(references=(np.ones((3, 2)), np.zeros(2, int))),
+            r"the labels of references must be integer \[3\]",
+        ),
+        (
+            dict(references=(np.ones((3, 2)), SOFT[:3])),
+            r"the labels of references have shape \[3, 2\], but labels have",
+        ),
+        (
+            dict(labels=SOFT, references=(np.ones((3, 2)), np.full((3, 5), 0.1))),
+            r"the labels of references have shape \[3, 5\]",
+        ),
+        (
+            dict(references=(np.ones((3, 2)), np.array([0, 1, 2**40]))),
+            "the labels of references must fit in int32",
+        ),
+        (dict(references=(*GOOD_REFERENCES, np.ones(2))), r"the weights of references must have shape \[3\]"),
+        (dict(references=(*GOOD_REFERENCES, -np.ones(3))), "the weights of references must be at least 0"),
+        (
+            dict(references=losses.References(*GOOD_REFERENCES, left_out=np.zeros(3, int))),
+            "left_out of references is given, but left_out is not",
+        ),
+        (
+            dict(references=(np.ones((3, 2)), np.zeros(3, np.uint32)), labels=np.zeros(4, np.int32)),
+            "labels are int32, but labels of references are uint32",
+        ),
+    ],
+)
+def test_bad_pairs_are_named(arguments, message):
+    good = dict(embeddings=UNIT, labels=np.zeros(4, int))
+    for loss in (losses.tcl_loss, losses.supcon_loss):
+        with pytest.raises(ValueError, match=message):
+            loss(**(good | arguments))
+
+
+@pytest.mark.parametrize(
+    "options", [dict(positives="both"), dict(denominator=None), dict(positives=["inside"])]
+)
+def test_unknown_variants_are_named(options):
+    with pytest.raises(ValueError, match="is not a known loss, expected one of 'outside' with 'all', "):
+        losses.supcon_loss(UNIT, np.zeros(4, int), **options)
+
+
+def test_variants_that_nobody_has_defined_are_refused():
+    with pytest.raises(
+        ValueError, match="positives='inside' with denominator='one_positive' is not a known loss"
+    ):
+        losses.supcon_loss(UNIT, np.zeros(4, int), positives="inside", denominator="one_positive")
+    with pytest.raises(ValueError, match="hardness is for positives='outside' with denominator='all' alone"):
+        losses.supcon_loss(UNIT, np.zeros(4, int), hardness=1.0, denominator="negatives")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(a=np.ones((4, 2), int)), "a must be floating"),
+        (dict(b=np.ones(4)), "b must be floating"),
+        (dict(b=np.ones((3, 2))), r"a and b must have the same shape, .* got \[4, 2\] and \[3, 2\]"),
+        (dict(b=np.ones((4, 3))), "a and b must have the same shape"),
+        (dict(labels=np.zeros(3, int)), r"labels must be integer \[4\]"),
+        (dict(scale=0.0), "scale must be above 0"),
+        (dict(scale=np.inf), "scale must be above 0 and finite"),
+        (dict(weights=-np.ones(4)), "weights must be at least 0"),
+        (dict(block_size=-1), "block_size must be"),
+        (dict(reduction=None), "reduction must be"),
+    ],
+)
+def test_bad_arguments_of_two_towers_are_named(arguments, message):
+    for loss in (losses.clip_loss, losses.siglip_loss):
+        with pytest.raises(ValueError, match=message):
+            loss(**(dict(a=UNIT, b=UNIT) | arguments))
+
+
+@pytest.mark.parametrize("bias", [np.nan, np.inf, -np.inf, "1", np.ones(2)])
+def test_a_bias_that_is_not_a_finite_number_is_named(bias):
+    with pytest.raises(ValueError, match="bias must be"):
+        losses.siglip_loss(UNIT, UNIT, bias=bias)
