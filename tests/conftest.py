@@ -24,6 +24,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+# Threads of a small product of matrices wait for one another longer than they work, where several tests run at once.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+
 # Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs
 # them. All processes of one run of the tests find it; the Makefile keeps it from one run to the next.
 if "TCL_JAX_TESTS_CACHE" not in os.environ:
