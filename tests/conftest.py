@@ -1,7 +1,7 @@
 """Every test sees eight CPU devices, so that "one device or many" can be asked anywhere.
 
-XLA compiles without its costly optimisations, and as before it had fusion emitters, in a third of the time: the programs
-are small, and compiling them is most of the suite's time.
+XLA compiles without its costly optimisations and its fusion emitters, which takes a third of the time: the programs are
+small, and compiling them is most of the suite's time.
 """
 
 import atexit
