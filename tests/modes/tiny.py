@@ -21,6 +21,7 @@ def tiny_config(data_dir, **train) -> ConfigDict:
     config.model.update(name="tests.modes.tiny_encoder:Tiny", width=8)
     config.train.update(**{"batch_size": 32, "epochs": 3, "warmup_epochs": 0, "learning_rate": 0.1} | train)
     config.validation.images = 40
+    config.evaluation.metrics = ("linear_probe", "knn")  # logistic regression would take longer than training
     config.probe.update(epochs=2, batch_size=32)
     config.checkpoint.every_epochs = 1
     config.log.every_steps = 2
