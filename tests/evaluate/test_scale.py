@@ -15,7 +15,7 @@ from tcl_jax.evaluate import linear_probe, logistic_regression_predict
 from tcl_jax.models import ContrastiveModel, ProjectionHead
 from tcl_jax.parallel import make_mesh
 
-WIDTH = 256
+WIDTH = 128
 CHANGES = {"plain": (1.0, 0.0), "scaled by 0.01": (0.01, 0.0), "with an offset of 10": (1.0, 10.0)}
 DRAWS = range(3)  # of the random layer
 WITHIN = 0.005
