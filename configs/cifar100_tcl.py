@@ -14,7 +14,8 @@ What differs:
 - `train.precision`: bfloat16 on a GPU or TPU; --config.train.precision=float32 is the official one.
 - The rate falls by step, not by epoch. Inputs are normalised by mean and deviation of the training images; those of the
   official code are near them.
-- The linear probe keeps BatchNorm's statistics, which drift in the official one, and drops the last, smaller batch.
+- The linear probe learns from standardised and scaled features, with its own weight decay. It keeps BatchNorm's
+  statistics, which drift in the official one, and drops the last, smaller batch.
 - `evaluation.metrics`: more than the linear probe.
 
 Nothing is held out: to watch a metric while training, --config.validation.images=1000, which then trains on the others.

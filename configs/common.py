@@ -97,7 +97,11 @@ def get_config() -> ConfigDict:
     config.validation.metric = "knn"  # of encoder features, the higher the better
 
     config.evaluation = ConfigDict()
-    config.evaluation.metrics = ("linear_probe", "knn")  # after training, on all test images
+    config.evaluation.metrics = (
+        "linear_probe",
+        "logistic_regression",
+        "knn",
+    )  # after training, on all test images
 
     config.probe = ConfigDict()
     config.probe.epochs = 50

@@ -24,6 +24,5 @@ def get_config() -> ConfigDict:
     config.train.warmup_epochs = 5
     config.validation.images = 100
     config.probe.epochs = 20
-    config.probe.learning_rate = 0.1
     config.checkpoint.every_epochs = 5
     return config

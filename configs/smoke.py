@@ -40,5 +40,4 @@ def get_config(experiment: str = "") -> ConfigDict:
     config.validation.images = 256
     config.probe.epochs = 4
     config.probe.batch_size = 256
-    config.probe.learning_rate = 0.1
     return config

@@ -77,6 +77,8 @@ class ConfigOption:
             config_flags.DEFINE_config_dict("config", config, about, sys_argv=rest)
         try:
             return flags.FLAGS(rest)
+        except SystemExit:  # of --help, with absl's code 1
+            raise SystemExit(0) from None
         except flags.Error as error:
             raise UserError(f"{error}.") from error
 

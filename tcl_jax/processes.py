@@ -149,6 +149,7 @@ def _from_first(text: str) -> str:
 
 def _of_all(text: str) -> list[str]:
     """The texts of all processes, of which each is cut after 1,000 bytes."""
-    data = np.frombuffer(text.encode()[:1000].ljust(1000), np.uint8)
+    # A name of a file that is not UTF-8 has characters that nothing but its own encoding takes.
+    data = np.frombuffer(text.encode(errors="backslashreplace")[:1000].ljust(1000), np.uint8)
     rows = np.asarray(multihost_utils.process_allgather(data))
     return [bytes(row).decode(errors="replace").rstrip() for row in rows.reshape(-1, 1000)]

@@ -1,6 +1,7 @@
 """Every test sees eight CPU devices, so that "one device or many" can be asked anywhere.
 
-XLA compiles without its costly optimisations: the programs are small, and compiling them is most of the suite's time.
+XLA compiles without its costly optimisations and its fusion emitters, which takes a third of the time: the programs are
+small, and compiling them is most of the suite's time.
 """
 
 import atexit
@@ -21,8 +22,12 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
     ]
 )
+
+# Threads of a small product of matrices wait for one another longer than they work, where several tests run at once.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 # Where the tests, and main.py where they start it, keep what took long to compile: not in the home of whoever runs
 # them. All processes of one run of the tests find it; the Makefile keeps it from one run to the next.

@@ -237,3 +237,10 @@ def test_a_config_file_that_is_not_there_is_named_by_its_whole_path(tmp_path):
         ended.stderr
         == f"error: There is no config file '{tmp_path}/configs/mine.py': expected a Python file.\n"
     )
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--config=configs/digits_tcl.py", "--helpshort"]])
+def test_help_is_a_success(flags):
+    ended = main(*flags)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "--workdir" in ended.stdout

@@ -96,6 +96,20 @@ def test_processes_that_do_not_meet_are_a_mistake_with_a_way_out(monkeypatch):
         processes.start("host0:8476", 2, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("no run in caf\udce9", "no run in caf\\udce9"),  # a name of a file that is not UTF-8
+        ("\ud800", "\\ud800"),
+        ("日本 is not here", "日本 is not here"),
+        ("x" * 1200, "x" * 1000),
+    ],
+)
+def test_any_text_reaches_the_other_processes(monkeypatch, text, sent):
+    monkeypatch.setattr(processes.multihost_utils, "process_allgather", lambda data: [data, data])
+    assert processes._of_all(text) == [sent, sent]
+
+
 def test_with_one_process_everything_is_the_plain_thing():
     marker = object()  # nothing that JSON knows: it is not sent anywhere
     assert processes.is_first()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tcl_jax.report.thumbnails import encoded, thumbnail
+from tcl_jax.report.thumbnails import channels_left_out, encoded, picture_of, thumbnail
 
 _CELL = 96  # pixels to which small pictures are enlarged, by whole factors
 _LARGEST = 256  # pixels to which large ones are reduced, likewise
@@ -77,7 +77,7 @@ def picture_table(columns: Sequence[Column], row_names: Sequence[str], *, captio
     Args:
       columns: at least one; those of a group follow each other.
       row_names: one for each image of a column.
-      caption: above the table.
+      caption: above the table, with a sentence on channels that are not shown.
     """
     groups = [(name, len(list(some))) for name, some in itertools.groupby(column.group for column in columns)]
     starts = {0, *itertools.accumulate(count for _, count in groups)}
@@ -87,6 +87,7 @@ def picture_table(columns: Sequence[Column], row_names: Sequence[str], *, captio
         (name, [_cell(c, row, name, first) for c, first in zip(columns, begins, strict=True)])
         for row, name in enumerate(row_names)
     ]
+    caption = ". ".join(filter(None, [caption, channels_left_out(columns[0].images.shape[-1])]))
     return PictureTable(caption, groups, names if any(column.name for column in columns) else [], rows)
 
 
@@ -96,9 +97,8 @@ def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str
     Small images are enlarged without smoothing, so that each of their pixels is a square that a person can see.
 
     Args:
-      title: above all.
-      columns: at least one, of equally many and equally large images of 1, 3 or 4 channels; those of a group follow
-        each other.
+      title: above all, with a sentence on channels that are not shown.
+      columns: at least one, of equally many and equally large images; those of a group follow each other.
       row_names: one for each image of a column; long ones are cut.
 
     Raises:
@@ -107,6 +107,7 @@ def contact_sheet(title: str, columns: Sequence[Column], row_names: Sequence[str
     if any(len(column.images) != len(row_names) for column in columns):
         counts = [len(column.images) for column in columns]
         raise ValueError(f"{len(row_names)} row names are given for columns of {counts} images.")
+    title = ". ".join(filter(None, [title, channels_left_out(columns[0].images.shape[-1])]))
     font = ImageFont.load_default(_FONT_SIZE)
     names = [_cut(name, font, _WIDEST_NAME) for name in row_names]
     width, height = _picture(columns[0].images[0]).size
@@ -147,7 +148,7 @@ def _cell(column: Column, row: int, row_name: str, begins: bool) -> Cell:
 
 
 def _picture(image: np.ndarray) -> Image.Image:
-    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).convert("RGB")
+    picture = picture_of(image).convert("RGB")
     longer = max(picture.size)
     if longer > _LARGEST:
         return picture.reduce(-(-longer // _LARGEST))

@@ -31,13 +31,34 @@ class Sprites(NamedTuple):
     pitch: tuple[int, int]
 
 
+def picture_of(image: np.ndarray) -> Image.Image:
+    """A uint8 [h, w, c] image as a picture: grey, of colours, or of colours and transparency.
+
+    Of 2 channels it shows the first, of 5 and more the first three; `channels_left_out` says so.
+    """
+    channels = image.shape[-1]
+    shown = image if channels in (1, 3, 4) else image[..., : 1 if channels == 2 else 3]
+    return Image.fromarray(np.ascontiguousarray(shown.squeeze(-1) if shown.shape[-1] == 1 else shown))
+
+
+def channels_left_out(channels: int) -> str:
+    """A sentence on the channels of images that pictures do not show; "" where they show all.
+
+    >>> channels_left_out(5), channels_left_out(3)
+    ('Of the 5 channels the first 3 are shown.', '')
+    """
+    if channels in (1, 3, 4):
+        return ""
+    return f"Of the {channels} channels the first {'is' if channels == 2 else '3 are'} shown."
+
+
 def thumbnail(image: np.ndarray, *, largest: int) -> Image.Image:
-    """A uint8 [h, w, c] image of 1, 3 or 4 channels, reduced until its longer side has at most `largest` pixels.
+    """A uint8 [h, w, c] image as a picture, reduced until its longer side has at most `largest` pixels.
 
     >>> thumbnail(np.zeros((100, 50, 1), np.uint8), largest=48).size
     (24, 48)
     """
-    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    picture = picture_of(image)
     longer = max(picture.size)
     if longer <= largest:
         return picture
@@ -90,5 +111,5 @@ def sprites(pictures: np.ndarray) -> Sprites:
     high, wide = padded.shape[1:3]
     grid = filled.reshape(rows, columns, high, wide, channels).swapaxes(1, 2)
     sheet = grid.reshape(rows * high, columns * wide, channels)
-    data = encoded(thumbnail(sheet, largest=max(sheet.shape)), kind)
+    data = encoded(picture_of(sheet), kind)
     return Sprites(data, kind, columns, width, height, (wide, high))

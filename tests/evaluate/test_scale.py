@@ -1,11 +1,13 @@
 """Linear classifiers do not depend on the scale and offset of features, and are as good as scikit-learn's."""
 
-import jax
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.preprocessing import StandardScaler
 
 from tcl_jax.augment import make_policy, make_views
 from tcl_jax.data import load_dataset
@@ -13,74 +15,119 @@ from tcl_jax.evaluate import linear_probe, logistic_regression_predict
 from tcl_jax.models import ContrastiveModel, ProjectionHead
 from tcl_jax.parallel import make_mesh
 
-WEIGHTS = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
+WIDTH = 128
 CHANGES = {"plain": (1.0, 0.0), "scaled by 0.01": (0.01, 0.0), "with an offset of 10": (1.0, 10.0)}
+DRAWS = range(3)  # of the random layer
 WITHIN = 0.005
 
 
 class Random(nn.Module):
-    """A random layer, scaled and moved."""
-
-    scale: float
-    offset: float
+    """A random layer, scaled and moved, all by its parameters: so one program serves all of them."""
 
     @nn.compact
     def __call__(self, images, *, train):
         del train
-        return self.scale * nn.relu(images.reshape(len(images), -1) @ WEIGHTS) + self.offset
+        weights = self.param("weights", nn.initializers.normal(1.0), (64, WIDTH))
+        scale, offset = (self.param(name, nn.initializers.ones, ()) for name in ("scale", "offset"))
+        return scale * nn.relu(images.reshape(len(images), -1) @ weights) + offset
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def digits():
     return load_dataset("digits")
 
 
-@pytest.fixture(scope="module")
-def reference(digits):
-    """Accuracy of scikit-learn's, at the best of some strengths: it is to be reached."""
-    train, test = (
-        np.maximum(split.images.reshape(len(split.images), -1) / 255 @ WEIGHTS, 0)
-        for split in (digits.train, digits.test)
-    )
-    mean, deviation = train.mean(0), train.std(0)
-    deviation[deviation == 0] = 1
-    fitted = LogisticRegression(C=0.01, max_iter=2000).fit((train - mean) / deviation, digits.train.labels)
-    return fitted.score((test - mean) / deviation, digits.test.labels)
+def weights_of(draw):
+    return np.random.default_rng(draw).normal(size=(64, WIDTH)).astype(np.float32)
 
 
-def features_of(split, change):
+def features_of(draw, change):
+    """Of the training and the test images."""
     scale, offset = CHANGES[change]
-    pixels = split.images.reshape(len(split.images), -1).astype(np.float32) / 255
-    return scale * np.maximum(pixels @ WEIGHTS, 0) + np.float32(offset)
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_logistic_regression(digits, reference, change):
-    predicted = logistic_regression_predict(
-        features_of(digits.train, change),
-        digits.train.labels,
-        features_of(digits.test, change),
-        num_classes=10,
+    return (
+        scale
+        * np.maximum(split.images.reshape(len(split.images), -1) / np.float32(255) @ weights_of(draw), 0)
+        + np.float32(offset)
+        for split in (digits().train, digits().test)
     )
-    assert np.mean(predicted == digits.test.labels) >= reference - WITHIN
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_linear_probe(digits, reference, change):
-    model = ContrastiveModel(Random(*CHANGES[change]), ProjectionHead(4))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+def standardised(draw, change):
+    train, test = features_of(draw, change)
+    scaler = StandardScaler().fit(train)
+    return scaler.transform(train), scaler.transform(test)
+
+
+def accuracy(predicted):
+    return np.mean(predicted == digits().test.labels)
+
+
+@functools.cache
+def of_scikit_learn(draw):
+    """The accuracy at that of some strengths whose cross-entropy on held-out images is the smallest."""
+    train, test = standardised(draw, "plain")
+    held_out = np.arange(len(train)) % 5 == 0
+    fitted = LogisticRegressionCV(
+        Cs=[1 / (len(train) * strength) for strength in (0.1, 0.01, 1e-3)],
+        l1_ratios=(0,),
+        cv=[(np.flatnonzero(~held_out), np.flatnonzero(held_out))],
+        scoring="neg_log_loss",
+        max_iter=5000,
+        use_legacy_attributes=False,
+    ).fit(train, digits().train.labels)
+    return accuracy(fitted.predict(test))
+
+
+@functools.cache
+def of_the_probe(draw, change):
+    """Classes predicted with the settings of configs/common.py."""
+    scale, offset = (jnp.float32(value) for value in CHANGES[change])
+    train, test = features_of(draw, change)
+    parameters = dict(weights=jnp.asarray(weights_of(draw)), scale=scale, offset=offset)
     predicted, _ = linear_probe(
-        model,
-        {"params": variables["params"], "batch_stats": {}},
-        digits.train,
-        features_of(digits.test, change),
-        train_features=features_of(digits.train, change),
-        views=make_views([make_policy("none", crop_padding=0, flip=False)], mean=(0.0,), std=(1.0,)),
+        ContrastiveModel(Random(), ProjectionHead(4)),
+        {"params": {"encoder": parameters}, "batch_stats": {}},
+        digits().train,
+        test,
+        train_features=train,
+        views=no_views(),
         num_classes=10,
-        epochs=40,
+        epochs=50,
         learning_rate=0.5,
         batch_size=64,
         seed=0,
         mesh=make_mesh(1),
     )
-    assert np.mean(predicted == digits.test.labels) >= reference - WITHIN
+    return predicted
+
+
+@functools.cache
+def no_views():
+    return make_views([make_policy("none", crop_padding=0, flip=False)], mean=(0.0,), std=(1.0,))
+
+
+def mean_difference(predict):
+    """Over the draws: in a single one, 0.005 of 360 images is one image, and a strength chosen on others moves two."""
+    return np.mean([accuracy(predict(draw)) - of_scikit_learn(draw) for draw in DRAWS])
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_logistic_regression(change):
+    def predict(draw):
+        train, test = features_of(draw, change)
+        return logistic_regression_predict(train, digits().train.labels, test, num_classes=10)
+
+    assert abs(mean_difference(predict)) <= WITHIN
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_linear_probe(change):
+    assert abs(mean_difference(lambda draw: of_the_probe(draw, change))) <= WITHIN
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("draw", DRAWS)
+def test_the_linear_probe_comes_to_the_minimum_of_its_objective(draw, change):
+    train, test = (12 * x / np.sqrt(WIDTH) for x in standardised(draw, change))
+    fitted = LogisticRegression(C=1 / (0.002 * len(train)), max_iter=5000).fit(train, digits().train.labels)
+    assert np.mean(of_the_probe(draw, change) != fitted.predict(test)) <= WITHIN

@@ -1,11 +1,15 @@
 """All runs of one config share the parts of one experiment: compiling its step is most of their time."""
 
+import numpy as np
 import pytest
+from absl import logging
 
-from tcl_jax.experiment import build
+from tcl_jax.evaluate import Evaluation
+from tcl_jax.experiment import build, results
 from tcl_jax.modes import evaluate, report, sweep, train
 from tcl_jax.parallel import make_mesh
-from tests.modes.tiny import built_once, built_text
+from tcl_jax.run.workdir import Workdir
+from tests.modes.tiny import built_once
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +32,7 @@ def on_one_device(shared_parts):
     """Which is faster than eight that share two cores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "make_mesh", lambda: make_mesh(1))
-        built_text.cache_clear()
         yield
-    built_text.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,22 @@ def without_pages():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tcl_jax.experiment.results.write_page", lambda *_: None)
         yield
+
+
+@pytest.fixture(scope="module")
+def without_evaluation():
+    """What an evaluation finds is always the same."""
+    nothing, labels = np.zeros((2, 1)), np.arange(2)
+    found = Evaluation(nothing, nothing, labels, {"knn": 1.0}, {"knn": labels})
+    logging.set_verbosity(logging.FATAL)  # as main.py does
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "evaluate", lambda *_: found)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, on_one_device, without_pages, without_evaluation, tmp_path_factory):
+    """A run of the module's config that nothing happened to."""
+    workdir = Workdir(str(tmp_path_factory.mktemp("undisturbed")))
+    train.run(config, workdir, "digits_tcl")
+    return workdir

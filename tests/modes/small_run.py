@@ -1,5 +1,8 @@
 """A run of a narrow network that was never trained: its checkpoints hold drawn numbers, so that it costs no time."""
 
+import functools
+import json
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -51,6 +54,18 @@ def description_of(config: ConfigDict) -> EncoderDescription:
     )
 
 
+def state_shapes(config: ConfigDict) -> TrainState:
+    """Shapes of a state, traced once for each config."""
+    return _state_shapes(config.to_json())
+
+
+@functools.cache
+def _state_shapes(text: str) -> TrainState:
+    config = small_config()
+    config.update(json.loads(text))
+    return program_of(config).state_shapes()
+
+
 def drawn_state(config: ConfigDict, *, step: int) -> TrainState:
     """A state whose numbers, running statistics and moving average among them, are those of no other step."""
     rng = np.random.default_rng(step)
@@ -62,7 +77,7 @@ def drawn_state(config: ConfigDict, *, step: int) -> TrainState:
             return rng.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
         return (rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]) + 1)).astype(leaf.dtype)
 
-    template = program_of(config).state_shapes()
+    template = state_shapes(config)
     return replicate(jax.tree_util.tree_map_with_path(draw, template), make_mesh())
 
 

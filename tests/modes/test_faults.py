@@ -1,4 +1,4 @@
-"""Faults from outside: a full disk, a folder that is gone or cannot be written, a second process on the same run."""
+"""Faults from outside: a full disk, a folder that is gone or cannot be written, a signal."""
 
 import errno
 import io
@@ -7,26 +7,21 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from absl import logging
 
 from configs import digits_tcl
 from tcl_jax.data import load_dataset
 from tcl_jax.errors import Interrupted, RunFailed, UserError
-from tcl_jax.evaluate import Evaluation
 from tcl_jax.experiment import results
 from tcl_jax.modes import evaluate, report, sweep, train
 from tcl_jax.run.checkpoint import Checkpoints
-from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train import loop
 from tcl_jax.train.sweep_step import OneByOne
-from tests.modes.tiny import copy_of, tiny_config
+from tests.modes.tiny import assert_same_end, faults_config
 
 # In one process, so that two do not both train the undisturbed run.
 pytestmark = [
@@ -35,29 +30,11 @@ pytestmark = [
 ]
 
 FULL = "/dev/full"  # every write to it fails, as on a full disk
-_NOTHING, _LABELS = np.zeros((2, 1)), np.arange(2)
-EVALUATION = Evaluation(_NOTHING, _NOTHING, _LABELS, {"knn": 1.0}, {"knn": _LABELS})
 
 
 @pytest.fixture(scope="module")
 def config(data_dir):
-    """18 steps, 6 in an epoch; its checkpoints are above 20 kB."""
-    return copy_of(tiny_config(data_dir), validation__images=0, model__projection_dim=512)
-
-
-@pytest.fixture(scope="module")
-def without_evaluation():
-    logging.set_verbosity(logging.FATAL)  # as main.py does
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "evaluate", lambda *_: EVALUATION)
-        yield
-
-
-@pytest.fixture(scope="module")
-def undisturbed(config, on_one_device, without_pages, without_evaluation, tmp_path_factory):
-    workdir = Workdir(str(tmp_path_factory.mktemp("undisturbed")))
-    train.run(config, workdir, "digits_tcl")
-    return workdir
+    return faults_config(data_dir)
 
 
 def run_with(config, workdir, at_step, fault, wait=True):
@@ -79,14 +56,6 @@ def run_with(config, workdir, at_step, fault, wait=True):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train", faulty)
         train.run(config, workdir, "digits_tcl")
-
-
-def assert_same_end(workdir, undisturbed):
-    ours, theirs = workdir.read_results(), undisturbed.read_results()
-    for figure in ("params_sha256", "step", "epochs", "skipped_steps", "final_train_loss"):
-        assert ours[figure] == theirs[figure], figure
-    curves = [[(r["step"], r["loss"]) for r in read_metrics(w.metrics)] for w in (workdir, undisturbed)]
-    assert curves[0] == curves[1]
 
 
 @pytest.fixture
@@ -342,112 +311,6 @@ def test_a_read_only_file_system_is_refused_at_the_start(config, undisturbed, mo
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\): give another"):
         evaluate.run(config, undisturbed, "digits_tcl")
-
-
-HOLDER = """
-import sys
-from tcl_jax.run.workdir import Workdir
-with Workdir(sys.argv[1]).locked():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_second_process_is_refused_and_named_and_a_killed_one_leaves_no_lock(
-    config, undisturbed, tmp_path, monkeypatch
-):
-    workdir = Workdir(str(tmp_path / "run"))
-    command = [sys.executable, "-c", HOLDER, str(workdir.path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "held\n"
-        sentence = f"/run is in use by process {holder.pid} on {socket.gethostname()}: wait until it ends, or"
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "build_experiment", None)  # it is refused before the data are loaded
-            with pytest.raises(UserError, match=sentence):
-                train.run(config, workdir, "digits_tcl")
-        workdir.config.write_text(undisturbed.config.read_text())
-        with pytest.raises(UserError, match=sentence):
-            evaluate.run(config, workdir, "digits_tcl")
-    finally:
-        holder.kill()
-        holder.communicate()
-    train.run(config, workdir, "digits_tcl")
-    assert_same_end(workdir, undisturbed)
-
-
-@pytest.mark.parametrize("mode", [train, evaluate])
-def test_a_run_holds_its_workdir_from_its_first_write_to_its_results(
-    config, undisturbed, tmp_path, monkeypatch, mode
-):
-    workdir = Workdir(str(tmp_path / "run"))
-    shutil.copytree(undisturbed.path, workdir.path)
-    if mode is train:
-        workdir.results.unlink()
-    seen = []
-
-    def told_when(method):
-        def wrapped(*arguments, **options):
-            with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
-                workdir.refuse_if_locked()
-            seen.append(method.__name__)
-            return method(*arguments, **options)
-
-        return wrapped
-
-    for name in ("claim", "write_results"):
-        monkeypatch.setattr(Workdir, name, told_when(getattr(Workdir, name)))
-    mode.run(config, workdir, "digits_tcl")
-    assert seen == ["claim", "write_results"]
-    workdir.refuse_if_locked()
-
-
-def run_with_not_finite(config, workdir, steps):
-    """A run with train.not_finite="skip" whose temperature is no number in some steps, counted from 1."""
-
-    def broken(step):
-        def wrapped(state, batch, hyper):
-            bad = int(state.step) + 1 in steps
-            return step(state, batch, hyper._replace(temperature=np.float32(np.nan)) if bad else hyper)
-
-        return OneByOne(wrapped)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "OneByOne", broken)
-        train.run(config, workdir, "digits_tcl")
-
-
-@pytest.fixture(scope="module")
-def skipping(config):
-    return copy_of(config, train__not_finite="skip")
-
-
-def test_skipped_steps_are_in_the_results_of_a_run(skipping, tmp_path, capsys):
-    workdir = Workdir(str(tmp_path / "run"))
-    run_with_not_finite(skipping, workdir, {4, 17, 18})
-    results = workdir.read_results()
-    assert results["skipped_steps"] == 3
-    assert re.search(r"steps skipped +3\n", capsys.readouterr().out)
-    records = read_metrics(workdir.metrics)
-    assert [(r["step"], r["skipped"]) for r in records if "skipped" in r] == [(4, 1), (18, 2)]
-    assert records[-1]["loss"] is None
-    last = [r["loss"] for r in records if r["step"] in (14, 16)]
-    assert results["final_train_loss"] == pytest.approx(sum(last) / 2)
-
-
-def test_ten_skipped_steps_in_a_row_end_a_run_whose_last_good_checkpoint_is_from_before(skipping, tmp_path):
-    workdir = Workdir(str(tmp_path / "run"))
-    with pytest.raises(
-        RunFailed, match=r"^10 steps in a row were skipped, .* at step 17; .* that of step 12: try"
-    ):
-        run_with_not_finite(skipping, workdir, set(range(8, 19)))
-    assert workdir.read_results() is None
-
-
-def test_a_run_without_skipped_steps_says_nothing_of_them(undisturbed, config, capsys):
-    assert undisturbed.read_results()["skipped_steps"] == 0
-    train.run(config, undisturbed, "digits_tcl")
-    assert "skipped" not in capsys.readouterr().out
 
 
 def start_main(workdir, data_dir, file_size=None):

@@ -16,7 +16,7 @@ from tcl_jax.parallel import make_mesh
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.stored import Position, read_latest
 from tcl_jax.run.workdir import Workdir
-from tests.modes.small_run import drawn_state, program_of, small_config
+from tests.modes.small_run import drawn_state, small_config, state_shapes
 from tests.modes.tiny import copy_of, tiny_config
 
 pytestmark = pytest.mark.xdist_group("other_data")
@@ -240,23 +240,28 @@ def test_a_workdir_that_is_a_pattern_is_refused_before_training(images, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def few_arrays():
+    """A config whose checkpoints are small."""
+    return copy_of(small_config(), model__name="tests.modes.tiny_encoder:Tiny")
+
+
 @pytest.mark.parametrize(
     "name", ["with space", "a]b", "{x}", "50%", "#1", "é", "-x", "a'b", '"', "$HOME", "~"]
 )
 def test_checkpoints_in_other_paths_are_read_again(tmp_path, name):
-    config, directory = small_config(), Workdir(str(tmp_path / name)).checkpoints
+    config, directory = few_arrays(), Workdir(str(tmp_path / name)).checkpoints
     with Checkpoints(directory) as checkpoints:
         checkpoints.save(drawn_state(config, step=1), Position(), 0.5)
-    template = {"model": program_of(config).state_shapes().items()["model"]}
+    template = {"model": state_shapes(config).items()["model"]}
     assert read_latest(directory, template, make_mesh(1)).step == 1
 
 
 def test_a_checkpoint_without_an_index_is_not_called_saved_and_can_be_mended(tmp_path):
-    config, directory = small_config(), Workdir(str(tmp_path / "a [b]")).checkpoints
+    config, directory = few_arrays(), Workdir(str(tmp_path / "a [b]")).checkpoints
     no_index = pytest.raises(WriteFailed, match=r"checkpoint of step 1 cannot be written .*has no index")
     with no_index, Checkpoints(directory) as checkpoints:
         checkpoints.save(drawn_state(config, step=1), Position(), 0.5)
-    template = {"model": program_of(config).state_shapes().items()["model"]}
+    template = {"model": state_shapes(config).items()["model"]}
     with pytest.raises(RunFailed, match=r"docs/faults.md has the command"):
         read_latest(directory, template, make_mesh(1))
     for part in ("model", "training"):  # the command of docs/faults.md

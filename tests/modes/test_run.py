@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import digits_tcl
 from tcl_jax.data import Split, load_dataset
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.errors import Interrupted, RunFailed, UserError
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.xdist_group("run"), pytest.mark.usefixtures("shared_pa
 
 @pytest.fixture(scope="module")
 def config(data_dir):
-    return tiny_config(data_dir)
+    return copy_of(tiny_config(data_dir), evaluation__metrics=digits_tcl.get_config().evaluation.metrics)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_results_hold_the_figures_of_the_run(finished, config):
     assert results["config_name"] == "digits_tcl"
     assert results["dataset"] == "digits"
     assert results["loss"] == "tcl"
-    assert list(results["metrics"]) == ["linear_probe", "knn"]
+    assert list(results["metrics"]) == ["linear_probe", "logistic_regression", "knn"]
     for value in results["metrics"].values():
         assert 0 <= value <= 1
         # Every one of the 100 test images counts, and none twice.

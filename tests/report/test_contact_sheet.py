@@ -54,6 +54,17 @@ def test_every_image_stands_in_its_row_and_column_enlarged_by_whole_pixels(heigh
     assert 0 < between[1] < between[0]  # groups stand apart
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(2, 1), (5, 3)])
+def test_of_channels_that_no_picture_has_the_first_are_shown_and_the_title_says_so(channels, shown):
+    pictures = images(2, 8, 8, channels)
+    sheet = contact_sheet("digits", columns_of([pictures]), ["a", "b"])
+    sentence = (
+        "Of the 2 channels the first is shown." if shown == 1 else "Of the 5 channels the first 3 are shown."
+    )
+    of_these = contact_sheet(f"digits. {sentence}", columns_of([pictures[..., :shown]]), ["a", "b"])
+    np.testing.assert_array_equal(np.asarray(sheet), np.asarray(of_these))
+
+
 def test_large_images_are_reduced_to_averages():
     blocks = images(1, 150, 200, 3)  # each becomes 3x3 pixels, which are averaged again
     sheet = np.asarray(contact_sheet("", [Column("", "", blocks.repeat(3, 1).repeat(3, 2))], [""]))

@@ -200,13 +200,15 @@ def test_a_page_of_ten_thousand_colour_images_stays_small(monkeypatch):
     "options",
     [
         dict(classes=1, train=2, test=1, records=0, cross_entropy=True),
-        dict(classes=2, train=3, test=2, records=1),
+        dict(classes=2, train=3, test=2, records=1, channels=5),
         dict(classes=25, train=30, test=4, channels=3, side=100, cross_entropy=True),
     ],
 )
 def test_any_run_has_a_page(options):
     files = page(run_of(**options))
     found = read(files)
+    left_out = "Of the 5 channels the first 3 are shown."
+    assert (left_out in found.text) == (options.get("channels") == 5)
     confusions = [name for name in files if name.startswith("confusion")]
     assert len(confusions) == 2 + ("cross_entropy" in options)
     assert ("trained classifier" in found.text) == ("cross_entropy" in options)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_jax.report.thumbnails import sprites, thumbnail, thumbnails
+from tcl_jax.report.thumbnails import encoded, picture_of, sprites, thumbnail, thumbnails
 
 RANDOM = np.random.RandomState(3)
 
@@ -56,6 +56,16 @@ def test_large_images_become_small_and_small_ones_stay(channels):
     tiny = RANDOM.randint(0, 256, (3, 8, 8, channels), np.uint8)
     np.testing.assert_array_equal(thumbnails(tiny, np.array([1, 1])), tiny[[1, 1]])
     assert thumbnail(np.zeros((1, 300, channels), np.uint8), largest=48).size == (48, 1)
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(2, [0]), (5, [0, 1, 2]), (13, [0, 1, 2])])
+def test_of_channels_that_no_picture_has_the_first_are_shown(channels, shown):
+    images = RANDOM.randint(0, 256, (3, 8, 8, channels), np.uint8)
+    expected = images[..., shown]
+    np.testing.assert_array_equal(np.asarray(picture_of(images[0])).reshape(8, 8, -1), expected[0])
+    np.testing.assert_array_equal(thumbnails(images, np.arange(3)), expected)
+    assert encoded(thumbnail(images[0], largest=8), "jpeg")
+    assert sprites(thumbnails(images, np.arange(3))).kind == "png"
 
 
 def test_few_images_are_read_at_a_time(monkeypatch):

@@ -63,8 +63,14 @@ def test_a_step_that_is_not_finite_leaves_no_trace_but_in_the_counts():
     assert parts.step._cache_size() == 1
 
 
-def test_steps_are_the_same_bits_as_without_the_choice_to_skip():
-    assert_same_bits(*(on_host(parts.run(3)[0]) for parts in (skipping_parts(), parts_on(8))))
+def test_steps_are_those_without_the_choice_to_skip():
+    """In 64-bit: two programs may round differently."""
+    with jax.enable_x64(True):
+        kept, plain = (
+            on_host(parts_on(8, param_dtype=jnp.float64, skip_not_finite=skips).run(3)[0])
+            for skips in (True, False)
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), kept, plain)
 
 
 def test_an_infinite_learning_rate_ruins_the_state_and_every_later_step_is_skipped():
