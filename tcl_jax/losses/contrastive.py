@@ -35,6 +35,7 @@ SUPCON: dict[tuple[str, str], Family] = {
     ("outside", "negatives"): Softmax(positives_in_denominator=False),
     ("inside", "negatives"): Softmax(inside=True, positives_in_denominator=False),
     ("outside", "one_positive"): OnePositive(),
+    ("inside", "one_positive"): OnePositive(inside=True),
 }
 """Members of the family by the positives and the denominator of `supcon_loss`."""
 
@@ -148,7 +149,7 @@ def supcon_loss(
     """Supervised contrastive loss: `tcl_loss` with k1 = 0 and k2 = 1, and its variants.
 
         L_i = -1 / |P(i)| sum_{p in P(i)} log [exp(s_ip / t) / D_ip]        positives outside of the logarithm: L_out
-        L_i = -log [1 / |P(i)| sum_{p in P(i)} exp(s_ip / t) / D_i]         inside: L_in
+        L_i = -log [1 / |P(i)| sum_{p in P(i)} exp(s_ip / t) / D_ip]        inside: L_in
 
     This is the paper's loss, without the factor t / t_base that some code adds.
 
@@ -157,7 +158,7 @@ def supcon_loss(
         `tcl_loss`; so are result, derivatives and errors.
       positives: "outside" or "inside" of the logarithm.
       denominator: what D_ip sums exp(s_ij / t) over: "all" other rows; "one_positive", row p and the negatives
-        (SINCERE; outside alone); or the "negatives" (decoupled), where an anchor without a negative does not count.
+        (SINCERE); or the "negatives" (decoupled), where an anchor without a negative does not count.
       hardness: finite scalar b >= 0. In D_i the sum of exp(s_in / t) over negatives becomes their number times their
         mean under weights exp(b s_in / t), so that near negatives count more; 0 changes nothing. No derivative by it.
 

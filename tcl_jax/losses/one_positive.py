@@ -1,16 +1,19 @@
 """One positive in each denominator: SINCERE.
 
+With f the logistic function, exp(s_ij / t) / (exp(s_ij / t) + N_i) = f(-x_ij) = exp(-log[1 + exp(x_ij)]):
+
     N_i = sum_j q_ij exp(s_ij / t),   x_ij = log N_i - s_ij / t
-    L_i = (1 / P_i) sum_j p_ij log[1 + exp(x_ij)],   so that log[...] = -log[exp(s_ij / t) / (exp(s_ij / t) + N_i)]
+    L_i = (1 / P_i) sum_j p_ij log[1 + exp(x_ij)]     positives outside of the logarithm
+    L_i = -log[(1 / P_i) sum_j p_ij f(-x_ij)]         positives inside
 
 Positives do not push each other apart, as they do where they share one denominator. N_i must be known before the
-positives can be summed, which takes a second pass. With f the logistic function,
+positives can be summed, which takes a second pass. With w_ij = p_ij / P_i, or inside p_ij f(-x_ij) over its sum,
 
-    dL_i/ds_ij = -p_ij f(x_ij) / (P_i t) + q_ij exp(s_ij / t) / N_i  (1 / (P_i t)) sum_k p_ik f(x_ik)
+    dL_i/ds_ij = -w_ij f(x_ij) / t + q_ij exp(s_ij / t) / (N_i t) sum_k w_ik f(x_ik)
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,9 +39,9 @@ class _Positives(NamedTuple):
 
 
 class _Numbers(NamedTuple):
-    """Factors of f(x_ij) of the positives and of exp(s / t) of the negatives in a_i dL_i/ds_ij; and N_i."""
+    """Factors in a_i dL_i/ds_ij: of f(x_ij) of the positives (inside of f(-x_ij) f(x_ij)), of exp(s / t); and N_i."""
 
-    per_positive: jax.Array
+    positives: Weights
     negatives: Weights
     sum: ScaledSum
 
@@ -61,7 +64,7 @@ def _merge_negatives(coefficients: Coefficients, a: _Negatives, b: _Negatives | 
     return _Negatives(add(a.negatives, b.negatives, rate), a.num_positives + b.num_positives)
 
 
-def _collect_positives(
+def _collect_outside(
     coefficients: Coefficients, s: jax.Array, pairs: Pairs, known: list[Any], axis: int
 ) -> _Positives | None:
     if pairs.positive is None:
@@ -73,50 +76,83 @@ def _collect_positives(
     )
 
 
+def _collect_inside(
+    coefficients: Coefficients, s: jax.Array, pairs: Pairs, known: list[Any], axis: int
+) -> ScaledSum | None:
+    """The sum of p_ij f(-x_ij), and as its moment that of p_ij f(-x_ij) f(x_ij)."""
+    if pairs.positive is None:
+        return None
+    x = _against_negatives(coefficients, s, known[0].negatives)
+    exponent = -jax.nn.softplus(x)
+    nearest = largest(exponent, pairs.positive, axis)
+    terms = jnp.exp(exponent - nearest)
+    moment = jnp.sum(weighted(pairs.positive, terms * jax.nn.sigmoid(x)), axis)
+    return scaled_sum(nearest, terms, pairs.positive, axis)._replace(moment=moment)
+
+
 def _against_negatives(coefficients: Coefficients, s: jax.Array, negatives: ScaledSum) -> jax.Array:
     """x_ij, -inf for an anchor without negatives."""
     return (negatives.largest - s) / coefficients.temperature + jnp.log(negatives.sum)
 
 
+_NEGATIVES = Pass(
+    lambda dtype: _Negatives(no_sum(dtype), jnp.zeros((), dtype)), _collect_negatives, _merge_negatives
+)
+_OUTSIDE = Pass(
+    lambda dtype: _Positives(jnp.zeros((), dtype), jnp.zeros((), dtype)),
+    _collect_outside,
+    lambda coefficients, a, b: a if b is None else jax.tree.map(jnp.add, a, b),
+)
+_INSIDE = Pass(
+    lambda dtype: no_sum(dtype)._replace(moment=jnp.zeros((), dtype)),
+    _collect_inside,
+    lambda coefficients, a, b: a if b is None else add(a, b, 1.0),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class OnePositive:
-    """SINCERE (Feeney and Hughes, arXiv 2309.14277)."""
+    """SINCERE (Feeney and Hughes, arXiv 2309.14277), and its form with the positives inside of the logarithm."""
 
-    passes: ClassVar[tuple[Pass, ...]] = (
-        Pass(
-            lambda dtype: _Negatives(no_sum(dtype), jnp.zeros((), dtype)),
-            _collect_negatives,
-            _merge_negatives,
-        ),
-        Pass(
-            lambda dtype: _Positives(jnp.zeros((), dtype), jnp.zeros((), dtype)),
-            _collect_positives,
-            lambda coefficients, a, b: a if b is None else jax.tree.map(jnp.add, a, b),
-        ),
-    )
+    inside: bool = False
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """Negatives, then positives."""
+        return _NEGATIVES, _INSIDE if self.inside else _OUTSIDE
 
     def losses(self, coefficients: Coefficients, statistics: list[Any]) -> tuple[jax.Array, jax.Array]:
         """L_i; an anchor counts that has a positive. Without negatives its loss is 0."""
         first, second = statistics
         counts = first.num_positives > 0
-        return second.losses / jnp.where(counts, first.num_positives, 1.0), counts
+        num_positives = jnp.where(counts, first.num_positives, 1.0)
+        if self.inside:
+            return -second.largest - jnp.log(jnp.where(counts, second.sum, 1.0) / num_positives), counts
+        return second.losses / num_positives, counts
 
     def numbers(self, coefficients: Coefficients, statistics: list[Any], shares: jax.Array) -> _Numbers:
         """Factors of the terms of the gradient."""
         first, second = statistics
-        per_positive = shares / jnp.where(shares != 0, first.num_positives, 1.0) / coefficients.temperature
+        weights = second.sum if self.inside else first.num_positives
+        share = shares / jnp.where(shares != 0, weights, 1.0) / coefficients.temperature
+        exponents = second.largest if self.inside else jnp.zeros_like(share)
+        slopes = second.moment if self.inside else second.slopes
         total = jnp.where(first.negatives.sum > 0, first.negatives.sum, 1.0)
-        negatives = Weights(first.negatives.largest, per_positive * second.slopes / total)
-        return _Numbers(per_positive, negatives, first.negatives)
+        negatives = Weights(first.negatives.largest, share * slopes / total)
+        return _Numbers(Weights(exponents, share), negatives, first.negatives)
 
     def pair_gradient(
         self, coefficients: Coefficients, s: jax.Array, pairs: Pairs, numbers: _Numbers
     ) -> jax.Array:
         """a_i dL_i/ds_ij of the pairs of a tile."""
-        push = numbers.negatives.share * jnp.exp((s - numbers.negatives.largest) / coefficients.temperature)
+        positives, negatives, total = numbers
+        push = negatives.share * jnp.exp((s - negatives.largest) / coefficients.temperature)
         if pairs.positive is None:
             return push
-        pull = numbers.per_positive * jax.nn.sigmoid(_against_negatives(coefficients, s, numbers.sum))
+        x = _against_negatives(coefficients, s, total)
+        pull = positives.share * jax.nn.sigmoid(x)
+        if self.inside:
+            pull *= jnp.exp(-jax.nn.softplus(x) - positives.largest)
         return weighted(pairs.negative, push) - weighted(pairs.positive, pull)
 
     def coefficient_gradients(

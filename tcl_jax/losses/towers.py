@@ -102,7 +102,7 @@ def siglip_loss(
       >>> from tcl_jax import losses
       >>> a, b = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[0.8, 0.6], [0.6, 0.8]])
       >>> print(f"{losses.siglip_loss(a, b, scale=2.0, bias=-1.0):.4f}")
-      1.2355
+      1.2356
 
     References:
       Zhai et al., Sigmoid Loss for Language Image Pre-Training, ICCV 2023, arXiv 2303.15343, Sec. 3.2.

@@ -2,7 +2,8 @@
 
     python3.11 -m venv public && public/bin/pip install torch==2.14.1 lightly==1.6.0 open-clip-torch==3.3.0 \
         pytorch-metric-learning==2.9.0 tensorflow-cpu==2.21.0 tf-keras==2.21.0 six==1.17.0
-    public/bin/python tests/golden/record_public.py --google DIR --sincere DIR --supcontrast DIR --dcl DIR
+    public/bin/python tests/golden/record_public.py --google DIR --sincere DIR --supcontrast DIR --dcl DIR \
+        --hcl DIR
 
 The folders are checkouts of code that is not in a package index:
 
@@ -10,6 +11,7 @@ The folders are checkouts of code that is not in a package index:
     --sincere      tufts-ml/SupContrast, commit f307724805294e5274b444604cb9257f80f3f207
     --supcontrast  HobbitLong/SupContrast, commit 66a8fe53880d6a1084b2e4e0db0a019024d6d41a
     --dcl          raminnakhli/Decoupled-Contrastive-Learning, commit 0b9b76db81c465a6489598553facab7686927b13
+    --hcl          joshr17/HCL, commit 7b4647fac271c78a2a9d619fe3f2929ecfaf33df
 
 A file holds the inputs by name, `value`, `gradient_NAME` for each input that was differentiated, and `source`: the
 function, its version and options. All is float64 but the code of google-research, which casts to float32. Views are
@@ -17,6 +19,7 @@ stacked view by view. How each function reads as a call of ours is in tests/loss
 """
 
 import argparse
+import ast
 import os
 import sys
 from importlib import import_module
@@ -77,8 +80,7 @@ def record_google(folder):
     for place in enums.LossSummationLocation:
         for mode in enums.LossDenominatorMode:
             name = f"{place.name}_{mode.name}".lower()
-            if name != "inside_one_positive":  # no loss of ours
-                record_tf(name, BATCH, {}, summation_location=place, denominator_mode=mode)
+            record_tf(name, BATCH, {}, summation_location=place, denominator_mode=mode)
     one_view = enums.LossContrastMode.ONE_VIEW
     record_tf("one_view", ONE_VIEW, dict(second_view=SECOND), contrast_mode=one_view)
     record_tf("single_view", ONE_VIEW, {})
@@ -106,6 +108,23 @@ def record_checkouts(*folders):
     record("supcontrast_probabilities", source, of_mask, BATCH, labels=probabilities)
     record("supcontrast_multi_hot", source, of_mask, BATCH, labels=multi_hot)
     record("dcl", "raminnakhli 0b9b76d: DCL, weight_fn=None", of_two_views(import_module("dcl").DCL), BATCH)
+
+
+def record_hcl(folder):
+    import torch
+
+    # Importing the program would parse arguments and load data: two of its functions are enough.
+    program = ast.parse(Path(folder, "image", "main.py").read_text())
+    wanted = ("get_negative_mask", "criterion")
+    program.body = [part for part in program.body if getattr(part, "name", "") in wanted]
+    names = dict(torch=torch, np=np, device="cpu")
+    exec(compile(program, folder, "exec"), names)
+
+    def loss(embeddings, temperature, hardness):
+        names["temperature"] = temperature
+        return names["criterion"](*embeddings.split(IMAGES), 0.0, IMAGES, hardness, "hard")
+
+    record("hcl", "joshr17 7b4647f: criterion, hard, tau_plus=0", loss, BATCH, hardness=np.array(0.8))
 
 
 def record_lightly():
@@ -184,10 +203,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for folder in ("google", "sincere", "supcontrast", "dcl"):
+    for folder in ("google", "sincere", "supcontrast", "dcl", "hcl"):
         parser.add_argument(f"--{folder}", required=True)
     folders = parser.parse_args()
     record_checkouts(folders.supcontrast, folders.sincere, os.path.join(folders.dcl, "loss"))
+    record_hcl(folders.hcl)
     record_lightly()
     record_open_clip()
     record_pml()

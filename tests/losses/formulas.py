@@ -48,6 +48,13 @@ def one_positive(s, p, q, temperature):
     return np.sum(p * -np.log(e / (e + negatives[:, None])), axis=1) / _or_one(count), count > 0
 
 
+def one_positive_inside(s, p, q, temperature):
+    """As in google-research/supcon: inside, with one positive in each denominator."""
+    e, count = np.exp(s / temperature), p.sum(1)
+    shares = e / (e + np.sum(q * e, axis=1)[:, None])
+    return -_log(np.sum(p * shares, axis=1) / _or_one(count)), count > 0
+
+
 def hard_negatives(s, p, q, temperature, hardness):
     """arXiv 2010.04592 with tau+ = 0."""
     e, importance, count = np.exp(s / temperature), np.exp(hardness * s / temperature), p.sum(1)
@@ -87,6 +94,9 @@ MEMBERS = {
         losses.supcon_loss, decoupled_inside, T, dict(positives="inside", denominator="negatives")
     ),
     "one_positive": Member(losses.supcon_loss, one_positive, T, dict(denominator="one_positive")),
+    "one_positive_inside": Member(
+        losses.supcon_loss, one_positive_inside, T, dict(positives="inside", denominator="one_positive")
+    ),
     "hard_negatives": Member(losses.supcon_loss, hard_negatives, T | dict(hardness=0.7)),
     "clip": Member(losses.clip_loss, clip, dict(scale=4.0), towers=2),
     "siglip": Member(losses.siglip_loss, siglip, dict(scale=4.0, bias=-2.0), towers=2),

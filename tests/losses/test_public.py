@@ -56,6 +56,7 @@ VARIANTS = {
     "google_outside_one_positive": dict(positives="outside", denominator="one_positive"),
     "google_outside_only_negatives": dict(positives="outside", denominator="negatives"),
     "google_inside_all": dict(positives="inside", denominator="all"),
+    "google_inside_one_positive": dict(positives="inside", denominator="one_positive"),
     "google_inside_only_negatives": dict(positives="inside", denominator="negatives"),
 }
 
@@ -98,6 +99,12 @@ def dcl(case, embeddings, **options):
     """raminnakhli: only the first views are anchors. All rows are columns, with gradients."""
     options |= dict(denominator="negatives", reduction="none")
     return jnp.mean(supcon_loss(embeddings, image_ids(embeddings), **options)[: len(embeddings) // 2])
+
+
+@reads_as("hcl")
+def hcl(case, embeddings, **options):
+    """joshr17: two views, tau_plus = 0."""
+    return supcon_loss(embeddings, image_ids(embeddings), hardness=case["hardness"], **options)
 
 
 # lightly makes the rows unit length itself, so its gradients have no part along them.
