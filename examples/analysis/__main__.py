@@ -3,7 +3,8 @@
     python -m examples.analysis
     python -m examples.analysis --temperature 0.5 --k1 10 100 --k2 1 10 --out analysis/warm
 
-SupCon's and TCL's numbers are computed twice, by the formula and by autodiff of `tcl_jax.losses` in 64-bit; docs/analysis.md explains.
+SupCon's and TCL's numbers are computed twice, by the formula and by autodiff of `tcl_jax.losses` in 64-bit;
+docs/analysis.md explains.
 """
 
 import argparse

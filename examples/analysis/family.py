@@ -106,9 +106,11 @@ def draw(surroundings: Surroundings, temperature: float) -> bytes:
         panels[0].set_ylabel(f"one {kind}:  $|\\partial L_i / \\partial s_{{i{kind[0]}}}|$")
     figure.supxlabel("similarity $s$ of the moved pair to the anchor; its other pairs stay", fontsize=10)
     figure.suptitle(
-        f"Response to one pair: blue is a pull, dashed orange a push, thin grey {_REFERENCE}; shaded: the pair is hard\n"
+        "Response to one pair: blue is a pull, dashed orange a push, "
+        f"thin grey {_REFERENCE}; shaded: the pair is hard\n"
         f"{surroundings.num_positives} positives, {surroundings.num_negatives} negatives, temperature "
-        f"{temperature:g}; TCL: k1 = 5000, k2 = 1; NT-Xent: without labels; SigLIP: scale {1 / temperature:g}, bias -10",
+        f"{temperature:g}; TCL: k1 = 5000, k2 = 1; NT-Xent: without labels; "
+        f"SigLIP: scale {1 / temperature:g}, bias -10",
         fontsize=10,
     )
     content = io.BytesIO()

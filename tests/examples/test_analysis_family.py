@@ -1,6 +1,7 @@
 """The picture of all losses: autodiff against the formulas written out, and what the page says of it."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_sincere_lets_go_of_easy_positives_and_decoupled_never_does():
     assert sincere[0] == pytest.approx(decoupled[0], rel=1e-6)
     assert sincere[-1] < 0.1 * decoupled[-1]
     pushes = [responses(name, "negative") for name in ("decoupled", "SINCERE", "SupCon, out", "TCL")]
-    for more, less in zip(pushes, pushes[1:], strict=False):
+    for more, less in itertools.pairwise(pushes):
         assert np.all(more > less)
 
 
