@@ -92,7 +92,8 @@ def draw(surroundings: Surroundings, temperature: float) -> bytes:
     figure = Figure(figsize=(13, 6.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(LOSSES), sharex=True, sharey="row")
-    for kind, panels in zip(("positive", "negative"), grid, strict=True):
+    kinds: tuple[Kind, Kind] = ("positive", "negative")
+    for kind, panels in zip(kinds, grid, strict=True):
         curves = {name: response(name, kind, similarity, surroundings, temperature) for name in LOSSES}
         for axes, (name, curve) in zip(panels, curves.items(), strict=True):
             axes.axvspan(*surroundings.hard(kind), color="#000000", alpha=0.05, linewidth=0)
