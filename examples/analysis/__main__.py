@@ -1,9 +1,10 @@
-"""What SupCon and TCL do to hard positives and hard negatives: a picture, a CSV and tables.
+"""What losses do to hard positives and hard negatives: two pictures, a CSV and tables.
 
     python -m examples.analysis
     python -m examples.analysis --temperature 0.5 --k1 10 100 --k2 1 10 --out analysis/warm
 
-Each number is computed twice, by the formula and by autodiff of `tcl_jax.losses` in 64-bit; docs/analysis.md explains.
+SupCon's and TCL's numbers are computed twice, by the formula and by autodiff of `tcl_jax.losses` in 64-bit;
+docs/analysis.md explains.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from examples.analysis import conclusions, picture
+from examples.analysis import conclusions, family, picture
 from examples.analysis.responses import Curve, Setting, curve, disagreement
 from examples.analysis.surroundings import Surroundings
 from tcl_jax.errors import RunFailed, UserError
@@ -53,12 +54,15 @@ def main(arguments: Sequence[str]) -> None:
             "nothing is written."
         )
     drawn, table = options.out / "gradient_response.png", options.out / "gradient_response.csv"
+    all_losses = options.out / "loss_family.png"
     with writing(str(drawn)):
         drawn.write_bytes(picture.draw(surroundings, curves, by_k1, by_k2))
+    with writing(str(all_losses)):
+        all_losses.write_bytes(family.draw(surroundings, options.temperature))
     write_whole(table, rows_of_csv(curves))
     print(conclusions.report(surroundings, settings))
     print(f"\nFormula and autodiff differ by at most {worst:.1e} of the largest response of a curve.")
-    print(f"Written: {drawn} and {table}")
+    print(f"Written: {drawn}, {all_losses} and {table}")
 
 
 def rows_of_csv(curves: Sequence[Curve]) -> str:

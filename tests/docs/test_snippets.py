@@ -139,6 +139,13 @@ def check_falling(names):
     assert seen[-1] < seen[0] - 0.2
 
 
+def check_two_towers(names):
+    seen = names["losses_seen"]
+    assert len(seen) == 20
+    assert seen[-1] < 0.9 * seen[0]
+    assert names["params"]["log_scale"] != np.log(1 / 0.07)
+
+
 def check_same_as_plain_jax(names):
     check_falling(names)
     (plain,) = (block for block in BLOCKS if block[:2] == ("docs/losses.md", "Plain JAX (1)"))
@@ -223,6 +230,7 @@ def check_export(names):
 CHECKS = {
     ("README.md", "The losses in your own code (1)"): check_readme_losses,
     ("README.md", "The losses in your own code (2)"): check_readme_step,
+    ("docs/losses.md", "The family (1)"): check_two_towers,
     ("docs/losses.md", "2. Gradient (1)"): check_derivation,
     ("docs/losses.md", "5. Many devices (1)"): check_psum_and_pmean,
     ("docs/losses.md", "Plain JAX (1)"): check_falling,
