@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the tests compile is kept from one run to the next: compiling is most of their time.
 export TCL_JAX_TESTS_CACHE ?= $(abspath $(VENV))/.tests_cache
 
-.PHONY: demo test test-quick test-slow test-prepare test-tpu-plan lint clean
+.PHONY: demo test test-quick test-slow test-old-jax test-prepare test-tpu-plan lint clean
 
 demo: $(VENV)/.train
 	$(BIN)/python main.py --config=configs/digits_tcl.py
@@ -20,6 +20,11 @@ test-quick: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup -m slow --durations=20 --durations-min=5
+
+# The losses on the oldest JAX that they run on, which the training does not: golden files and every member's formula.
+test-old-jax: $(VENV)-old-jax/.old-jax
+	$(VENV)-old-jax/bin/python -m pytest -p tests.losses.old_jax --noconftest -p no:cacheprovider -n 2 \
+	  --dist loadgroup tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight"
 
 # What needs TensorFlow: preparing data sets by TFDS' own builders. In a folder of its own, as nothing else may need it.
 test-prepare:
@@ -52,6 +57,12 @@ $(VENV)/.train: $(VENV)/.python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	@touch $@
+
+$(VENV)-old-jax/.old-jax:
+	$(MAKE) $(VENV)-old-jax/.python VENV=$(VENV)-old-jax
+	$(VENV)-old-jax/bin/python -m pip install --quiet --disable-pip-version-check 'jax[cpu]==0.4.38' \
+	  'pytest>=8.3,<9.2' pytest-xdist
 	@touch $@
 
 $(VENV)/.prepare: $(VENV)/.test

@@ -14,7 +14,7 @@ from tests.losses.reference import GOLDEN, LOSS_CASES, relative_error
 pytestmark = pytest.mark.xdist_group("golden")  # they share what is compiled
 
 # The golden files hold z in float64; float32 rows differ from them by rounding already.
-TOLERANCE = {64: lambda temperature: 1e-10, 32: lambda temperature: 1e-4 if temperature <= 0.02 else 1e-5}
+TOLERANCE = {64: lambda temperature: 1e-10, 32: lambda temperature: 1e-4 if temperature <= 0.02 else 2e-5}
 
 # On one device these have their own shapes and no weights; all others share one shape, for one compilation.
 UNPADDED = ("supcon_clustered", "tcl_imbalanced")
