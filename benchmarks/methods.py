@@ -86,14 +86,14 @@ METHODS = {
         "NT-Xent, optax", "NT-Xent", _JAX, "ntxent_optax", ("optax",), arrays_per_column=3, normalizes=True
     ),
     "clip": Method("CLIP, tcl_jax", "CLIP", _JAX, "clip"),
-    "clip_dense": Method("CLIP, tcl_jax dense", "CLIP", _JAX, "clip", options=_DENSE, arrays=7.5),
-    "clip_open": Method("CLIP, open_clip", "CLIP", _TORCH, "clip", _OPEN_CLIP, arrays=7.5),
+    "clip_dense": Method("CLIP, tcl_jax dense", "CLIP", _JAX, "clip", options=_DENSE, arrays=10),
+    "clip_open": Method("CLIP, open_clip", "CLIP", _TORCH, "clip", _OPEN_CLIP, arrays=7),
     "siglip": Method("SigLIP, tcl_jax", "SigLIP", _JAX, "siglip"),
-    "siglip_dense": Method("SigLIP, tcl_jax dense", "SigLIP", _JAX, "siglip", options=_DENSE, arrays=7.5),
-    "siglip_open": Method("SigLIP, open_clip", "SigLIP", _TORCH, "siglip", _OPEN_CLIP, arrays=7.5),
+    "siglip_dense": Method("SigLIP, tcl_jax dense", "SigLIP", _JAX, "siglip", options=_DENSE, arrays=2.5),
+    "siglip_open": Method("SigLIP, open_clip", "SigLIP", _TORCH, "siglip", _OPEN_CLIP, arrays=8),
     "queue": Method(f"{_QUEUE}, tcl_jax", "queue", _JAX, "queue", queue=True),
     "queue_dense": Method(
-        f"{_QUEUE}, tcl_jax dense", "queue", _JAX, "queue", options=_DENSE, arrays=7.5, queue=True
+        f"{_QUEUE}, tcl_jax dense", "queue", _JAX, "queue", options=_DENSE, arrays=6, queue=True
     ),
     "queue_pml": Method(
         f"{_QUEUE}, pytorch-metric-learning", "queue", _TORCH, "queue", _PML, arrays=13, queue=True
