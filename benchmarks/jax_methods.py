@@ -1,5 +1,6 @@
 """The methods in JAX: ours, optax's, and the matrix products that no exact method can do without."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks.methods import Prepared
-from benchmarks.problems import K1, K2, TEMPERATURE, VIEWS, Problem
+from benchmarks.problems import BIAS, K1, K2, SCALE, TEMPERATURE, VIEWS, Problem
 from tcl_jax import losses
 
 PRODUCT_ROWS = 512
@@ -19,25 +20,21 @@ def tcl(problem: Problem, block_size: Any = "auto") -> Prepared:
     def loss(rows: jax.Array, labels: jax.Array) -> jax.Array:
         return losses.tcl_loss(rows, labels, temperature=TEMPERATURE, k1=K1, k2=K2, block_size=block_size)
 
-    return _compiled(jax.value_and_grad(loss), problem, problem.labels)
+    return _compiled(jax.value_and_grad(loss), problem, problem.embeddings, problem.labels)
 
 
-def tcl_dense(problem: Problem) -> Prepared:
-    return tcl(problem, block_size=None)
-
-
-def supcon(problem: Problem) -> Prepared:
+def supcon(problem: Problem, block_size: Any = "auto") -> Prepared:
     def loss(rows: jax.Array, labels: jax.Array) -> jax.Array:
-        return losses.supcon_loss(rows, labels, temperature=TEMPERATURE)
+        return losses.supcon_loss(rows, labels, temperature=TEMPERATURE, block_size=block_size)
 
-    return _compiled(jax.value_and_grad(loss), problem, problem.labels)
+    return _compiled(jax.value_and_grad(loss), problem, problem.embeddings, problem.labels)
 
 
 def ntxent(problem: Problem) -> Prepared:
-    def loss(rows: jax.Array, _: jax.Array) -> jax.Array:
+    def loss(rows: jax.Array) -> jax.Array:
         return losses.ntxent_loss(rows, num_views=VIEWS, temperature=TEMPERATURE)
 
-    return _compiled(jax.value_and_grad(loss), problem, problem.images)
+    return _compiled(jax.value_and_grad(loss), problem, problem.embeddings)
 
 
 def ntxent_optax(problem: Problem) -> Prepared:
@@ -46,18 +43,44 @@ def ntxent_optax(problem: Problem) -> Prepared:
     def loss(rows: jax.Array, images: jax.Array) -> jax.Array:
         return optax.ntxent(rows.astype(jnp.float32), images, TEMPERATURE)
 
-    return _compiled(jax.value_and_grad(loss), problem, problem.images)
+    return _compiled(jax.value_and_grad(loss), problem, problem.embeddings, problem.images)
+
+
+def clip(problem: Problem, block_size: Any = "auto") -> Prepared:
+    def loss(a: jax.Array, b: jax.Array) -> jax.Array:
+        return losses.clip_loss(a, b, scale=SCALE, block_size=block_size)
+
+    return _compiled(jax.value_and_grad(loss, argnums=(0, 1)), problem, problem.embeddings, problem.others)
+
+
+def siglip(problem: Problem, block_size: Any = "auto") -> Prepared:
+    def loss(a: jax.Array, b: jax.Array) -> jax.Array:
+        return losses.siglip_loss(a, b, scale=SCALE, bias=BIAS, block_size=block_size)
+
+    return _compiled(jax.value_and_grad(loss, argnums=(0, 1)), problem, problem.embeddings, problem.others)
+
+
+def queue(problem: Problem, block_size: Any = "auto") -> Prepared:
+    def loss(rows: jax.Array, labels: jax.Array, *references: jax.Array) -> jax.Array:
+        return losses.supcon_loss(
+            rows, labels, references=references, temperature=TEMPERATURE, block_size=block_size
+        )
+
+    batch = problem.batch, problem.batch_labels
+    return _compiled(jax.value_and_grad(loss), problem, *batch, problem.embeddings, problem.labels)
 
 
 def products(problem: Problem) -> Prepared:
     """s = z_i z^T once forward and once backward, and s z: 6 n^2 d operations, in blocks of rows."""
+    # A single block would not be a loop, and there XLA takes the two equal products for one.
+    block_rows = min(PRODUCT_ROWS, problem.size // 2)
 
     def product(left: jax.Array, right: jax.Array) -> jax.Array:
         return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)
 
-    def run(rows: jax.Array, _: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def run(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         z = rows.astype(jnp.float32)
-        blocks = z.reshape(-1, PRODUCT_ROWS, z.shape[1])
+        blocks = z.reshape(-1, block_rows, z.shape[1])
 
         # Two loops that each return something of theirs. In one loop the barrier alone would not do: XLA takes it out
         # late, and then drops the product that is not read.
@@ -69,18 +92,19 @@ def products(problem: Problem) -> Prepared:
 
         return lax.map(forward, blocks), lax.map(backward, blocks).reshape(z.shape)
 
-    # A single block is not a loop, and there XLA does take the two equal products for one.
-    least_flops = 6 * PRODUCT_ROWS * problem.embeddings.size if problem.size > PRODUCT_ROWS else 0
-    prepared = _compiled(run, problem, problem.labels, least_flops)
+    least_flops = 6 * block_rows * problem.embeddings.size
+    prepared = _compiled(run, problem, problem.embeddings, least_flops=least_flops)
     return prepared._replace(read=lambda _: (0.0, np.zeros(())))
 
 
 def _compiled(
-    function: Callable[..., Any], problem: Problem, labels: np.ndarray, least_flops: int = 0
+    function: Callable[..., Any], problem: Problem, *arrays: np.ndarray, least_flops: int = 0
 ) -> Prepared:
-    """`function(rows, labels)`, compiled ahead, so that no compilation is timed."""
-    arguments = jnp.asarray(problem.embeddings, problem.dtype), jnp.asarray(labels)
+    """`function(*arrays)`, compiled ahead, so that no compilation is timed with it."""
+    arguments = [jnp.asarray(x, problem.dtype if x.dtype == np.float32 else x.dtype) for x in arrays]
+    began = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - began
     # A loop counts once here, whatever its length.
     flops = (compiled.cost_analysis() or {}).get("flops")
     if jax.default_backend() == "cpu" and flops is not None and flops < least_flops:
@@ -91,10 +115,11 @@ def _compiled(
 
     def read(result: Any) -> tuple[float, np.ndarray]:
         loss, gradient = result
-        return float(loss), np.asarray(gradient.astype(jnp.float32))
+        return float(loss), np.concatenate([np.asarray(x, np.float32) for x in jax.tree.leaves(gradient)])
 
     return Prepared(
         lambda: jax.block_until_ready(compiled(*arguments)),
         read,
         memory.temp_size_in_bytes + memory.output_size_in_bytes if memory else None,
+        compile_seconds,
     )

@@ -2,9 +2,10 @@
 
     pip install -e '.[benchmark]'  # on Linux with CUDA's gigabytes, unless PyTorch's CPU build is there already
     python -m benchmarks.loss
-    python -m benchmarks.loss --sizes 1024 4096 --dtype bfloat16
+    python -m benchmarks.loss --sizes 64 1024 4096 --dtype bfloat16
 
-Each method computes the mean loss and its gradient by n embeddings. Before anything is timed, the methods of a loss are
+Each method computes the mean loss and its gradient by n embeddings; of two towers by n of each; with a queue of n rows
+by those of a batch. Before anything is timed, the methods of a loss are
 checked against each other. Within each n they run in turns, and the best of several rounds counts. A method is left
 out, with its reason, where it is not installed, would not fit or would take too long. Only JAX is required.
 """
@@ -16,18 +17,21 @@ import re
 import sys
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks import machine, memory, results
 from benchmarks.loss_page import page, pictures
 from benchmarks.methods import METHODS, Method
-from benchmarks.problems import Problem, make_problem
+from benchmarks.problems import BATCH, ROWS_PER_CLASS, Problem, make_problem
 from benchmarks.timing import interleave
 
-DEFAULT_SIZES = [2**k for k in range(10, 18)]
+DEFAULT_SIZES = [2**k for k in range(6, 18)]
+LEAST_SIZE = 64
 SIZE_UNIT = 512  # rows in a block of the bare products
 CHECKED_SIZE = 1024
 LEAST_ROUNDS = 3
+TURN_SECONDS = 0.02
 TOLERANCE = 1e-4
 TOLERANCE_OF_BFLOAT16_GRADIENTS = 1e-2  # they are rounded to 8 bits
 
@@ -37,6 +41,7 @@ def main() -> None:
     options = _parse()
     # Both frameworks must find room on a GPU, so that JAX may not take most of it at the start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed too
     name = f"loss_{machine.device_name()}" + ("" if options.dtype == "float32" else f"_{options.dtype}")
     record = results.start(options.output)
     for method in METHODS.values():
@@ -54,6 +59,10 @@ def main() -> None:
         "time_limit_seconds": options.time_limit,
         "titles": {name: method.title for name, method in METHODS.items()},
         "arrays": {name: method.num_arrays(options.width) for name, method in METHODS.items()},
+        "queues": [name for name, method in METHODS.items() if method.queue],
+        "batch": BATCH,
+        "rows_per_class": ROWS_PER_CLASS,
+        "turn_seconds": TURN_SECONDS,
         "sizes": {},
     }
     for size in sorted(options.sizes):
@@ -66,7 +75,7 @@ def main() -> None:
 def _measure(size: int, smaller: dict[str, Any], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What is found of each method at one size; `smaller` has the same of the sizes before."""
     found: dict[str, dict[str, Any]] = {}
-    runs, compiled_bytes = {}, {}
+    runs, compiled_bytes, compile_seconds = {}, {}, {}
     problem = make_problem(size, options.width, options.classes, options.dtype)
     for name, method in METHODS.items():
         if reason := _reason_to_skip(name, method, size, smaller, options):
@@ -74,11 +83,14 @@ def _measure(size: int, smaller: dict[str, Any], options: argparse.Namespace) ->
             continue
         prepared = method.prepare(problem)
         runs[name], compiled_bytes[name] = prepared.run, prepared.compiled_bytes
-    times, failed = interleave(runs, options.seconds, at_least=LEAST_ROUNDS)
+        compile_seconds[name] = prepared.compile_seconds
+    times, failed = interleave(runs, options.seconds, LEAST_ROUNDS, turn_seconds=TURN_SECONDS)
     runs.clear()  # the inputs of this size are no longer needed
     found |= {name: {"left_out": reason} for name, reason in failed.items()}
     for name, seconds in times.items():
-        found[name] = {"seconds": min(seconds), "all_seconds": [round(x, 6) for x in seconds]}
+        found[name] = {"seconds": min(seconds), "all_seconds": [round(x, 7) for x in seconds]}
+        if compile_seconds[name] is not None:
+            found[name]["compile_seconds"] = round(compile_seconds[name], 3)
         # After all timing, so that it disturbs none of it.
         if compiled_bytes[name] is not None:
             found[name] |= {"bytes": compiled_bytes[name], "bytes_from": "compiler"}
@@ -98,11 +110,14 @@ def _reason_to_skip(
     if reason := machine.missing(method.needs):
         return reason
     if method.estimated_bytes(size, options.width) > options.memory_limit:
-        arrays = f"{method.num_arrays(options.width):g} n x n arrays of float32"
+        shape = f"{BATCH} x n" if method.queue else "n x n"
+        arrays = f"{method.num_arrays(options.width):g} {shape} arrays of float32"
         return f"{arrays} would take more than the limit of {options.memory_limit / 1e9:.1f} GB"
     timed = {int(n): methods[name]["seconds"] for n, methods in smaller.items() if "seconds" in methods[name]}
-    if timed and timed[max(timed)] * (size / max(timed)) ** 2 > options.time_limit:
-        return f"a run would take more than the limit of {options.time_limit:g} s"
+    if timed:
+        growth = method.num_pairs(size) / method.num_pairs(max(timed))
+        if timed[max(timed)] * growth > options.time_limit:
+            return f"a run would take more than the limit of {options.time_limit:g} s"
     return None
 
 
@@ -160,8 +175,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=_positive(float),
-        default=60.0,
-        help="spent on each size, but for at least three rounds (default: 60)",
+        default=20.0,
+        help="spent on each size, but for at least three rounds (default: 20)",
     )
     parser.add_argument("--output", type=pathlib.Path, default=results.FOLDER, help="a folder")
     return parser.parse_args()
@@ -169,9 +184,9 @@ def _parse() -> argparse.Namespace:
 
 def _size(text: str) -> int:
     size = int(text) if text.isdigit() else 0
-    if size < 2 * SIZE_UNIT or size % SIZE_UNIT:
+    if size < LEAST_SIZE or (size & (size - 1) if size < SIZE_UNIT else size % SIZE_UNIT):
         raise argparse.ArgumentTypeError(
-            f"'{text}', expected a multiple of {SIZE_UNIT} from {2 * SIZE_UNIT} up"
+            f"'{text}', expected a power of two from {LEAST_SIZE} up or a multiple of {SIZE_UNIT}"
         )
     return size
 

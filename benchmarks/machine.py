@@ -13,7 +13,7 @@ import jax
 from tcl_jax.data.lazy import free_memory as free_memory_of_system
 from tcl_jax.run import environment
 
-_PEERS = ("libtpu", "torch", "pytorch-metric-learning")
+_PEERS = ("libtpu", "torch", "pytorch-metric-learning", "open-clip-torch")
 
 
 def on_gpu() -> bool:

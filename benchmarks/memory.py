@@ -15,9 +15,13 @@ import sys
 from benchmarks.methods import METHODS, Prepared
 from benchmarks.problems import make_problem
 
+FIRST_ROWS = 512  # of the run before the one that counts
+
 
 def measured_bytes(name: str, size: int, width: int, classes: int, dtype: str) -> int | None:
     """Peak memory of one run of a method on a CPU, None where it cannot be measured."""
+    if size <= FIRST_ROWS:
+        return None  # hardly more than what libraries keep for themselves
     arguments = [name, *map(str, (size, width, classes)), dtype]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", *arguments],
@@ -60,7 +64,7 @@ def _status(field: str) -> int:
 def main(name: str, size: str, width: str, classes: str, dtype: str) -> None:
     method = METHODS[name]
     small, prepared = (
-        method.prepare(make_problem(n, int(width), int(classes), dtype)) for n in (512, int(size))
+        method.prepare(make_problem(n, int(width), int(classes), dtype)) for n in (FIRST_ROWS, int(size))
     )
     print(json.dumps(_peak(small, prepared)))
 

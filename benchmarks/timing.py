@@ -1,5 +1,6 @@
 """Times of several methods, taken in turns, so that a disturbance of the machine meets all of them; and of main.py."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,14 +13,20 @@ PAUSE_SECONDS = 0.05
 
 
 def interleave(
-    runs: dict[str, Callable[[], Any]], seconds: float, at_least: int, at_most: int = 30
+    runs: dict[str, Callable[[], Any]],
+    seconds: float,
+    at_least: int,
+    at_most: int = 30,
+    turn_seconds: float = 0.0,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Rounds of one run of each method, as many as fit into `seconds`.
+    """Rounds of one turn of each method, as many as fit into `seconds`.
+
+    A turn is one run, or as many as fill `turn_seconds`: their mean counts.
 
     A first run that warms something up is not treated apart: the best of the rounds counts.
 
     Returns:
-      The seconds of each run; and of methods that failed, which are not run again, the reason.
+      The seconds of a run in each turn; and of methods that failed, which are not run again, the reason.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     failed: dict[str, str] = {}
@@ -35,16 +42,24 @@ def interleave(
             if name in failed:
                 continue
             time.sleep(PAUSE_SECONDS)
-            before = time.perf_counter()
             try:
-                runs[name]()
+                mean = _mean_seconds(runs[name], turn_seconds)
             except (MemoryError, RuntimeError) as error:
                 # Both frameworks report a full device as a RuntimeError.
                 failed[name] = f"failed: {(str(error).splitlines() or [type(error).__name__])[0][:80]}"
                 del times[name]
             else:
-                times[name].append(time.perf_counter() - before)
+                times[name].append(mean)
     return times, failed
+
+
+def _mean_seconds(run: Callable[[], Any], turn_seconds: float) -> float:
+    before = time.perf_counter()
+    for count in itertools.count(1):
+        run()
+        elapsed = time.perf_counter() - before
+        if elapsed >= turn_seconds:
+            return elapsed / count
 
 
 def time_main(arguments: Sequence[str], cache: str) -> tuple[float, str]:

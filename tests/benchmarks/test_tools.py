@@ -11,7 +11,7 @@ _DIGITS = ["--config=configs/digits_tcl.py", "--config.model.width=1", "--steps=
 TOOLS = {
     "augment": ["--size=16", "--batch=8", "--steps=1", "--images=16", "--seconds=0.1"],
     "input": _DIGITS,
-    "loss": ["--sizes", "1024", "--width=8", "--seconds=0.1"],
+    "loss": ["--sizes", "64", "1024", "--width=8", "--seconds=0.1"],
     "sweep": [*_DIGITS, "--members=2"],
     "train_step": _DIGITS,
 }
