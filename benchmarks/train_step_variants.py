@@ -44,7 +44,7 @@ def our_steps(experiment: Experiment, batches: Iterator[Batch], batch: Batch) ->
     step_of = {
         WHOLE: program.step,
         NO_AUGMENTATION: without_augmentation(experiment).step,
-        NO_LOSS: variant(experiment, objective=_no_loss(program.parts.objective.head)).step,
+        NO_LOSS: variant(experiment, objective=_no_loss(program.parts.objective)).step,
     }
     if jax.default_backend() == "cpu":  # elsewhere they are what runs
         with mock.patch.object(resnet, "convolve", lax.conv_general_dilated):
@@ -58,20 +58,25 @@ def our_steps(experiment: Experiment, batches: Iterator[Batch], batch: Batch) ->
     runs = {name: partial(one, step, name == WHOLE) for name, step in step_of.items()}
     views = partial(jax.jit(program.views), jax.random.key(0), placed.images, placed.indices)
     return runs | {
-        FORWARD: _forward(experiment, placed._replace(images=split_batch(views(), mesh))),
+        FORWARD: _forward(experiment, placed._replace(images=split_batch(_by_image(views(), placed), mesh))),
         AUGMENTATION: views,
         LOSS: _loss(experiment, placed, hyper),
     }
 
 
-def _no_loss(head: str) -> Objective:
+def _no_loss(objective: Objective) -> Objective:
     """The sum of all outputs, each times a fixed number, in the place of the loss."""
 
-    def weighted_sum(outputs: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
+    def weighted_sum(outputs: jax.Array, *others: object) -> jax.Array:
         factors = np.random.default_rng(0).standard_normal(outputs.shape).astype(np.float32)
         return lax.pmean(jnp.sum(outputs * factors), DATA_AXIS)
 
-    return Objective(weighted_sum, lambda outputs, batch, hyper: {}, head, by_class=False)
+    return objective._replace(loss=weighted_sum, diagnostics=lambda outputs, batch, hyper: {})
+
+
+def _by_image(views: jax.Array, batch: Batch) -> jax.Array:
+    """From [v b, ...], view by view, to [b, v, ...], which is split over devices as images are."""
+    return views.reshape(-1, len(batch.indices), *views.shape[1:]).swapaxes(0, 1)
 
 
 def _forward(experiment: Experiment, batch: Batch) -> Run:
@@ -82,7 +87,7 @@ def _forward(experiment: Experiment, batch: Batch) -> Run:
     def on_device(params: Any, batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
         outputs, after = forward(
             program.model,
-            lambda key, images, indices: images,
+            lambda key, images, indices: images.swapaxes(0, 1).reshape(-1, *images.shape[2:]),
             params,
             batch_stats,
             key,
