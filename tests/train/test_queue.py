@@ -198,7 +198,7 @@ def test_a_member_of_a_sweep_is_its_single_run(way):
         for member, hyper in enumerate(hypers):
             alone, _ = trained(8, 4, hyper, **EVERYTHING)
             found = jax.tree.map(np.array, step.member(states, member))
-            assert largest_difference(found, alone[-1]) <= (0 if way == "one by one" else 1e-9)
+            assert largest_difference(found, alone[-1]) <= (0 if way == "one by one" else 1e-7)
 
 
 def breaks_at_once(rows, labels, references):
