@@ -101,7 +101,8 @@ def tcl_loss(
       and k2, in reverse mode, once. Under `jax.shard_map` `jax.grad` is complete by itself. Under `jax.pmap`, and under
       `shard_map(check_vma=False)`, take it inside the mapped function, where each device's gradient of shared
       parameters is its part of a sum: add the parts with `jax.lax.psum`, not `pmean`. Taken of the mapped function from
-      outside it would be wrong there.
+      outside it would be wrong there. (With JAX older than 0.6.0 the sum is yours inside a checked `shard_map`, too;
+      from outside, `jax.grad` of the mapped function is complete.)
 
     Raises:
       ValueError: a shape, dtype, option or value is not of the form above. Values are checked wherever they are known,
@@ -194,7 +195,7 @@ def supcon_loss(
             return as_coefficients(temperature, 0.0, 1.0, dtype)
         return Hardness(
             as_number("temperature", temperature, dtype, above_zero=True),
-            as_number("hardness", hardness, dtype),
+            lax.stop_gradient(as_number("hardness", hardness, dtype)),  # no derivative by it
         )
 
     return _loss_of(
