@@ -15,7 +15,7 @@ from tcl_jax.files import full_path, to_utf8, utf8_path, write_whole
 @pytest.fixture
 def at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "own"))
     return str(tmp_path)
 
 
@@ -23,7 +23,7 @@ def at(tmp_path, monkeypatch):
 def test_a_path_is_absolute_and_remote_storage_stays_as_it_is(at):
     typed = ["a/../b", ".", "~/b", "~", "/b", "./~b", "gs://bucket/a/../b"]
     found = [os.fspath(full_path(path, "x")) for path in typed]
-    assert found == [f"{at}/b", at, f"{at}/home/b", f"{at}/home", "/b", f"{at}/~b", "gs://bucket/a/../b"]
+    assert found == [f"{at}/b", at, f"{at}/own/b", f"{at}/own", "/b", f"{at}/~b", "gs://bucket/a/../b"]
     assert [os.fspath(utf8_path(path, "x")) for path in typed] == found
 
 
