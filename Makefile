@@ -24,7 +24,7 @@ test-slow: $(VENV)/.test
 # The losses on the oldest JAX that they run on, which the training does not: golden files and every member's formula.
 test-old-jax: $(VENV)-old-jax/.old-jax
 	$(VENV)-old-jax/bin/python -m pytest -p tests.losses.old_jax --noconftest -p no:cacheprovider -n 2 \
-	  --dist loadgroup tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight"
+	  --dist worksteal tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight"
 
 # What needs TensorFlow: preparing data sets by TFDS' own builders. In a folder of its own, as nothing else may need it.
 test-prepare:

@@ -6,14 +6,15 @@ from jax.sharding import PartitionSpec as P
 
 DEVICES = 8
 AXIS = "data"
-MAPPINGS = ("shard_map", "shard_map_unchecked", "pmap")
+MAPPINGS = ("shard_map", "shard_map_outside", "shard_map_unchecked", "pmap")
 
 
 def gradient_over_devices(mapping, loss):
     """Value and gradients of `loss(shared, rows...)` with rows split over eight devices.
 
     `loss` sees this device's rows and returns a scalar that is the same on every device. The gradient by `shared` is
-    summed over devices by autodiff under "shard_map", and by psum, as the documentation asks, in the other two.
+    summed over devices by autodiff under "shard_map", also of the mapped function from outside, and by psum, as the
+    documentation asks, in the other two.
     Returns value, gradient by shared, gradient by the first array of rows, joined in the order of the devices.
     """
 
@@ -37,6 +38,15 @@ def gradient_over_devices(mapping, loss):
 
     checked = mapping == "shard_map"
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(AxisType.Auto,))
+
+    if mapping == "shard_map_outside":
+
+        def run(shared, *rows):
+            mapped = jax.shard_map(loss, mesh=mesh, in_specs=(P(), *[P(AXIS)] * len(rows)), out_specs=P())
+            value, gradients = jax.jit(jax.value_and_grad(mapped, argnums=(0, 1)))(shared, *rows)
+            return value, *gradients
+
+        return run
 
     def run(shared, *rows):
         mapped = jax.jit(

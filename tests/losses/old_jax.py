@@ -1,6 +1,6 @@
 """Names of today's JAX that the tests of the losses use, on the oldest JAX that the losses run on: a plugin of pytest.
 
-`make test-old-jax` runs it. The losses themselves need nothing of this.
+`make test-old-jax` runs it. The losses themselves need nothing of this, and where JAX has a name, it stays.
 """
 
 import os
@@ -8,13 +8,19 @@ import types
 
 import jax
 
+HAS_SHARD_MAP = hasattr(jax, "shard_map")
+
 
 def pytest_configure(config):
+    # Before JAX looks at it, and only where this is the plugin: whoever merely imports the file has flags of their own.
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     config.addinivalue_line("markers", "xdist_group(name): tests of one process")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Autodiff sums gradients over the devices of a checked shard_map on newer versions only."""
+    """Inside a checked shard_map, autodiff sums gradients over devices since 0.6.0 alone."""
+    if HAS_SHARD_MAP:
+        return
     kept, left_out = [], []
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
@@ -23,16 +29,20 @@ def pytest_collection_modifyitems(config, items):
     items[:] = kept
 
 
-if not hasattr(jax, "shard_map"):
+if not HAS_SHARD_MAP:
+    from jax.experimental.shard_map import shard_map
+
+    def checked_by_its_new_name(f, *, mesh, in_specs, out_specs, check_vma=True):
+        return shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_rep=check_vma)
+
+    jax.shard_map = checked_by_its_new_name
+
+if not hasattr(jax, "enable_x64"):
     from jax.experimental import enable_x64
-    from jax.experimental.shard_map import shard_map as old_shard_map
 
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    jax.enable_x64 = enable_x64
+
+if not hasattr(jax.sharding, "AxisType"):
     make_mesh = jax.make_mesh
-
-    def shard_map(f, *, mesh, in_specs, out_specs, check_vma=True):
-        return old_shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_rep=check_vma)
-
-    jax.shard_map, jax.enable_x64 = shard_map, enable_x64
     jax.sharding.AxisType = types.SimpleNamespace(Auto=None)
     jax.make_mesh = lambda shape, names, *, axis_types, devices=None: make_mesh(shape, names, devices=devices)

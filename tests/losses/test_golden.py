@@ -14,7 +14,9 @@ from tests.losses.reference import GOLDEN, LOSS_CASES, relative_error
 pytestmark = pytest.mark.xdist_group("golden")  # they share what is compiled
 
 # The golden files hold z in float64; float32 rows differ from them by rounding already.
-TOLERANCE = {64: lambda temperature: 1e-10, 32: lambda temperature: 1e-4 if temperature <= 0.02 else 2e-5}
+# XLA of JAX 0.4 rounds more in float32 (9.9e-6 where today's has 5.6e-6).
+FLOAT32 = 1e-5 if jax.__version_info__ >= (0, 5) else 2e-5
+TOLERANCE = {64: lambda temperature: 1e-10, 32: lambda temperature: 1e-4 if temperature <= 0.02 else FLOAT32}
 
 # On one device these have their own shapes and no weights; all others share one shape, for one compilation.
 UNPADDED = ("supcon_clustered", "tcl_imbalanced")
