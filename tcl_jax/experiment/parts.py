@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
@@ -82,13 +83,14 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         make_policy(name, crop_padding=config.augment.crop_padding, flip=config.augment.flip)
         for name in config.augment.views
     )
-    micro_batches = _micro_batches(config, mesh)
+    micro_batches, platform = _micro_batches(config, mesh), mesh.devices.flat[0].platform
     objective = make_objective(
         config.loss.name,
         labels=config.loss.labels,
         num_views=len(policies),
         micro_batches=micro_batches,
-        block_size=best_block_size(mesh.devices.flat[0].platform),
+        # "auto" goes by the devices that are here, which those of a plan need not be.
+        block_size="auto" if platform == jax.default_backend() else best_block_size(platform),
     )
     _check_loss(config, objective)
     make_same_optimizer = functools.partial(
