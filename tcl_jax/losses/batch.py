@@ -1,5 +1,6 @@
 """The rows of one loss as the passes over their pairs want them, and the passes themselves."""
 
+import functools
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,11 +111,7 @@ def fold_pairs(
     # On one device the columns are anchors of this device.
     mirrored = mirrored and split.num_devices == 1
 
-    def visit(rows: Anchors, columns: Anchors, *, same: bool, mirrored: bool) -> tuple[Any, Any]:
-        return _visit(
-            split, rows, columns, tile, merge, empty, same=same, mirrored=mirrored, transposed=transposed
-        )
-
+    visit = functools.partial(_visit, split, tile, merge, empty, transposed=transposed)
     if len(batches) == 2:
         ours, theirs = visit(anchors[0], columns[1], same=False, mirrored=mirrored)
         if not mirrored:
@@ -130,11 +127,11 @@ def fold_pairs(
 
 def _visit(
     split: Split,
-    rows: Anchors,
-    columns: Anchors,
     tile: Callable[[Anchors, Anchors, Kind], tuple[Any, Any]],
     merge: Callable[[T, T], T],
     empty: Callable[[int], T],
+    rows: Anchors,
+    columns: Anchors,
     *,
     same: bool,
     mirrored: bool,

@@ -79,8 +79,8 @@ def tcl_loss(
       temperature: finite scalar t > 0, usually 0.05 to 0.5.
       k1: finite scalar >= 0; above 0 it strengthens the gradient from hard positives. 0 switches the term off.
       k2: finite scalar >= 0; above 1 it strengthens the gradient from hard negatives.
-      left_out: integer [n]. Two different rows with equal ids of at least 0 are no pair at all, neither positive nor
-        negative. By default no pair is left out.
+      left_out: integer [n]. Two different rows with equal ids of at least 0 are not a pair, neither a positive nor a
+        negative one. By default no pair is left out.
       references: (embeddings [m, d], labels [m] or [m, c]), or `References` with weights and left_out: further columns
         for every anchor, as of a queue; never anchors, without derivatives. Over devices, each passes a share of equal
         size.

@@ -55,7 +55,7 @@ def micro_batched(encode: Callable[..., Any], size: int, *, has_state: bool = Fa
         parts = -(-count // int(size))
         length = -(-count // parts)
         last = (parts - 1) * length
-        twice = last + length - count  # so many rows are in the last two parts
+        twice = last + length - count  # rows that are in the last two parts
         if twice and jax.tree.leaves(state):
             raise ValueError(f"With a state, size must divide the number of rows: {size} for {count} rows.")
 

@@ -27,13 +27,19 @@ class Hardness(NamedTuple):
     hardness: jax.Array
 
 
-class _Statistics(NamedTuple):
-    """Sums for each anchor: of p_ij exp(s_ij / t), W_i and I_i; of q_ij, p_ij and p_ij s_ij."""
+class _Negatives(NamedTuple):
+    """W_i and I_i, with the same largest s, and |N_i|."""
 
-    positives: ScaledSum
-    negatives: ScaledSum
+    hard: ScaledSum
     importances: ScaledSum
-    num_negatives: jax.Array
+    number: jax.Array
+
+
+class _Statistics(NamedTuple):
+    """Sums for each anchor: over the negatives, of p_ij exp(s_ij / t), of p_ij and of p_ij s_ij."""
+
+    negatives: _Negatives
+    positives: ScaledSum
     num_positives: jax.Array
     positive_similarity: jax.Array
 
@@ -48,45 +54,53 @@ class _Numbers(NamedTuple):
 
 
 def _empty(dtype: jnp.dtype) -> _Statistics:
-    zero = jnp.zeros((), dtype)
-    return _Statistics(*(no_sum(dtype),) * 3, zero, zero, zero)
+    nothing, zero = no_sum(dtype), jnp.zeros((), dtype)
+    return _Statistics(_Negatives(nothing, nothing, zero), nothing, zero, zero)
 
 
 def _rates(coefficients: Hardness) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of the exponentials of positives, hard negatives and importances."""
     rate = 1.0 / coefficients.temperature
     return rate, (1.0 + coefficients.hardness) * rate, coefficients.hardness * rate
 
 
-def _collect(coefficients: Hardness, s: jax.Array, pairs: Pairs, known: list[Any], axis: int) -> _Statistics:
-    rate, of_negatives, of_importances = _rates(coefficients)
+def _collect(
+    coefficients: Hardness, s: jax.Array, pairs: Pairs, known: list[Any], axis: int
+) -> _Statistics | _Negatives:
+    """Statistics; of a tile without positives, those of its negatives."""
+    rate, of_hard, of_importances = _rates(coefficients)
     nearest = largest(s, pairs.negative, axis)
-    negatives, importances = (
+    hard, importances = (
         scaled_sum(nearest, jnp.exp(by * (s - nearest)), pairs.negative, axis)
-        for by in (of_negatives, of_importances)
+        for by in (of_hard, of_importances)
     )
-    ones = jnp.ones_like(s)
-    num_negatives = jnp.sum(weighted(pairs.negative, ones), axis)
+    negatives = _Negatives(hard, importances, jnp.sum(weighted(pairs.negative, jnp.ones_like(s)), axis))
     if pairs.positive is None:
-        nothing = jax.tree.map(lambda x: jnp.broadcast_to(x, s.shape[1 - axis]), _empty(s.dtype))
-        return nothing._replace(negatives=negatives, importances=importances, num_negatives=num_negatives)
+        return negatives
     nearest = largest(s, pairs.positive, axis)
     return _Statistics(
-        scaled_sum(nearest, jnp.exp(rate * (s - nearest)), pairs.positive, axis),
         negatives,
-        importances,
-        num_negatives,
-        jnp.sum(weighted(pairs.positive, ones), axis),
+        scaled_sum(nearest, jnp.exp(rate * (s - nearest)), pairs.positive, axis),
+        jnp.sum(pairs.positive, axis, dtype=s.dtype),
         jnp.sum(weighted(pairs.positive, s), axis),
     )
 
 
-def _merge(coefficients: Hardness, a: _Statistics, b: _Statistics) -> _Statistics:
-    rate, of_negatives, of_importances = _rates(coefficients)
+def _merge(coefficients: Hardness, a: _Statistics, b: _Statistics | _Negatives) -> _Statistics:
+    rate, of_hard, of_importances = _rates(coefficients)
+    ours, theirs = a.negatives, b if isinstance(b, _Negatives) else b.negatives
+    negatives = _Negatives(
+        add(ours.hard, theirs.hard, of_hard),
+        add(ours.importances, theirs.importances, of_importances),
+        ours.number + theirs.number,
+    )
+    if isinstance(b, _Negatives):
+        return a._replace(negatives=negatives)
     return _Statistics(
+        negatives,
         add(a.positives, b.positives, rate),
-        add(a.negatives, b.negatives, of_negatives),
-        add(a.importances, b.importances, of_importances),
-        *(x + y for x, y in zip(a[3:], b[3:], strict=True)),
+        a.num_positives + b.num_positives,
+        a.positive_similarity + b.positive_similarity,
     )
 
 
@@ -101,14 +115,15 @@ class HardNegatives:
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """D_i as (exponent, scaled), and the factors of the positive sum and of W_i in `scaled`."""
         rate = 1.0 / coefficients.temperature
-        has_negatives = sums.num_negatives > 0
-        exponent = rate * jnp.maximum(sums.positives.largest, sums.negatives.largest)
+        positives, negatives = sums.positives, sums.negatives
+        has_negatives = negatives.number > 0
+        exponent = rate * jnp.maximum(positives.largest, negatives.hard.largest)
         exponent = jnp.where(has_negatives | (sums.num_positives > 0), exponent, 0.0)
         of_positives, of_negatives = (
-            jnp.exp(rate * x.largest - exponent) for x in (sums.positives, sums.negatives)
+            jnp.exp(rate * x.largest - exponent) for x in (positives, negatives.hard)
         )
-        of_negatives *= sums.num_negatives / jnp.where(has_negatives, sums.importances.sum, 1.0)
-        scaled = of_positives * sums.positives.sum + of_negatives * sums.negatives.sum
+        of_negatives *= negatives.number / jnp.where(has_negatives, negatives.importances.sum, 1.0)
+        scaled = of_positives * positives.sum + of_negatives * negatives.hard.sum
         return exponent, scaled, of_positives, of_negatives
 
     def losses(self, coefficients: Hardness, statistics: list[Any]) -> tuple[jax.Array, jax.Array]:
@@ -117,21 +132,21 @@ class HardNegatives:
         exponent, scaled, _, _ = self._denominators(coefficients, sums)
         counts = sums.num_positives > 0
         mean = sums.positive_similarity / jnp.where(counts, sums.num_positives, 1.0)
-        losses = exponent + jnp.log(jnp.where(counts, scaled, 1.0)) - mean / coefficients.temperature
-        return jnp.where(counts, losses, 0.0), counts
+        return exponent + jnp.log(jnp.where(counts, scaled, 1.0)) - mean / coefficients.temperature, counts
 
     def numbers(self, coefficients: Hardness, statistics: list[Any], shares: jax.Array) -> _Numbers:
         """Factors of the terms of the gradient."""
         (sums,) = statistics
         _, scaled, of_positives, of_negatives = self._denominators(coefficients, sums)
         rate, of_hard, of_importances = _rates(coefficients)
+        hard, importances, number = sums.negatives
         per_denominator = shares / jnp.where(shares != 0, scaled, 1.0)
         per_negative = per_denominator * of_negatives
-        total = jnp.where(sums.num_negatives > 0, sums.importances.sum, 1.0)
+        ratio = hard.sum / jnp.where(number > 0, importances.sum, 1.0)
         return _Numbers(
             Weights(sums.positives.largest, rate * per_denominator * of_positives),
-            Weights(sums.negatives.largest, of_hard * per_negative),
-            Weights(sums.importances.largest, of_importances * per_negative * sums.negatives.sum / total),
+            Weights(hard.largest, of_hard * per_negative),
+            Weights(importances.largest, of_importances * per_negative * ratio),
             rate * shares / jnp.where(shares != 0, sums.num_positives, 1.0),
         )
 

@@ -36,7 +36,7 @@ class Anchors(NamedTuple):
 class Pairs(NamedTuple):
     """How far column j is a positive of anchor i, p_ij, and how far a negative, q_ij: [m, n] each.
 
-    Masks for classes, floating for soft labels; both 0 where two rows are no pair at all. None and None: every pair is
+    Masks for classes, floating for soft labels; both 0 where two rows are not a pair. None and None: every pair is
     a negative one.
     """
 
