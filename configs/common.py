@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.data.evaluate_on.data_dir = ""  # "": data.data_dir
     config.data.evaluate_on.train_split = "train"
     config.data.evaluate_on.test_split = "test"
-    # Pixels: every image is scaled until its shorter side has so many, and cut square; 0: all have one size already.
+    # Pixels: every image is scaled until its shorter side has this length, and cut square; 0: all have one size.
     config.data.image_size = 0
     # Whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in memory.
     config.data.streaming = "auto"
@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     # optimizer and at the rate of the parameters, without weight decay.
     config.loss.learn_temperature = False
     # Projections of past batches that every anchor meets beside those of its own, a multiple of batch_size * views; 0:
-    # none. They count from when there are so many.
+    # none. They count from when the queue is full.
     config.loss.queue_size = 0
     # Of the moving average of the weights that makes the projections of the queue, as 0.999; 0: the weights make them.
     config.loss.momentum_encoder = 0.0

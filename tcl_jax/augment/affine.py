@@ -54,7 +54,7 @@ def shear_y(amount: float) -> tuple[float, ...]:
 
 
 def translate(right: float, down: float) -> tuple[float, ...]:
-    """The map that moves the image by so many pixels to the right and down: torchvision's affine(translate)."""
+    """The map that moves the image to the right and down, in pixels: torchvision's affine(translate)."""
     return (1.0, 0.0, -right, 0.0, 1.0, -down)
 
 

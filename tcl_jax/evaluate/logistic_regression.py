@@ -17,7 +17,7 @@ from tcl_jax.evaluate.standardise import standardisation, standardise
 STRENGTHS = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
 """Strengths of the penalty that are tried, in this order."""
 
-_HELD_OUT = 5  # one of so many images of each class
+_HELD_OUT = 5  # one of this number of images of each class
 _TOLERANCE = 1e-5  # of the largest entry of the gradient
 _MOST_ITERATIONS = 1000
 _ITERATIONS_AT_ONCE = 20  # in one call, so that a signal is answered in between

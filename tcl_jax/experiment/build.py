@@ -364,7 +364,7 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
 
 
 def _check_held_out(held_out: int, num_images: int, batch_size: int) -> int:
-    """Refuse to hold out so many images that less than a batch is left to train on."""
+    """Refuse to hold out images where less than a batch is left to train on."""
     # Refuses a batch that is too large even where none are held out.
     steps_per_epoch(num_images, batch_size, field="train.batch_size")
     most = num_images - batch_size

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Both measured on two cores. Of so many numbers the products are faster, of fewer XLA's gradient is.
+# Both measured on two cores. From this number on the products are faster, below it XLA's gradient is.
 _LEAST_SIZE = 2**20
 _IMAGES_AT_A_TIME = 16  # whose patches stay in a core's cache
 

@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, *, checkpoint: s
             "by --config.data.evaluate_on.name."
         )
     with (
-        workdir.failures_told(),
+        workdir.failures_reported(),
         open_run(config_name, experiment, workdir, checkpoint=checkpoint) as opened,
         evaluating(opened.step),
     ):
@@ -81,6 +81,6 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
         step=about.step,
         params_sha256=about.params_sha256,
     )
-    with workdir.failures_told():
+    with workdir.failures_reported():
         path = on_first(lambda: workdir.write_results(results, checkpoint, on=dataset.name))
     print(format_table(results, path), flush=True)

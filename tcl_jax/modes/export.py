@@ -24,7 +24,7 @@ def run(workdir: Workdir, *, checkpoint: str = "latest") -> None:
     """
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=make_mesh(1))
     about = trained.about
-    with workdir.failures_told():
+    with workdir.failures_reported():
         projection = write_exported(trained, workdir.encoder)
     print(f"The encoder of step {about.step}, a {about.model}, is in {workdir.encoder}")
     if projection is not None:

@@ -21,7 +21,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
     began_with = on_first(workdir.read_data)
     experiment = together(lambda: build_experiment(config, began_with=[began_with]))
     with (
-        workdir.failures_told(),
+        workdir.failures_reported(),
         open_run(config_name, experiment, workdir) as opened,
         evaluating(opened.step),
     ):

@@ -54,7 +54,7 @@ def run(
         begins, began_with = on_first(lambda: _beginnings([folders[point.name] for point in pending]))
         experiment = together(lambda: build_experiment(config, begins=begins, began_with=began_with))
     failures: dict[str, str] = {}
-    with workdir.locked(), workdir.failures_told(), contextlib.ExitStack() as stack:
+    with workdir.locked(), workdir.failures_reported(), contextlib.ExitStack() as stack:
         runs: dict[str, Run] = {}
         for point in points:
             folder = folders[point.name]

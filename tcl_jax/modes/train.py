@@ -42,7 +42,7 @@ def run(
     results = on_first(workdir.read_results)
     if results is not None and results["epochs"] >= config.train.epochs:
         same = on_first(lambda: workdir.evaluates_as(config))
-        with workdir.failures_told(), hold(config_name, config, workdir, config_file=config_file):
+        with workdir.failures_reported(), hold(config_name, config, workdir, config_file=config_file):
             pass
         print(f"The run in {workdir.path} is complete; nothing is left to train.")
         if same:
@@ -56,7 +56,7 @@ def run(
     began_with = {} if begins else on_first(workdir.read_data)
     experiment = together(lambda: build_experiment(config, begins=begins, began_with=[began_with]))
     with (
-        workdir.failures_told(),
+        workdir.failures_reported(),
         open_run(config_name, experiment, workdir, config_file=config_file) as opened,
     ):
         trained = _train(opened, Profile(workdir.profile, profile_steps), began)

@@ -239,7 +239,7 @@ class Workdir:
             ) from error
 
     @contextlib.contextmanager
-    def failures_told(self) -> Iterator[None]:
+    def failures_reported(self) -> Iterator[None]:
         """What cannot be written within ends the run with a sentence that also names the last good checkpoint.
 
         Raises:

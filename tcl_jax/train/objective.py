@@ -150,7 +150,7 @@ def make_objective(
         return value
 
     def in_order(x: jax.Array, to: str = "varying") -> jax.Array:
-        """The rows of all devices as they lie in the global batch, of each device's rows view by view."""
+        """The rows of all devices in the order of the global batch, of each device's rows view by view."""
         gathered = lax.all_gather(x, DATA_AXIS, to=to)
         parts = gathered.reshape(len(gathered), num_views, micro_batches, -1, *x.shape[1:])
         return jnp.moveaxis(parts, 0, 2).reshape(-1, *x.shape[1:])

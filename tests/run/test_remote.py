@@ -59,7 +59,7 @@ def test_a_workdir_in_remote_storage_is_claimed_there(bucket):
     config = digits_tcl.get_config()
     workdir = Workdir(str(bucket))
     assert str(workdir.metrics) == "gs://bucket/runs/digits/metrics.jsonl"
-    with workdir.locked(), workdir.failures_told():
+    with workdir.locked(), workdir.failures_reported():
         workdir.claim("digits_tcl", config)
     workdir.write_results({"epochs": 3, "metrics": {}}, "latest")
     assert Workdir(str(bucket)).read_results() == {"epochs": 3, "metrics": {}}
