@@ -234,7 +234,7 @@ def _with_settings(config: ConfigDict, data: Data, facts: Facts, program: Progra
         raise UserError(
             f"data.images_per_class is {config.data.images_per_class}, and an epoch has {steps} steps with seed "
             f"{config.seed} but {program.schedule.steps_per_epoch} with that of another run, as other images are held "
-            "out, while runs that train together need equally many: set validation.images to 0, or train them one by one."
+            "out, while runs that train together need equally many: set validation.images to 0, or train each alone."
         )
     validation = None
     if len(settings.division.validation):
