@@ -15,6 +15,9 @@ def get_config() -> ConfigDict:
     # Folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets. image_folder: that of train/.
     config.data.data_dir = ""
     config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"
+    # Every batch is of batch_size / images_per_class classes with so many images of each; 0: of images in random order.
+    # A class of fewer images leaves rows without an image, which do not count.
+    config.data.images_per_class = 0
     config.data.test_split = "test"  # "": none, and the encoder is not evaluated
     # Other data to evaluate on, as where the training images are without a class; a name of "": test_split and the
     # training images. The encoder is frozen: this train_split trains the linear probe, and kNN votes among it.

@@ -9,6 +9,7 @@ from tcl_jax.data.batches import (
     steps_per_epoch,
     train_batches,
 )
+from tcl_jax.data.by_class import check_images_per_class, class_batches, class_steps
 from tcl_jax.data.dataset import ChannelStatistics, Dataset, DatasetFacts, Split, channel_statistics
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.data.load import dataset_facts, load_dataset
@@ -22,6 +23,9 @@ __all__ = [
     "LazyImages",
     "Split",
     "channel_statistics",
+    "check_images_per_class",
+    "class_batches",
+    "class_steps",
     "dataset_facts",
     "divide",
     "epoch_order",

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tcl_jax.data.by_class import NO_IMAGE, class_batches
 from tcl_jax.data.dataset import Split
 from tcl_jax.data.lazy import LazyImages
+from tcl_jax.data.order import raw_stream
 from tcl_jax.errors import UserError
 
 _HELD_OUT = (0, 1)  # spawn key of the choice of `divide`; those of `epoch_order` have one number
@@ -110,8 +112,12 @@ def train_batches(
     first_batch: int = 0,
     examples: np.ndarray | None = None,
     rows: np.ndarray | None = None,
+    images_per_class: int = 0,
 ) -> Iterator[Batch]:
-    """Full batches of one epoch in `epoch_order`.
+    """Full batches of one epoch in `epoch_order`, or those of `class_batches`.
+
+    A row of `class_batches` without an image has weight 0, index -1, and pixels and label of another row of its batch,
+    in turn: so the statistics of a BatchNorm, which sees all rows, are those of images of the batch.
 
     Args:
       first_batch: number of the batch to begin with; above 0 resumes within an epoch.
@@ -120,22 +126,25 @@ def train_batches(
       rows: int, which of each batch's examples are read, in this order; None reads all. Processes that read different
         rows of the same batches share every epoch: each example comes once, to one process, and to any of them in the
         next.
+      images_per_class: 0 for `epoch_order`.
 
     Raises:
-      UserError: batch_size is larger than the number of examples. As the next, at the call and not when the first
-        batch is asked for.
+      UserError: batch_size is larger than the number of examples, or as `class_batches`. As the next, at the call and
+        not when the first batch is asked for.
       ValueError: first_batch lies outside the epoch.
     """
-    num_examples = len(split.labels) if examples is None else len(examples)
-    num_batches = steps_per_epoch(num_examples, batch_size)
-    if not 0 <= first_batch <= num_batches:
-        raise ValueError(f"first_batch is {first_batch}, expected 0 to {num_batches}")
-    order = epoch_order(num_examples, seed=seed, epoch=epoch)
-    if examples is not None:
-        order = examples[order]
-    starts = range(first_batch * batch_size, num_batches * batch_size, batch_size)
+    examples = np.arange(len(split.labels), dtype=np.int32) if examples is None else examples
+    if images_per_class:
+        batches = class_batches(split.labels[examples], batch_size, images_per_class, seed=seed, epoch=epoch)
+    else:
+        num_batches = steps_per_epoch(len(examples), batch_size)
+        order = epoch_order(len(examples), seed=seed, epoch=epoch)
+        batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
+    if not 0 <= first_batch <= len(batches):
+        raise ValueError(f"first_batch is {first_batch}, expected 0 to {len(batches)}")
     rows = np.arange(batch_size) if rows is None else rows
-    return _read(split, [order[start + rows] for start in starts])
+    wanted = (_Rows.of(batch) for batch in batches[first_batch:])
+    return _read(split, [_Rows(examples[read][rows], live[rows]) for read, live in wanted])
 
 
 def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = None) -> Iterator[Batch]:
@@ -155,19 +164,32 @@ def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = N
     rows = np.arange(batch_size, dtype=np.int32) if rows is None else rows.astype(np.int32)
     num_examples = len(split.labels)
     wanted = [start + rows for start in range(0, num_examples, batch_size)]
-    batches = _read(split, [part[part < num_examples] for part in wanted])
+    batches = _read(split, [_Rows.of(part[part < num_examples]) for part in wanted])
     return (_pad(batch, len(rows)) for batch in batches)
 
 
 def _random_order(num_examples: int, seed: int, spawn_key: tuple[int, ...]) -> np.ndarray:
-    # NumPy keeps the raw stream of a bit generator the same for ever, but not what shuffle() makes of it.
-    # Sorting one 64-bit number per example is therefore the same order in every version.
-    stream = np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=spawn_key))
-    return np.argsort(stream.random_raw(num_examples), kind="stable").astype(np.int32)
+    drawn = raw_stream(seed, spawn_key).random_raw(num_examples)
+    return np.argsort(drawn, kind="stable").astype(np.int32)
 
 
-def _read(split: Split, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
-    """A batch for each array of indices, in order; those of images that are not in memory are read ahead."""
+class _Rows(NamedTuple):
+    """Rows of a batch: the position of the image that each reads, and whether it is that image or none."""
+
+    read: np.ndarray
+    live: np.ndarray
+
+    @classmethod
+    def of(cls, positions: np.ndarray) -> "_Rows":
+        """Those of a whole batch, in which rows without an image are negative; they read the others' in turn."""
+        live = positions >= 0
+        read = positions.copy()
+        read[~live] = np.resize(positions[live], int(np.sum(~live)))
+        return cls(read, live)
+
+
+def _read(split: Split, parts: Sequence[_Rows]) -> Iterator[Batch]:
+    """A batch for each part, in order; those of images that are not in memory are read ahead."""
     if not isinstance(split.images, LazyImages):  # gathering takes less than a millisecond
         return (_gather(split, part) for part in parts)
     import grain  # takes a second, and only streaming needs it
@@ -176,9 +198,9 @@ def _read(split: Split, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
     return iter(grain.MapDataset.source(parts).map(lambda part: _gather(split, part)).to_iter_dataset(ahead))
 
 
-def _gather(split: Split, indices: np.ndarray) -> Batch:
-    weights = np.ones(len(indices), np.float32)
-    return Batch(split.images[indices], split.labels[indices], indices, weights)
+def _gather(split: Split, rows: _Rows) -> Batch:
+    indices = np.where(rows.live, rows.read, np.int32(NO_IMAGE))
+    return Batch(split.images[rows.read], split.labels[rows.read], indices, rows.live.astype(np.float32))
 
 
 def _pad(batch: Batch, batch_size: int) -> Batch:
@@ -188,6 +210,6 @@ def _pad(batch: Batch, batch_size: int) -> Batch:
     return Batch(
         images=np.pad(batch.images, ((0, missing), (0, 0), (0, 0), (0, 0))),
         labels=np.pad(batch.labels, (0, missing)),
-        indices=np.pad(batch.indices, (0, missing), constant_values=-1),
+        indices=np.pad(batch.indices, (0, missing), constant_values=NO_IMAGE),
         weights=np.pad(batch.weights, (0, missing)),
     )

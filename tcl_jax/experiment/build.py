@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment import check_policy, make_views
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Dataset, Division, divide, steps_per_epoch
+from tcl_jax.data import Dataset, Division, class_steps, divide, steps_per_epoch
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import Evaluator, make_validate
 from tcl_jax.evaluate.probe import ProbeSettings
 from tcl_jax.experiment.data import Data, check_classes, load_data, refuse_other_data
-from tcl_jax.experiment.parts import Parts, make_parts
+from tcl_jax.experiment.parts import BY_CLASS_FIELDS, Parts, make_parts
 from tcl_jax.models import ContrastiveModel, check_model, make_encode, with_head
 from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.encode import Encode
@@ -214,7 +214,7 @@ def build_experiment(
         std=tuple(own["std"]),
         class_names=dataset.class_names,
     )
-    program = make_program(config, parts, facts)
+    program = make_program(config, parts, facts, dataset.train.labels)
     # The probe comes after hours of training: its settings are tried now.
     per_epoch = steps_per_epoch(facts.num_images, config.probe.batch_size, field="probe.batch_size")
     probe_steps = config.probe.epochs * per_epoch
@@ -229,6 +229,13 @@ def member_of(experiment: Experiment, config: ConfigDict) -> Experiment:
 
 def _with_settings(config: ConfigDict, data: Data, facts: Facts, program: Program) -> Experiment:
     settings = make_settings(config, facts, program.schedule)
+    steps, _ = _epoch(config, facts, data.training.train.labels)
+    if steps != program.schedule.steps_per_epoch:
+        raise UserError(
+            f"data.images_per_class is {config.data.images_per_class}, and an epoch has {steps} steps with seed "
+            f"{config.seed} but {program.schedule.steps_per_epoch} with that of another run, as other images are held "
+            "out, while runs that train together need equally many: set validation.images to 0, or train each alone."
+        )
     validation = None
     if len(settings.division.validation):
         name, metric = program.parts.validation_metric
@@ -272,8 +279,11 @@ def make_evaluator(
     )
 
 
-def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:
+def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndarray | None = None) -> Program:
     """The program for data of which no more than `facts` is known.
+
+    Args:
+      labels: int [facts.num_images], which decide how many batches by class there are; None: classes of one size.
 
     Raises:
       UserError: settings that do not fit the data.
@@ -286,15 +296,18 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts) -> Program:
     initial = None
     if parts.initial_tensors is not None:
         initial = fit_encoder(parts.initial_tensors, model, facts.image_shape, path=config.model.init_from)
-    held_out = _check_held_out(config.validation.images, facts.num_images, config.train.batch_size)
+    _check_held_out(config.validation.images, facts.num_images, config.train.batch_size)
+    steps, padding = _epoch(config, facts, labels)
     schedule = Schedule(
         batch_size=config.train.batch_size,
         micro_batches=parts.micro_batches,
         num_views=len(parts.policies),
         epochs=config.train.epochs,
-        steps_per_epoch=steps_per_epoch(facts.num_images - held_out, config.train.batch_size),
+        steps_per_epoch=steps,
         log_every_steps=config.log.every_steps,
         checkpoint_every_epochs=config.checkpoint.every_epochs,
+        images_per_class=config.data.images_per_class,
+        padding=padding,
     )
     views = make_views(parts.policies, mean=facts.mean, std=facts.std)
     device_step = make_device_step(
@@ -358,12 +371,28 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
             total_steps=schedule.steps,
             warmup_steps=config.train.warmup_epochs * schedule.steps_per_epoch,
         ),
-        division=divide(facts.num_images, config.validation.images, seed=config.seed),
+        division=_divide(config, facts),
         seed=config.seed,
     )
 
 
-def _check_held_out(held_out: int, num_images: int, batch_size: int) -> int:
+def _epoch(config: ConfigDict, facts: Facts, labels: np.ndarray | None) -> tuple[int, int]:
+    """Steps of an epoch, and rows of each without an image."""
+    batch_size = config.train.batch_size
+    if not config.data.images_per_class:
+        return steps_per_epoch(facts.num_images - config.validation.images, batch_size), 0
+    if labels is None:
+        labels = np.arange(facts.num_images) % max(facts.num_classes, 1)
+    labels = labels[_divide(config, facts).train]
+    steps, images = class_steps(labels, batch_size, config.data.images_per_class, fields=BY_CLASS_FIELDS)
+    return steps, batch_size - round(images)
+
+
+def _divide(config: ConfigDict, facts: Facts) -> Division:
+    return divide(facts.num_images, config.validation.images, seed=config.seed)
+
+
+def _check_held_out(held_out: int, num_images: int, batch_size: int) -> None:
     """Refuse to hold out images where less than a batch is left to train on."""
     # Refuses a batch that is too large even where none are held out.
     steps_per_epoch(num_images, batch_size, field="train.batch_size")
@@ -373,4 +402,3 @@ def _check_held_out(held_out: int, num_images: int, batch_size: int) -> int:
             f"validation.images is {held_out}, expected 0 to {most}, which leaves a batch of {batch_size} of the "
             f"{num_images} training images: hold out fewer, or train with a smaller train.batch_size."
         )
-    return held_out

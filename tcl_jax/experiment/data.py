@@ -116,6 +116,11 @@ def check_classes(config: ConfigDict, data: Data, *, by_class: bool) -> None:
             f"loss.name is '{config.loss.name}', which learns from classes, but {without}: train without them, by "
             "--config.loss.labels=image, or name another data.train_split."
         )
+    if config.data.images_per_class and not split.is_labelled:
+        raise UserError(
+            f"data.images_per_class is {config.data.images_per_class}, but {without}: set it to 0, or name another "
+            "data.train_split."
+        )
     if config.validation.images and not split.is_labelled:
         raise UserError(
             f"validation.images is {config.validation.images}, but {without}, and held-out images are judged by "

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from tcl_jax.augment.policies import Policy, make_policy
+from tcl_jax.data import check_images_per_class
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate.metrics import OF_FEATURES, Metric, resolve_metric, resolve_metrics
 from tcl_jax.fields import flat_items
@@ -25,6 +26,9 @@ from tcl_jax.run.metrics_log import resolve_sinks
 from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import Optimizer, make_optimizer
 from tcl_jax.train.temperature import HIGHEST, LOWEST
+
+BY_CLASS_FIELDS = "data.images_per_class", "train.batch_size"
+"""What decides the batches by class."""
 
 
 class Parts(NamedTuple):
@@ -70,6 +74,8 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
     check_numbers(config)
     check_divides("train.batch_size", config.train.batch_size, mesh)
     check_divides("probe.batch_size", config.probe.batch_size, mesh)
+    if config.data.images_per_class:
+        check_images_per_class(config.data.images_per_class, config.train.batch_size, fields=BY_CLASS_FIELDS)
     _check_choice("train.not_finite", config.train.not_finite, ("stop", "skip"))
     encoder = make_encoder(
         config.model.name,
@@ -91,6 +97,7 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         micro_batches=micro_batches,
         # "auto" goes by the devices that are here, which those of a plan need not be.
         block_size="auto" if platform == jax.default_backend() else best_block_size(platform),
+        weighted=config.data.images_per_class > 0,
     )
     _check_loss(config, objective)
     make_same_optimizer = functools.partial(
@@ -180,6 +187,7 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
         for field in ("model.width", "model.projection_dim")
     },
     "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
+    "data.images_per_class": (True, lambda x: x == 0 or 2 <= x <= 65_536, "2 to 65536, or 0 for none"),
     "data.image_size": (True, lambda x: 0 <= x <= 10_000, "0 to 10000 pixels"),
     "loss.queue_size": (True, lambda x: 0 <= x <= 16_777_216, "0 to 16777216 rows"),
     "seed": (True, lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),

@@ -162,6 +162,7 @@ def _batches(
                 first_batch=max(first_step - epoch * schedule.steps_per_epoch, 0),
                 examples=own,
                 rows=local_rows(schedule.batch_size, mesh, schedule.micro_batches),
+                images_per_class=schedule.images_per_class,
             )
             for seed, own in examples.items()
         ]

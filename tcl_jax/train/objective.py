@@ -14,6 +14,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.losses.arguments import BlockSize
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.resolve import arguments_of, resolve
+from tcl_jax.train.queue import NOT_COUNTED
 from tcl_jax.train.state import Hyper
 
 LABEL_KINDS = ("class", "image")
@@ -26,8 +27,9 @@ class Loss(NamedTuple):
 
     Attributes:
       function: (rows [v b, d], labels int [v b]) -> scalar, inside shard_map. Of `SETTINGS`, num_views, axis_name,
-        block_size and references it is handed by keyword those that it names. With axis_name, rows, labels and
-        references are this device's, view by view, and the value is of all devices; without, they are whole.
+        block_size, weights and references it is handed by keyword those that it names. With axis_name, rows, labels,
+        weights and references are this device's, view by view, and the value is of all devices; without, they are
+        whole. Weights [v b] are 0 for rows without an image and 1 for others; None where all rows are of images.
         References are (embeddings [m, d], labels [m], weights [m]), rows of past batches with their labels and a weight
         of 0 for those that do not count; None where there is no queue.
       head: what makes the rows: a "projection" head (rows of unit length) or a "classifier" (logits).
@@ -48,7 +50,8 @@ class Loss(NamedTuple):
     @property
     def takes(self) -> frozenset[str]:
         """Arguments that the function is handed by keyword."""
-        available = dict.fromkeys((*SETTINGS, "num_views", "axis_name", "block_size", "references"))
+        names = (*SETTINGS, "num_views", "axis_name", "block_size", "weights", "references")
+        available = dict.fromkeys(names)
         return frozenset(_options(self, available))
 
 
@@ -60,7 +63,8 @@ class Objective(NamedTuple):
         of the global batch and the references.
       diagnostics: (output, batch, hyper) -> `tcl_jax.losses.Diagnostics` of the global batch by name, references left
         out; empty where there are none.
-      of_all_devices: (output, batch) -> rows [v b, d] and labels [v b] of the global batch in its order, view by view.
+      of_all_devices: (output, batch) -> rows [v b, d] and labels [v b] of the global batch in its order, view by view;
+        the label of a row without an image is `tcl_jax.train.queue.NOT_COUNTED`.
       head: "projection" or "classifier".
       by_class: whether it learns from the classes of images.
       takes: arguments that the loss is handed by keyword.
@@ -74,9 +78,14 @@ class Objective(NamedTuple):
     takes: frozenset[str]
 
 
-def _cross_entropy(logits: jax.Array, labels: jax.Array, *, axis_name: str) -> jax.Array:
+def _cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, axis_name: str, weights: jax.Array | None
+) -> jax.Array:
     each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return lax.pmean(jnp.mean(each), axis_name)
+    if weights is None:
+        return lax.pmean(jnp.mean(each), axis_name)
+    total, count = lax.psum((jnp.sum(weights * each), jnp.sum(weights)), axis_name)
+    return total / count
 
 
 LOSSES = {
@@ -89,7 +98,13 @@ LOSSES = {
 
 
 def make_objective(
-    name: str, *, labels: str, num_views: int, micro_batches: int = 1, block_size: BlockSize = "auto"
+    name: str,
+    *,
+    labels: str,
+    num_views: int,
+    micro_batches: int = 1,
+    block_size: BlockSize = "auto",
+    weighted: bool = False,
 ) -> Objective:
     """The objective called `name`, for views stacked view by view.
 
@@ -101,15 +116,22 @@ def make_objective(
       num_views: views of each image.
       micro_batches: parts of the batch, as for `tcl_jax.parallel.local_rows`, which say where its images lie.
       block_size: rows of a tile, as in `tcl_jax.losses.tcl_loss`; "auto" goes by the devices present.
+      weighted: whether rows may be without an image, by the weights of the batch.
 
     Raises:
-      UserError: an unknown name, too few views for positives to exist, or labels that the objective cannot use.
+      UserError: an unknown name, a loss that takes no weights where rows have some, too few views for positives to
+        exist, or labels that the objective cannot use.
     """
     loss = find_loss(name)
     if labels not in LABEL_KINDS:
         raise UserError(f"loss.labels is '{labels}', expected one of {', '.join(LABEL_KINDS)}.")
     if loss.head == "classifier" and labels == "image":
         raise UserError(f"The loss '{name}' learns classes, but loss.labels is 'image': set it to 'class'.")
+    if weighted and "weights" not in loss.takes:
+        raise UserError(
+            f"data.images_per_class leaves rows of a batch without an image, but the loss '{name}' takes no 'weights', "
+            "by which it would leave them out: name that argument, or set data.images_per_class to 0."
+        )
     by_image = loss.by_image or labels == "image"
     if num_views < (2 if by_image else 1):
         raise UserError(
@@ -120,6 +142,9 @@ def make_objective(
     def ids(batch: Batch) -> jax.Array:
         # Positions in the split are what images of the global batch differ in.
         return jnp.tile(jnp.asarray(batch.indices if by_image else batch.labels), num_views)
+
+    def weights_of(batch: Batch) -> jax.Array:
+        return jnp.tile(jnp.asarray(batch.weights), num_views)
 
     def of_batch(
         outputs: jax.Array, batch: Batch, hyper: Hyper, references: tuple[jax.Array, ...] | None = None
@@ -132,6 +157,7 @@ def make_objective(
                 "num_views": num_views,
                 "axis_name": DATA_AXIS,
                 "block_size": block_size,
+                "weights": weights_of(batch) if weighted else None,
                 "references": references,
             },
         )
@@ -141,6 +167,8 @@ def make_objective(
             value = loss.function(outputs, ids(batch), **given)
         else:
             rows, labels = (in_order(x) for x in (outputs, ids(batch)))
+            if given.get("weights") is not None:
+                given["weights"] = in_order(given["weights"])
             value = lax.pmean(loss.function(rows, labels, **given), DATA_AXIS)
         if jnp.shape(value):
             raise UserError(
@@ -156,7 +184,10 @@ def make_objective(
         return jnp.moveaxis(parts, 0, 2).reshape(-1, *x.shape[1:])
 
     def of_all_devices(outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return in_order(outputs, to="invarying"), in_order(ids(batch), to="invarying")
+        labels = ids(batch)
+        if weighted:
+            labels = jnp.where(weights_of(batch) > 0, labels, NOT_COUNTED)
+        return in_order(outputs, to="invarying"), in_order(labels, to="invarying")
 
     def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
         if loss.coefficients is None:
@@ -168,6 +199,7 @@ def make_objective(
             temperature=hyper.temperature,
             k1=k1,
             k2=k2,
+            weights=weights_of(batch) if weighted else None,
             axis_name=DATA_AXIS,
             block_size=block_size,
         )

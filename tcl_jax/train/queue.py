@@ -5,13 +5,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+EMPTY = -1
+"""The label in place of a row that is not there yet."""
+NOT_COUNTED = -2
+"""The label of a row that is not of an image."""
+
 
 class Queue(NamedTuple):
     """The newest m rows, whole batches of them, the oldest first; each batch in its own order, view by view.
 
     Attributes:
       embeddings: float [m, d].
-      labels: int32 [m], 0 or more; -1 where there is no row yet.
+      labels: int32 [m], 0 or more; `EMPTY` where there is no row yet, and `NOT_COUNTED`.
     """
 
     embeddings: jax.Array
@@ -20,8 +25,8 @@ class Queue(NamedTuple):
     @property
     def references(self) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Embeddings [m, d], labels [m] and weights [m] for the loss; all weights are 0 until the queue is filled."""
-        filled = self.labels[0] >= 0
-        return self.embeddings, self.labels, jnp.full(self.labels.shape, filled, self.embeddings.dtype)
+        counts = (self.labels[0] != EMPTY) & (self.labels != NOT_COUNTED)
+        return self.embeddings, self.labels, counts.astype(self.embeddings.dtype)
 
     def push(self, rows: jax.Array, labels: jax.Array) -> "Queue":
         """The queue with the rows of a batch [n, d] in place of the oldest n."""
@@ -38,4 +43,4 @@ def empty_queue(size: int, row: Any) -> Queue:
     Args:
       row: an array or `jax.ShapeDtypeStruct` [..., d] of the dtype of the rows.
     """
-    return Queue(jnp.zeros((size, row.shape[-1]), row.dtype), jnp.full((size,), -1, jnp.int32))
+    return Queue(jnp.zeros((size, row.shape[-1]), row.dtype), jnp.full((size,), EMPTY, jnp.int32))

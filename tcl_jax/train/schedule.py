@@ -14,6 +14,8 @@ class Schedule(NamedTuple):
       steps_per_epoch: steps of each.
       log_every_steps: steps that one record of the curve covers, fewer at the end of an epoch.
       checkpoint_every_epochs: epochs between checkpoints; the last epoch always ends with one.
+      images_per_class: in a batch, as for `tcl_jax.data.train_batches`; 0 for batches in random order.
+      padding: rows of a batch without an image, on average over epochs.
     """
 
     batch_size: int
@@ -23,6 +25,8 @@ class Schedule(NamedTuple):
     steps_per_epoch: int
     log_every_steps: int
     checkpoint_every_epochs: int
+    images_per_class: int = 0
+    padding: int = 0
 
     @property
     def images_at_once(self) -> int:
@@ -36,8 +40,8 @@ class Schedule(NamedTuple):
 
     @property
     def views_per_step(self) -> int:
-        """Rows of the loss."""
-        return self.batch_size * self.num_views
+        """Views of images, on average over epochs."""
+        return (self.batch_size - self.padding) * self.num_views
 
     def logs_after(self, step: int) -> bool:
         """Whether a record ends with this step, counted from 1."""

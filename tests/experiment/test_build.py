@@ -7,6 +7,7 @@ import pytest
 
 from configs import digits_tcl
 from tcl_jax.data import divide, steps_per_epoch
+from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
 from tcl_jax.evaluate.metrics import METRICS
 from tcl_jax.experiment import build as module
@@ -65,7 +66,7 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
 
     options = {"crop_padding": 2, "flip": True}
     assert calls["make_policy"] == [((name,), options) for name in config.augment.views]
-    objective = {"labels": "image", "num_views": 3, "micro_batches": 5, "block_size": "auto"}
+    objective = {"labels": "image", "num_views": 3, "micro_batches": 5, "block_size": "auto", "weighted": False}
     assert calls["make_objective"] == [(("supcon",), objective)]
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
     of_temperature = optimizer | {"weight_decay": 0.0}
@@ -81,7 +82,7 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
         "momentum_encoder": 0.9,
         "temperature_optimizer": program.parts.temperature_optimizer,
     }
-    assert program.schedule == (40, 5, 3, 6, per_epoch, 11, 4)
+    assert program.schedule == (40, 5, 3, 6, per_epoch, 11, 4, 0, 0)
     assert len(experiment.dataset.train.labels) == 1000
     assert len(settings.division.validation) == 200
     np.testing.assert_array_equal(settings.division.train, divide(1000, 200, seed=3).train)
@@ -123,6 +124,38 @@ def test_members_share_what_is_compiled_and_have_their_own_settings(config):
     assert member.settings.learning_rates.max() == pytest.approx(0.01)
     held_out = [set(e.settings.division.validation) for e in (experiment, member)]
     assert held_out[0] != held_out[1]
+
+
+def test_batches_by_class_decide_how_long_an_epoch_is(config):
+    config.data.images_per_class = 8
+    config.train.update(batch_size=48, epochs=2, warmup_epochs=0)
+    config.validation.images = 0
+    experiment = build_experiment(config)
+    sizes = np.bincount(experiment.dataset.train.labels)
+    groups = int(np.sum(-(-sizes // 8)))
+    schedule = experiment.program.schedule
+    assert (schedule.steps_per_epoch, schedule.images_per_class) == (groups // 6, 8)
+    # Rates of views count images, not the rows that stand for none.
+    assert schedule.views_per_step == 2 * round(1437 * 6 / groups) < 2 * 48
+    changed = config.copy_and_resolve_references()
+    changed.seed = 1
+    assert member_of(experiment, changed).settings.seed == 1
+
+
+def test_members_that_hold_out_other_images_need_equally_long_epochs(config):
+    config.data.images_per_class = 8
+    config.train.update(batch_size=16, epochs=2, warmup_epochs=0)
+    experiment = build_experiment(config)
+    refused = []
+    for seed in range(1, 20):
+        changed = config.copy_and_resolve_references()
+        changed.seed = seed
+        try:
+            member_of(experiment, changed)
+        except UserError as error:
+            refused.append(str(error))
+    assert refused
+    assert "set validation.images to 0" in refused[0]
 
 
 def test_batch_norm_is_synchronised_and_precision_is_float32_on_a_cpu(config):

@@ -26,6 +26,14 @@ MISTAKES = [
     ),
     ("data.train_split", "train[:0]", "train"),
     ("data.test_split", "train[", "data.test_split is 'train\\['"),
+    ("data.images_per_class", -2, "data.images_per_class is -2, expected 2 to 65536, or 0 for none"),
+    ("data.images_per_class", 1, "data.images_per_class is 1, expected 2 to 65536, or 0 for none"),
+    ("data.images_per_class", 5, "data.images_per_class is 5, which does not divide train.batch_size 64"),
+    (
+        "data.images_per_class",
+        4,
+        "data.images_per_class is 4, so that train.batch_size 64 holds 16 classes, but there are images of 10",
+    ),
     ("augment.views", ("crop",), "no 'crop' for augment.views, expected one of none, crop_flip"),
     ("augment.views", (), "names 0 views"),
     ("augment.crop_padding", -1, "augment.crop_padding is -1"),
@@ -134,6 +142,10 @@ def test_mistake(field, value, message, data_dir, tmp_path):
         (
             {"loss.learn_temperature": True, "loss.name": "cross_entropy"},
             "loss.learn_temperature is True, but the loss 'cross_entropy' has no temperature",
+        ),
+        (
+            {"data.images_per_class": 8, "loss.name": f"{__name__}:own_loss"},
+            "data.images_per_class .* the loss 'tests.*:own_loss' takes no 'weights'",
         ),
         (
             {"loss.learn_temperature": True, "loss.name": f"{__name__}:own_loss"},

@@ -60,7 +60,15 @@ class Learning(Recorder):
 
 
 def run_loop(
-    first_step=0, position=None, every_epochs=2, recorder=None, examples=EXAMPLES, validate=None, **options
+    first_step=0,
+    position=None,
+    every_epochs=2,
+    recorder=None,
+    examples=EXAMPLES,
+    validate=None,
+    split=SPLIT,
+    images_per_class=0,
+    **options,
 ):
     recorder = recorder or Recorder()
     state = TrainState(jnp.int32(first_step), {"w": jnp.zeros(2)}, {}, (), None, jnp.int32(0))
@@ -69,8 +77,8 @@ def run_loop(
         [state],
         position or Position(),
         members=[member(recorder, examples=examples, validate=validate)],
-        schedule=schedule(every_epochs),
-        split=SPLIT,
+        schedule=schedule(every_epochs)._replace(images_per_class=images_per_class),
+        split=split,
         mesh=make_mesh(8),
         **options,
     )

@@ -31,6 +31,11 @@ def by_image(config):
     config.augment.views = ("crop_flip",) * 3
 
 
+def by_class(config):
+    config.data.images_per_class = 12  # which leaves rows without an image
+    config.train.batch_size = 48
+
+
 def own_statistics(config):
     config.model.sync_batch_norm = False
 
@@ -71,7 +76,7 @@ def build_first_epoch(config, **options):
     return dataclasses.replace(experiment, program=program, validation=None)
 
 
-@pytest.mark.parametrize(("devices", "change"), [(2, None), (8, None), (8, by_image)])
+@pytest.mark.parametrize(("devices", "change"), [(2, None), (8, None), (8, by_image), (8, by_class)])
 def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, devices, change):
     one = losses_on(1, change, x64=True)
     assert np.ptp(one) > 0.1  # the steps change something

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tcl_jax.data import epoch_order
+from tcl_jax.data import class_batches, epoch_order
 from tcl_jax.errors import Interrupted
 from tcl_jax.parallel import make_mesh, split_batch
 from tcl_jax.run.stored import Position
@@ -280,3 +280,12 @@ def test_the_time_of_all_members_is_shared_equally(monkeypatch):
     stop_clock(monkeypatch, now)
     outcomes = run_all([Slow(100), Slow(100)], [SEED, SEED])
     assert {outcome.position.train_seconds for outcome in outcomes} == {2.0 * EPOCHS * PER_EPOCH}
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 3, 5, 8])
+def test_batches_by_class_are_those_of_the_epoch_wherever_the_run_begins(first_step):
+    labels = np.arange(IMAGES, dtype=np.int32) % 5
+    orders = [class_batches(labels, BATCH, 4, seed=SEED, epoch=e) for e in range(EPOCHS)]
+    assert {len(order) for order in orders} == {PER_EPOCH}
+    recorder, _ = run_loop(first_step, split=SPLIT._replace(labels=labels), images_per_class=4)
+    np.testing.assert_array_equal(recorder.indices, np.concatenate(orders)[first_step:])

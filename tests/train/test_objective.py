@@ -11,6 +11,7 @@ from tcl_jax.data import Batch
 from tcl_jax.errors import UserError
 from tcl_jax.parallel import DATA_AXIS, local_rows, make_mesh
 from tcl_jax.train.objective import Loss, find_loss, make_objective
+from tcl_jax.train.queue import empty_queue
 from tcl_jax.train.state import Hyper
 
 IMAGES, HYPER = 16, Hyper(0.1, 0.2, 30.0, 1.5, 0)
@@ -257,3 +258,69 @@ def test_settings_and_head_are_those_of_the_loss():
 def test_what_is_not_a_loss_is_named(name, message):
     with pytest.raises(UserError, match=message):
         value(f"{HERE}:{name}", "class", unit_views(2), 1)
+
+
+LIVE = np.array([1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1], np.float32)
+PADDED = BATCH._replace(weights=LIVE, indices=np.where(LIVE > 0, BATCH.indices, -1).astype(np.int32))
+
+
+def weighted_mean(rows, labels, weights):
+    """A loss of the whole batch, of which weights must come in the order of rows."""
+    weights = 1.0 if weights is None else weights
+    return jnp.sum(weights * rows[:, 0] * labels) / jnp.sum(weights * jnp.ones(len(rows)))
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("name", ["tcl", "supcon", "ntxent", "cross_entropy", f"{HERE}:weighted_mean"])
+def test_rows_without_an_image_count_in_no_loss_and_no_diagnostics(name, devices):
+    views = unit_views(2)
+    objective = make_objective(name, labels="class", num_views=2, weighted=True)
+
+    def local(views, batch):
+        outputs = views.reshape(-1, views.shape[-1])
+        return objective.loss(outputs, batch, HYPER), objective.diagnostics(outputs, batch, HYPER)
+
+    def of(views, batch, devices):
+        in_specs = (P(None, DATA_AXIS), P(DATA_AXIS))
+        mapped = jax.shard_map(local, mesh=make_mesh(devices), in_specs=in_specs, out_specs=P())
+        return jax.tree.map(float, jax.jit(mapped)(views, batch))
+
+    live = np.flatnonzero(LIVE)
+    loss, found = of(views, PADDED, devices)
+    expected, of_live = of(views[:, live], jax.tree.map(lambda x: x[live], BATCH), 1)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert found == pytest.approx(of_live, rel=1e-4, abs=1e-6)
+
+
+def test_rows_without_an_image_are_no_references():
+    objective = make_objective("tcl", labels="class", num_views=2, weighted=True)
+
+    def local(views, batch):
+        return objective.of_all_devices(views.reshape(-1, views.shape[-1]), batch)
+
+    in_specs = (P(None, DATA_AXIS), P(DATA_AXIS))
+    mapped = jax.shard_map(local, mesh=make_mesh(8), in_specs=in_specs, out_specs=P())
+    rows, labels = jax.jit(mapped)(unit_views(2), PADDED)
+    queue = empty_queue(len(rows), rows).push(rows, labels)
+    np.testing.assert_array_equal(queue.references[2], np.tile(LIVE, 2))
+    np.testing.assert_array_equal(
+        queue.references[1][queue.references[2] > 0], np.tile(BATCH.labels[LIVE > 0], 2)
+    )
+
+
+@pytest.mark.parametrize("name", ["mean_of_pairs", "mean_over_devices"])
+def test_a_loss_without_weights_is_refused_where_rows_have_some(name):
+    with pytest.raises(UserError, match=f"data.images_per_class .* the loss '.*{name}' takes no 'weights'"):
+        make_objective(f"{HERE}:{name}", labels="class", num_views=2, weighted=True)
+
+
+def test_without_rows_that_have_no_image_weights_change_nothing():
+    objective = make_objective("tcl", labels="class", num_views=2)
+    views = unit_views(2)
+
+    def local(views, batch):
+        return objective.loss(views.reshape(-1, views.shape[-1]), batch, HYPER)
+
+    in_specs = (P(None, DATA_AXIS), P(DATA_AXIS))
+    mapped = jax.jit(jax.shard_map(local, mesh=make_mesh(8), in_specs=in_specs, out_specs=P()))
+    assert float(mapped(views, BATCH)) == float(mapped(views, PADDED._replace(indices=BATCH.indices)))
