@@ -1,5 +1,6 @@
 """Names as people read them: nested config fields, values, metrics."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,10 +19,16 @@ def flat_items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def metric_title(name: str) -> str:
     """The name of a metric of results.json for people.
 
-    >>> metric_title("linear_probe"), metric_title("knn")
-    ('linear probe', 'kNN')
+    >>> metric_title("linear_probe"), metric_title("knn"), metric_title("recall_at_1")
+    ('linear probe', 'kNN', 'recall@1')
     """
-    return {"knn": "kNN", "classifier": "trained classifier"}.get(name, name.replace("_", " "))
+    titles = {
+        "knn": "kNN",
+        "classifier": "trained classifier",
+        "r_precision": "R-precision",
+        "map_at_r": "MAP@R",
+    }
+    return titles.get(name) or re.sub(r"^recall_at_(?=\d+$)", "recall@", name).replace("_", " ")
 
 
 def brief(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a frozen encoder is worth: features, linear classifiers, nearest neighbours, and metrics of the user's own."""
+"""What a frozen encoder is worth: features, linear classifiers, neighbours, retrieval, metrics of the user's own."""
 
 from tcl_jax.evaluate.evaluation import Evaluation, Evaluator, evaluate
 from tcl_jax.evaluate.features import extract_features
@@ -6,6 +6,7 @@ from tcl_jax.evaluate.knn import knn_predict
 from tcl_jax.evaluate.logistic_regression import logistic_regression_predict
 from tcl_jax.evaluate.metrics import METRICS
 from tcl_jax.evaluate.probe import linear_probe
+from tcl_jax.evaluate.retrieval import retrieval_metrics
 from tcl_jax.evaluate.validation import make_validate
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "linear_probe",
     "logistic_regression_predict",
     "make_validate",
+    "retrieval_metrics",
 ]

@@ -1,5 +1,6 @@
 """What the frozen encoder makes of the images as they are, and how good that is."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from jax.sharding import Mesh
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Split
 from tcl_jax.evaluate.features import extract_features
-from tcl_jax.evaluate.metrics import Metric, measure
+from tcl_jax.evaluate.metrics import Metric, measure, of_features
 from tcl_jax.evaluate.probe import ProbeSettings, linear_probe
 from tcl_jax.fields import metric_title
 from tcl_jax.models import ContrastiveModel, LinearClassifier
@@ -89,14 +90,16 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
         probe_losses[:] = losses
         return predicted
 
-    available = dict(
-        features=test_features,
-        labels=evaluator.test.labels,
-        train_features=train_features,
-        train_labels=evaluator.train.labels,
+    available = of_features(
+        test_features,
+        evaluator.test.labels,
+        train_features,
+        evaluator.train.labels,
         num_classes=num_classes,
-        train_probe=train_probe,
+        mesh=evaluator.mesh,
+        say=functools.partial(print, flush=True),
     )
+    available["train_probe"] = train_probe
     if isinstance(evaluator.model.head, LinearClassifier):
         logits: Any = evaluator.model.apply(variables, test_features, method="apply_head")
         available["logits"] = np.asarray(logits)

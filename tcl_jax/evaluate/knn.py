@@ -46,10 +46,10 @@ def knn_predict(
     labels = check_labels("bank_labels", bank_labels, num_classes=num_classes, rows=len(rows))
     asked = check_features("queries", queries, width=rows.shape[1])
     vote = functools.partial(_vote, num_classes=num_classes, k=min(k, len(rows)))
-    return np.asarray(vote(_near_unit(asked), _near_unit(rows), jnp.asarray(labels), temperature))
+    return np.asarray(vote(near_unit(asked), near_unit(rows), jnp.asarray(labels), temperature))
 
 
-def _near_unit(rows: np.ndarray) -> jax.Array:
+def near_unit(rows: np.ndarray) -> jax.Array:
     """Rows divided by powers of two, which changes no digit, so that no square leaves the range of float32."""
     _, exponents = np.frexp(np.abs(rows).max(axis=1, keepdims=True))
     return jnp.asarray(np.ldexp(rows, -exponents))
@@ -59,10 +59,10 @@ def _near_unit(rows: np.ndarray) -> jax.Array:
 def _vote(
     queries: jax.Array, bank: jax.Array, labels: jax.Array, temperature: float, *, num_classes: int, k: int
 ) -> jax.Array:
-    bank = _unit(bank)
+    bank = unit(bank)
 
     def one(query: jax.Array) -> jax.Array:
-        cosines = jnp.matmul(bank, _unit(query), precision=lax.Precision.HIGHEST)
+        cosines = jnp.matmul(bank, unit(query), precision=lax.Precision.HIGHEST)
         nearest, where = lax.top_k(cosines, k)
         # Shifted by the largest, which changes no order of the scores and keeps exp in range.
         votes = jnp.exp((nearest - nearest[0]) / temperature)
@@ -72,5 +72,5 @@ def _vote(
     return lax.map(one, queries, batch_size=256).astype(jnp.int32)
 
 
-def _unit(rows: jax.Array) -> jax.Array:
+def unit(rows: jax.Array) -> jax.Array:
     return rows / jnp.maximum(jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)

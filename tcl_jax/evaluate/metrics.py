@@ -1,22 +1,26 @@
 """What an encoder is worth, in one number each: a table of metrics by name, and the user's own."""
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate.arguments import check_features, check_labels, count_not_finite
 from tcl_jax.evaluate.knn import knn_predict
 from tcl_jax.evaluate.logistic_regression import logistic_regression_predict
+from tcl_jax.evaluate.retrieval import Retrieval, retrieval_metrics
 from tcl_jax.resolve import arguments_of, resolve
 
 Metric = Callable[..., Any]
 """A function of those of `OF_FEATURES` and `OF_TRAINING` that it names -> a number, or the predicted classes."""
 
 # For any images: features float [m, f] and labels int [m] of those that are judged, features and labels of the training
-# images, and the number of classes.
-OF_FEATURES = ("features", "labels", "train_features", "train_labels", "num_classes")
+# images, the number of classes, and retrieval() -> Retrieval among those that are judged.
+OF_FEATURES = ("features", "labels", "train_features", "train_labels", "num_classes", "retrieval")
 # After training alone: train_probe() -> classes predicted by a linear classifier that it trains; and the logits of the
 # classifier that was trained with cross-entropy.
 OF_TRAINING = ("train_probe", "logits")
@@ -65,13 +69,62 @@ def _classifier(logits: np.ndarray) -> np.ndarray:
     return np.argmax(logits, axis=1)
 
 
+def _of_retrieval(name: str) -> Metric:
+    def metric(retrieval: Callable[[], Retrieval]) -> float:
+        return getattr(retrieval(), name)
+
+    return metric
+
+
+_RETRIEVAL = tuple(name for name in Retrieval._fields if name not in ("queries", "left_out"))
+
 METRICS: dict[str, Metric] = {
     "linear_probe": _linear_probe,
     "knn": _knn,
     "logistic_regression": _logistic_regression,
     "classifier": _classifier,
+    **{name: _of_retrieval(name) for name in _RETRIEVAL},
 }
 """Metrics by name."""
+
+GROUPS: dict[str, Sequence[str]] = {"retrieval": _RETRIEVAL}
+"""Names that stand for several metrics where several may be named."""
+
+
+def of_features(
+    features: np.ndarray,
+    labels: np.ndarray,
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    *,
+    num_classes: int,
+    mesh: Mesh,
+    say: Callable[[str], Any],
+) -> dict[str, Any]:
+    """The arguments of `OF_FEATURES` for `measure`. Neighbours are sorted once, when the first metric asks for them.
+
+    Args:
+      say: is given a line where images are left out of retrieval.
+    """
+
+    @functools.cache
+    def retrieval() -> Retrieval:
+        found = retrieval_metrics(features, labels, mesh=mesh)
+        if found.left_out:
+            say(
+                f"Retrieval is the mean over {found.queries:,} of the {len(labels):,} evaluated images: the others are "
+                "the only ones of their class."
+            )
+        return found
+
+    return dict(
+        features=features,
+        labels=labels,
+        train_features=train_features,
+        train_labels=train_labels,
+        num_classes=num_classes,
+        retrieval=retrieval,
+    )
 
 
 def resolve_metric(name: str, *, field: str, available: Sequence[str]) -> tuple[str, Metric]:
@@ -93,11 +146,14 @@ def resolve_metric(name: str, *, field: str, available: Sequence[str]) -> tuple[
 def resolve_metrics(names: Sequence[str], *, field: str, available: Sequence[str]) -> dict[str, Metric]:
     """The metrics of several names, as `resolve_metric` finds each, by what results call them.
 
+    Args:
+      names: also those of `GROUPS`.
+
     Raises:
       UserError: as there, or two that results would call the same.
     """
     found: dict[str, Metric] = {}
-    for name in names:
+    for name in itertools.chain.from_iterable(GROUPS.get(name, (name,)) for name in names):
         known_as, metric = resolve_metric(name, field=field, available=available)
         if known_as in found:
             raise UserError(f"{field} names two metrics that are called {known_as!r}: name each once.")
@@ -110,7 +166,8 @@ def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) ->
 
     The value is None where features or logits are not finite, where the metric asks for labels that are not known, and
     where it is not finite itself. That of predicted classes is also None where the images that are judged, or the
-    training images, are all of one class: whatever always predicts that class would be right.
+    training images, are all of one class: whatever always predicts that class would be right. So is that of retrieval
+    where the images that are judged are all of one class, or each of a class of its own.
 
     Args:
       labels: int [m], of the images that are judged; -1 where a class is not known, in train_labels too.
@@ -128,6 +185,8 @@ def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) ->
     else:
         asked = {name: known[name] for name in known if name in arguments}
         why_none = _not_finite(available) or _unlabelled(asked)
+        if "retrieval" in arguments:
+            why_none = why_none or _no_accuracy({"labels": known["labels"]}) or _all_alone(known["labels"])
     if why_none:
         return Measured(None, None, why_none)
     found, name = np.asarray(metric(**arguments)), getattr(metric, "__name__", metric)
@@ -194,3 +253,8 @@ def _no_accuracy(known: Mapping[str, np.ndarray]) -> str:
         if np.all(labels == labels[0]) and labels[0] >= 0:
             return f"the {_IMAGES[name]} images are all of one class"
     return _unlabelled({"labels": known["labels"]})
+
+
+def _all_alone(labels: np.ndarray) -> str:
+    """Why nothing can be retrieved; "" where something can."""
+    return "no two evaluated images are of one class" if len(np.unique(labels)) == len(labels) else ""

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from tcl_jax.data import Division, Split
 from tcl_jax.evaluate.features import extract_features
-from tcl_jax.evaluate.metrics import Metric, measure
+from tcl_jax.evaluate.metrics import Metric, measure, of_features
 from tcl_jax.models.encode import Encode
 
 Validate = Callable[[Mapping[str, Any]], float | None]
@@ -27,7 +27,7 @@ def make_validate(
 ) -> Validate:
     """A metric of the held-out images of `division`, whose bank are the training images, by encoder features.
 
-    Where it has no value a line says why, once for each reason.
+    Where it has no value, or leaves images out, a line says why, once for each reason.
 
     Args:
       metric: of `tcl_jax.evaluate.metrics.OF_FEATURES`.
@@ -36,25 +36,31 @@ def make_validate(
       num_classes: labels are 0 to num_classes - 1.
       batch_size: images at a time over all devices, a multiple of their number.
     """
-    reasons: set[str] = set()  # that were given
+    said: set[str] = set()
     held_out, bank = split.select(division.validation), split.select(division.bank)
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            tqdm.write(line)
 
     def validate(variables: Mapping[str, Any]) -> float | None:
         features, bank_features = (
             extract_features(encode, variables, part, batch_size=batch_size, mesh=mesh)
             for part in (held_out, bank)
         )
-        available = dict(
-            features=features,
-            labels=held_out.labels,
-            train_features=bank_features,
-            train_labels=bank.labels,
+        available = of_features(
+            features,
+            held_out.labels,
+            bank_features,
+            bank.labels,
             num_classes=num_classes,
+            mesh=mesh,
+            say=say_once,
         )
         found = measure(metric, held_out.labels, available)
-        if found.why_none and found.why_none not in reasons:
-            reasons.add(found.why_none)
-            tqdm.write(f"The metric of the held-out images has no value, as {found.why_none}.")
+        if found.why_none:
+            say_once(f"The metric of the held-out images has no value, as {found.why_none}.")
         return found.value
 
     return validate

@@ -91,9 +91,9 @@ def test_encoder_policy_optimizer_metric_and_log_train_together(trained):
         "An encoder", "An augmentation policy", "An optimizer", "A metric", "A log"
     )
     assert results["epochs"] == 2
-    assert results["metrics"].keys() == {"knn", "recall_at_1"}
+    assert results["metrics"].keys() == {"knn", "nearest_accuracy"}
     assert min(results["metrics"].values()) > 0.15  # chance is 0.1
-    assert results["best"]["metric"] == "recall_at_1"
+    assert results["best"]["metric"] == "nearest_accuracy"
     assert wandb.records == read_metrics(workdir.metrics)
     assert wandb.finished
     assert wandb.options["config"]["model"]["name"] == "my_encoder:Small"
