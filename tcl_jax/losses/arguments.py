@@ -16,7 +16,8 @@ Array = jax.Array | np.ndarray
 BlockSize = int | Literal["auto"] | None
 
 _DENSE_BYTES = 32 * 2**20
-_DENSE_ARRAYS = 7  # of size n x n that the dense form holds at a time, about
+# Arrays of size n x n that the dense form holds at a time, about; and how many more with two towers and soft labels.
+_DENSE_ARRAYS, _OF_TWO_TOWERS, _OF_SOFT_LABELS = 7, 5, 3
 
 # By the dtype of the rows.
 _COMPUTED_IN = {"bfloat16": "float32", "float16": "float32", "float32": "float32", "float64": "float64"}
@@ -159,14 +160,22 @@ def _value(array: Array, dtype: np.dtype) -> np.ndarray | None:
 
 
 def as_split(
-    axis_name: Hashable | None, block_size: BlockSize, rows: int, columns: int, dtype: np.dtype
+    axis_name: Hashable | None,
+    block_size: BlockSize,
+    rows: int,
+    columns: int,
+    dtype: np.dtype,
+    *,
+    two_towers: bool = False,
+    soft_labels: bool = False,
 ) -> Split:
     """How the pairs of `rows` and `columns` on each device are divided."""
     if block_size is None:
         return Split(axis_name, None)
     if isinstance(block_size, str) and block_size == "auto":
         pairs = rows * columns * Split(axis_name, None).num_devices
-        if pairs * _DENSE_ARRAYS * np.dtype(dtype).itemsize <= _DENSE_BYTES:
+        arrays = _DENSE_ARRAYS + two_towers * _OF_TWO_TOWERS + soft_labels * _OF_SOFT_LABELS
+        if pairs * arrays * np.dtype(dtype).itemsize <= _DENSE_BYTES:
             return Split(axis_name, None)
         return Split(axis_name, best_block_size(jax.default_backend()))
     if is_count(block_size) and block_size > 0:

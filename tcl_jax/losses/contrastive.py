@@ -283,7 +283,8 @@ def _loss_of(
         fixed = fixed._replace(references=_as_references(references, rows, fixed, dtype))
         columns += 0 if fixed.references is None else len(fixed.references.embeddings)
     given = Differentiable((rows,), as_weights(weights, count, dtype), coefficients(dtype))
-    form = Form(family, as_split(axis_name, block_size, count, columns, dtype), check_reduction(reduction))
+    split = as_split(axis_name, block_size, count, columns, dtype, soft_labels=fixed.labels.ndim > 1)
+    form = Form(family, split, check_reduction(reduction))
     return contrastive_loss(form, given, fixed)
 
 

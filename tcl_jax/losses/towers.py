@@ -137,7 +137,7 @@ def _loss_of(
         first = 0 if axis_name is None else lax.axis_index(axis_name) * count
         labels = first + jnp.arange(count, dtype=jnp.int32)
     given = Differentiable((left, right), as_weights(weights, count, dtype), coefficients(dtype))
-    split = as_split(axis_name, block_size, count, count, dtype)
-    return contrastive_loss(
-        Form(family, split, check_reduction(reduction)), given, Fixed(as_labels(labels, count, dtype))
-    )
+    classes = as_labels(labels, count, dtype)
+    soft = classes.ndim > 1
+    split = as_split(axis_name, block_size, count, count, dtype, two_towers=True, soft_labels=soft)
+    return contrastive_loss(Form(family, split, check_reduction(reduction)), given, Fixed(classes))

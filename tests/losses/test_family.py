@@ -260,3 +260,18 @@ def memory(name, situation, n):
 def test_memory_is_that_of_the_rows(name, situation):
     # The rows of a few passes, soft labels, some numbers, and a tile or two; n x n would be 4,096 MB.
     assert memory(name, situation, 32768) < 60 * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    ("name", "situation"),
+    [
+        ("tcl", "classes"),
+        ("hard_negatives", "classes"),
+        ("tcl", "soft"),
+        ("clip", "classes"),
+        ("clip", "soft"),
+    ],
+)
+@pytest.mark.parametrize("n", [740, 830, 910, 1090])
+def test_memory_of_all_pairs_at_once_stays_small_under_auto(name, situation, n):
+    assert memory(name, situation, n) < 35 * MEGABYTE
