@@ -66,7 +66,13 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
 
     options = {"crop_padding": 2, "flip": True}
     assert calls["make_policy"] == [((name,), options) for name in config.augment.views]
-    objective = {"labels": "image", "num_views": 3, "micro_batches": 5, "block_size": "auto", "weighted": False}
+    objective = {
+        "labels": "image",
+        "num_views": 3,
+        "micro_batches": 5,
+        "block_size": "auto",
+        "weighted": False,
+    }
     assert calls["make_objective"] == [(("supcon",), objective)]
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
     of_temperature = optimizer | {"weight_decay": 0.0}
