@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 METRICS = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
 RNG = np.random.default_rng(18)
@@ -23,17 +22,27 @@ CASES = {
     "pairs": np.arange(40) // 2,
 }
 
-recorded = {}
-for name, labels in CASES.items():
-    labels = RNG.permutation(labels)
-    centres = RNG.normal(size=(labels.max() + 1, 6))
-    features = (centres[labels] + 1.2 * RNG.normal(size=(len(labels), 6))).astype(np.float32)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    found = AccuracyCalculator(include=METRICS, k="max_bin_count").get_accuracy(unit, labels)
-    recorded |= {
-        f"{name}/{key}": value for key, value in (("features", features), ("labels", labels), *found.items())
-    }
-source = (
-    f"pytorch-metric-learning {version('pytorch-metric-learning')}: AccuracyCalculator, k='max_bin_count'"
-)
-np.savez_compressed(Path(__file__).parent / "retrieval_pml.npz", source=source, **recorded)
+
+def main() -> None:
+    """Write the file."""
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    recorded = {}
+    for name, labels in CASES.items():
+        labels = RNG.permutation(labels)
+        centres = RNG.normal(size=(labels.max() + 1, 6))
+        features = (centres[labels] + 1.2 * RNG.normal(size=(len(labels), 6))).astype(np.float32)
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        found = AccuracyCalculator(include=METRICS, k="max_bin_count").get_accuracy(unit, labels)
+        recorded |= {
+            f"{name}/{key}": value
+            for key, value in (("features", features), ("labels", labels), *found.items())
+        }
+    source = (
+        f"pytorch-metric-learning {version('pytorch-metric-learning')}: AccuracyCalculator, k='max_bin_count'"
+    )
+    np.savez_compressed(Path(__file__).parent / "retrieval_pml.npz", source=source, **recorded)
+
+
+if __name__ == "__main__":
+    main()
