@@ -81,7 +81,14 @@ def test_every_image_of_a_class_is_chosen_as_often_as_another():
 
 def test_a_choice_that_is_stored_stays_what_it_is():
     # In every version of NumPy: a run that goes on has the images with which it began.
-    assert choose_of_classes(np.arange(40) % 4, np.array([3, 2, 1, 0]), seed=3).tolist() == [12, 16, 17, 24, 33, 38]
+    assert choose_of_classes(np.arange(40) % 4, np.array([3, 2, 1, 0]), seed=3).tolist() == [
+        12,
+        16,
+        17,
+        24,
+        33,
+        38,
+    ]
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -121,7 +128,10 @@ def test_classes_that_are_trained_on_and_those_that_are_retrieved(text, seen):
     assert names == tuple(NAMES[label] for label in seen + unseen)
     assert found.train_class_names == tuple(NAMES[label] for label in seen)
     assert sorted(set(found.train.labels)) == list(range(len(seen)))
-    for split, labels, first, classes in ((found.train, LABELS, 0, seen), (found.test, TEST_LABELS, 100, unseen)):
+    for split, labels, first, classes in (
+        (found.train, LABELS, 0, seen),
+        (found.test, TEST_LABELS, 100, unseen),
+    ):
         kept = positions(split) - first
         np.testing.assert_array_equal(kept, np.flatnonzero(np.isin(labels, classes)))
         assert [names[label] for label in split.labels] == [NAMES[label] for label in labels[kept]]

@@ -35,7 +35,11 @@ MISTAKES = [
         "data.images_per_class is 4, so that train.batch_size 64 holds 16 classes, but there are images of 10",
     ),
     ("data.train_classes", "5", "data.train_classes is '5', expected the labels of classes as first:end"),
-    ("data.train_classes", "0:-5", "data.train_classes is '0:-5', expected the labels of classes as first:end"),
+    (
+        "data.train_classes",
+        "0:-5",
+        "data.train_classes is '0:-5', expected the labels of classes as first:end",
+    ),
     ("data.train_classes", "5:11", "data.train_classes is '5:11', expected classes of the 10 .* within 0:10"),
     ("data.train_classes", "7:7", "data.train_classes is '7:7', expected classes of the 10 .* within 0:10"),
     ("data.train_classes", "0:10", "'0:10', but no image of data.test_split is of the other classes"),
