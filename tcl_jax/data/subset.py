@@ -82,9 +82,10 @@ def subset_facts(facts: DatasetFacts, subset: Subset) -> DatasetFacts:
     counts = np.full(len(classes), each)
     sizes = _sizes(subset, counts, of=f"the smallest class has at most {each:,} training images")
     exact = subset.train_images_of_class and subset.imbalance == 1
+    of_classes = facts.num_images * len(classes) // facts.num_classes
     return facts._replace(
         num_classes=len(classes),
-        num_images=int(sum(counts if sizes is None else sizes)),
+        num_images=of_classes if sizes is None else int(sizes.sum()),
         source=facts.source if exact else f"{facts.source}, of classes of one size",
     )
 

@@ -19,6 +19,8 @@ from tcl_jax.data import (
 from tcl_jax.data.identity import identity
 from tcl_jax.errors import UserError
 
+from .folders import tree
+
 RNG = np.random.default_rng(0)
 NAMES = ("ant", "bee", "cat", "dog")
 LABELS = RNG.permutation(np.repeat(np.arange(4), (40, 30, 20, 25))).astype(np.int32)
@@ -233,6 +235,18 @@ def test_what_is_known_without_the_labels_agrees_with_classes_of_one_size(subset
 def test_what_cannot_be_is_seen_without_the_labels(subset, classes, message):
     with pytest.raises(UserError, match=message):
         subset_facts(DatasetFacts((8, 8, 1), classes, 100, "published"), subset)
+
+
+def test_an_image_folder_may_be_divided_by_class_too(write_tree):
+    both = dict(data_dir=write_tree(tree()), train_split="train+test", test_split="train+test")
+    whole = load_dataset("image_folder", **both, may_overlap=True)
+    assert len(whole.train.labels) == len(whole.test.labels) == 10
+    found = take_subset(whole, Subset(":1"))
+    assert len(found.train.labels) + len(found.test.labels) == len(whole.train.labels)
+    assert (
+        identity(found)["training files"] == identity(whole)["training files"]
+    )  # of the files that there are
+    assert dataset_facts("image_folder", **both, may_overlap=True).num_images == len(whole.train.labels)
 
 
 def test_splits_may_overlap_where_classes_divide_them(tmp_path):

@@ -192,7 +192,8 @@ def plain():
     ("fields", "images", "exact"),
     [
         ({"train_images_of_class": 100}, 1000, True),
-        ({"train_classes": "0:5"}, 715, False),
+        ({"train_classes": "0:5"}, 718, False),
+        ({"train_classes": "5:", "train_split": "train+test", "test_split": "train+test"}, 898, False),
         ({"imbalance": 2.0, "train_classes": "0:2"}, 143 + 71, False),
     ],
 )
