@@ -241,8 +241,8 @@ def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
     Returns:
       float32 [num_classes]; 0 for a class without images.
 
-    >>> balanced_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
-    [0.667, 2.0]
+    >>> balanced_weights(np.array([0, 0, 0, 0, 1]), 2).tolist()
+    [0.625, 2.5]
     """
     counts = np.bincount(labels, minlength=num_classes)
     weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
