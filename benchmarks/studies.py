@@ -23,6 +23,20 @@ _HUNDRED_EPOCHS = {
     "probe.learning_rate": 0.1,
 }
 
+# An epoch has 55 steps in every row: batches by class would have one more or fewer with other numbers of images.
+_LONG_TAIL = {
+    "data.train_split": "train",
+    "data.train_images_of_class": 1500,
+    "data.imbalance": 100,
+    "validation.images": 200,
+}
+
+_AGAINST_IMBALANCE = {
+    "plain": {},
+    "batches by class": {"data.images_per_class": 8},
+    "class weights": {"loss.class_weights": "balanced"},
+}
+
 _METHODS_ON_DIGITS = METHODS | {
     "TCL, no labels, 3 views": {"loss.labels": "image", "augment.views": ("crop_flip",) * 3}
 }
@@ -125,6 +139,20 @@ STUDIES = {
         ("train.learning_rate=0.02,0.05,0.1,0.2", "seed=0"),
         "Which learning rate suits each method with labels in the reduced protocol. Rates are to be chosen by the "
         "images that are held out.",
+        True,
+    ),
+    "long_tailed_fashion_mnist": Study(
+        "protocol.py:fashion_mnist_reduced",
+        [
+            Row(f"{label}, {means}", _folder(f"{label}, {means}"), METHODS[label] | _LONG_TAIL | settings)
+            for label in _WITH_LABELS
+            for means, settings in _AGAINST_IMBALANCE.items()
+        ],
+        ("seed=0,1,2",),
+        "3,720 training images, of which the first class has 1,500 and the last 15, in between exponentially "
+        "(data.imbalance=100); all 10,000 test images, 1,000 of each class, so that the accuracy is the mean over "
+        "classes. The probe, too, is trained on the long-tailed images. All else is as in the reduced protocol, and "
+        "the same in all rows: 440 steps. Accuracies are those of the last checkpoint, never chosen by test images.",
         True,
     ),
 }

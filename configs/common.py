@@ -15,6 +15,17 @@ def get_config() -> ConfigDict:
     # Folder of prepared TFDS data; "" is TFDS' default, ~/tensorflow_datasets. image_folder: that of train/.
     config.data.data_dir = ""
     config.data.train_split = "train"  # TFDS slicing is allowed: "train[:90%]"
+    # Labels of the classes that are trained on, as "0:100"; "": all. The test images are then those of the other
+    # classes, to be retrieved among themselves, so that both splits may be "train+test".
+    config.data.train_classes = ""
+    # Images of every class that are trained on, as where few are labelled; 0: all.
+    config.data.train_images_of_class = 0
+    # f >= 1: class i of 0 to C - 1 keeps floor(n f^(-i / (C - 1))) training images, at least one (long-tailed data); n
+    # is train_images_of_class, or the number of images of the smallest class.
+    config.data.imbalance = 1.0
+    config.data.subset_seed = (
+        0  # decides which images these are; `seed` does not, so that runs of a sweep share them
+    )
     # Every batch is of batch_size / images_per_class classes with so many images of each; 0: of images in random order.
     # A class of fewer images leaves rows without an image, which do not count.
     config.data.images_per_class = 0
@@ -59,6 +70,9 @@ def get_config() -> ConfigDict:
     config.loss = ConfigDict()
     config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end
     config.loss.labels = "class"  # positives share a "class"; or an "image": training without class labels
+    # "balanced": an anchor weighs n / (C n_c) in the mean, where n_c of the n training images, those held out among
+    # them, are of its class, one of C; "none": all weigh 1.
+    config.loss.class_weights = "none"
     config.loss.temperature = 0.1
     config.loss.k1 = 5000.0  # tcl only: weight of hard positives
     config.loss.k2 = 1.0  # tcl only: weight of hard negatives

@@ -13,6 +13,7 @@ from tcl_jax.data.by_class import check_images_per_class, class_batches, class_s
 from tcl_jax.data.dataset import ChannelStatistics, Dataset, DatasetFacts, Split, channel_statistics
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.data.load import dataset_facts, load_dataset
+from tcl_jax.data.subset import Subset, choose_of_classes, long_tail, subset_facts, take_subset
 
 __all__ = [
     "Batch",
@@ -22,15 +23,20 @@ __all__ = [
     "Division",
     "LazyImages",
     "Split",
+    "Subset",
     "channel_statistics",
     "check_images_per_class",
+    "choose_of_classes",
     "class_batches",
     "class_steps",
     "dataset_facts",
     "divide",
     "epoch_order",
     "load_dataset",
+    "long_tail",
     "padded_batches",
     "steps_per_epoch",
+    "subset_facts",
+    "take_subset",
     "train_batches",
 ]

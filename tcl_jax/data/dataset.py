@@ -57,6 +57,7 @@ class Dataset:
       class_names: by label; may be empty where no image has a class.
       version: of the data as they are stored, such as TFDS' "3.0.2"; "" where they have none.
       files: digests of the files of the training and the test split, for `identity`; none where labels stand for them.
+      unseen_classes: how many of the classes, the last by label, are of test images alone; see `take_subset`.
     """
 
     name: str
@@ -65,6 +66,12 @@ class Dataset:
     class_names: tuple[str, ...]
     version: str = ""
     files: tuple[str, ...] = ()
+    unseen_classes: int = 0
+
+    @property
+    def train_class_names(self) -> tuple[str, ...]:
+        """Of the classes that are trained on, by label."""
+        return self.class_names[: len(self.class_names) - self.unseen_classes]
 
     @functools.cached_property
     def channel_statistics(self) -> ChannelStatistics:
@@ -97,6 +104,7 @@ class Options(NamedTuple):
     image_size: int = 0
     skip_unreadable: bool = False
     streaming: str = "auto"
+    may_overlap: bool = False
 
     @property
     def splits(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ def load_dataset(
     image_size: int = 0,
     skip_unreadable: bool = False,
     streaming: str = "auto",
+    may_overlap: bool = False,
 ) -> Dataset:
     """Open an image classification data set, and decode it into memory if it fits.
 
@@ -32,6 +33,7 @@ def load_dataset(
       skip_unreadable: for image_folder, leave damaged images out, and say so on stderr, instead of refusing them.
       streaming: whether images are read when they are needed: "yes", "no", or "auto" for those that do not fit in
         memory.
+      may_overlap: whether both splits may have images in common, as where `take_subset` divides their classes.
 
     Returns:
       Splits of uint8 images [n, h, w, c] and int32 labels [n], none of them empty. Training images without a class
@@ -51,7 +53,7 @@ def load_dataset(
         raise UserError(
             f"data.image_size is {image_size}, expected a number of pixels, or 0 for images as they are."
         )
-    options = Options(data_dir, train_split, test_split, image_size, skip_unreadable, streaming)
+    options = Options(data_dir, train_split, test_split, image_size, skip_unreadable, streaming, may_overlap)
     return _kind(name).load(name, options)
 
 
@@ -62,6 +64,7 @@ def dataset_facts(
     train_split: str = "train",
     test_split: str = "test",
     image_size: int = 0,
+    may_overlap: bool = False,
 ) -> DatasetFacts:
     """What `load_dataset` would find, by the same arguments, as far as it is known without the images.
 
@@ -72,7 +75,8 @@ def dataset_facts(
     Raises:
       UserError: the data set is unknown, its images have many sizes and image_size is 0, or their number is not known.
     """
-    return _kind(name).facts(name, Options(data_dir, train_split, test_split, image_size))
+    options = Options(data_dir, train_split, test_split, image_size, may_overlap=may_overlap)
+    return _kind(name).facts(name, options)
 
 
 def _kind(name: str) -> Any:

@@ -26,7 +26,8 @@ def train_and_test(
       image: (name of a whole split, position in it) -> what an image is known by.
 
     Raises:
-      UserError: a split that is not there or is empty, or an image that is more than once in one split or in both.
+      UserError: a split that is not there or is empty, or an image that is more than once in one split, or in both
+        though they may not overlap.
 
     >>> splits = split_dict({"train": 5, "test": 2})
     >>> train_and_test(splits, "x", Options(train_split="train[:3]", test_split="train[3:]"))[1]
@@ -35,7 +36,7 @@ def train_and_test(
     train = _images(splits, name, "data.train_split", options.train_split, image)
     test = _images(splits, name, "data.test_split", options.test_split, image) if options.test_split else []
     shared = len(set(train) & set(test))
-    if shared:
+    if shared and not options.may_overlap:
         raise UserError(
             f"data.train_split is '{options.train_split}' and data.test_split is '{options.test_split}', which have "
             f"{shared} of the images of the data set '{name}' in common, expected none: test on others, as with "

@@ -23,6 +23,7 @@ from tcl_jax.models.encode import Encode
 from tcl_jax.models.initial_encoder import fit_encoder
 from tcl_jax.parallel import make_mesh
 from tcl_jax.train.member import Validation
+from tcl_jax.train.objective import balanced_weights, weigh_classes
 from tcl_jax.train.optimizer import learning_rates, scaled_learning_rate
 from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState, begin_with, create_state
@@ -208,11 +209,11 @@ def build_experiment(
     height, width, channels = dataset.train.images.shape[1:]
     facts = Facts(
         (height, width, channels),
-        len(dataset.class_names),
+        len(dataset.train_class_names),
         len(dataset.train.images),
         mean=tuple(own["mean"]),
         std=tuple(own["std"]),
-        class_names=dataset.class_names,
+        class_names=dataset.train_class_names,
     )
     program = make_program(config, parts, facts, dataset.train.labels)
     # The probe comes after hours of training: its settings are tried now.
@@ -283,7 +284,8 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
     """The program for data of which no more than `facts` is known.
 
     Args:
-      labels: int [facts.num_images], which decide how many batches by class there are; None: classes of one size.
+      labels: int [facts.num_images], which decide how many batches by class there are, and the weights of classes;
+        None: classes of one size.
 
     Raises:
       UserError: settings that do not fit the data.
@@ -297,6 +299,7 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
     if parts.initial_tensors is not None:
         initial = fit_encoder(parts.initial_tensors, model, facts.image_shape, path=config.model.init_from)
     _check_held_out(config.validation.images, facts.num_images, config.train.batch_size)
+    labels = np.arange(facts.num_images) % max(facts.num_classes, 1) if labels is None else labels
     steps, padding = _epoch(config, facts, labels)
     schedule = Schedule(
         batch_size=config.train.batch_size,
@@ -310,6 +313,9 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
         padding=padding,
     )
     views = make_views(parts.policies, mean=facts.mean, std=facts.std)
+    if config.loss.class_weights == "balanced":
+        weighed = weigh_classes(parts.objective, balanced_weights(labels, facts.num_classes))
+        parts = parts._replace(objective=weighed)
     device_step = make_device_step(
         model,
         parts.optimizer,
@@ -376,13 +382,11 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
     )
 
 
-def _epoch(config: ConfigDict, facts: Facts, labels: np.ndarray | None) -> tuple[int, int]:
+def _epoch(config: ConfigDict, facts: Facts, labels: np.ndarray) -> tuple[int, int]:
     """Steps of an epoch, and rows of each without an image."""
     batch_size = config.train.batch_size
     if not config.data.images_per_class:
         return steps_per_epoch(facts.num_images - config.validation.images, batch_size), 0
-    if labels is None:
-        labels = np.arange(facts.num_images) % max(facts.num_classes, 1)
     labels = labels[_divide(config, facts).train]
     steps, images = class_steps(labels, batch_size, config.data.images_per_class, fields=BY_CLASS_FIELDS)
     return steps, batch_size - round(images)

@@ -7,8 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tcl_jax.data import Dataset, load_dataset
+from tcl_jax.data import Dataset, DatasetFacts, Subset, dataset_facts, load_dataset, subset_facts, take_subset
 from tcl_jax.data.identity import differences, identity
+from tcl_jax.data.subset import parse_classes
 from tcl_jax.errors import UserError
 
 _OWN, _OTHER = "data", "data.evaluate_on"  # the groups of the config
@@ -41,6 +42,24 @@ def load_data(config: ConfigDict) -> Data:
     if elsewhere:
         return Data(training, load_evaluated(config, training.train.images.shape[1:]))
     return Data(training, None if training.test is None else training)
+
+
+def load_facts(config: ConfigDict) -> DatasetFacts:
+    """What is known of the training images without reading them.
+
+    Raises:
+      UserError: as `dataset_facts`, or a subset that cannot be.
+    """
+    subset = _subset(config)
+    facts = dataset_facts(
+        config.data.name,
+        data_dir=config.data.data_dir,
+        train_split=config.data.train_split,
+        test_split=config.data.test_split,
+        image_size=config.data.image_size,
+        may_overlap=bool(subset.train_classes),
+    )
+    return subset_facts(facts, subset)
 
 
 def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
@@ -76,6 +95,8 @@ def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
 
 
 def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:
+    # Other data stay whole.
+    subset = _subset(config) if source is config.data else Subset()
     options = dict(
         data_dir=source.data_dir,
         train_split=source.train_split,
@@ -83,8 +104,15 @@ def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:
         image_size=config.data.image_size,
         skip_unreadable=config.data.skip_unreadable,
         streaming=config.data.streaming,
+        may_overlap=bool(subset.train_classes),
     )
-    return load_dataset(source.name, **(options | changed))
+    return take_subset(load_dataset(source.name, **(options | changed)), subset)
+
+
+def _subset(config: ConfigDict) -> Subset:
+    subset = Subset(*(config.data[field] for field in Subset._fields))
+    parse_classes(subset.train_classes)  # refuses another form before images are read
+    return subset
 
 
 def refuse_other_data(began: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> None:

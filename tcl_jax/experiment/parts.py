@@ -98,6 +98,7 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         # "auto" goes by the devices that are here, which those of a plan need not be.
         block_size="auto" if platform == jax.default_backend() else best_block_size(platform),
         weighted=config.data.images_per_class > 0,
+        class_weights=config.loss.class_weights,
     )
     _check_loss(config, objective)
     make_same_optimizer = functools.partial(
@@ -187,6 +188,9 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
         for field in ("model.width", "model.projection_dim")
     },
     "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
+    "data.imbalance": (False, lambda x: x >= 1, "1 or more"),
+    "data.subset_seed": (True, lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),
+    "data.train_images_of_class": (True, lambda x: x >= 0, "0 or more"),
     "data.images_per_class": (True, lambda x: x == 0 or 2 <= x <= 65_536, "2 to 65536, or 0 for none"),
     "data.image_size": (True, lambda x: 0 <= x <= 10_000, "0 to 10000 pixels"),
     "loss.queue_size": (True, lambda x: 0 <= x <= 16_777_216, "0 to 16777216 rows"),

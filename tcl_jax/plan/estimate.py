@@ -10,9 +10,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from tcl_jax.data import Batch, DatasetFacts, dataset_facts
+from tcl_jax.data import Batch, DatasetFacts
 from tcl_jax.errors import UserError
 from tcl_jax.experiment.build import Facts, make_program, make_settings
+from tcl_jax.experiment.data import load_facts
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.models.description import encoder_dtype
 from tcl_jax.parallel import DATA_AXIS
@@ -61,13 +62,7 @@ def planned_run(config: ConfigDict, mesh: Mesh) -> PlannedRun:
       UserError: a field with a value that cannot be used, or data of which too little is known.
     """
     parts = make_parts(config, mesh)
-    data = dataset_facts(
-        config.data.name,
-        data_dir=config.data.data_dir,
-        train_split=config.data.train_split,
-        test_split=config.data.test_split,
-        image_size=config.data.image_size,
-    )
+    data = load_facts(config)
     # Which values normalise the pixels makes no difference to the cost.
     constant = (0.5,) * data.image_shape[-1]
     facts = Facts(data.image_shape, data.num_classes, data.num_images, mean=constant, std=constant)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -18,6 +19,7 @@ from tcl_jax.train.queue import NOT_COUNTED
 from tcl_jax.train.state import Hyper
 
 LABEL_KINDS = ("class", "image")
+CLASS_WEIGHTS = ("none", "balanced")
 SETTINGS = ("temperature", "k1", "k2")
 """Config fields of a loss that the step takes as traced values."""
 
@@ -29,9 +31,9 @@ class Loss(NamedTuple):
       function: (rows [v b, d], labels int [v b]) -> scalar, inside shard_map. Of `SETTINGS`, num_views, axis_name,
         block_size, weights and references it is handed by keyword those that it names. With axis_name, rows, labels,
         weights and references are this device's, view by view, and the value is of all devices; without, they are
-        whole. Weights [v b] are 0 for rows without an image and 1 for others; None where all rows are of images.
-        References are (embeddings [m, d], labels [m], weights [m]), rows of past batches with their labels and a weight
-        of 0 for those that do not count; None where there is no queue.
+        whole. Weights [v b] are 0 for rows without an image, and for others 1 or that of their class; None where all
+        are 1. References are (embeddings [m, d], labels [m], weights [m]), rows of past batches with their labels and a
+        weight of 0 for those that do not count; None where there is no queue.
       head: what makes the rows: a "projection" head (rows of unit length) or a "classifier" (logits).
       by_image: whether images are their own classes, whatever loss.labels says.
       coefficients: hyper -> (k1, k2) with which `tcl_jax.losses.diagnostics` describes the gradient; None for none.
@@ -105,6 +107,7 @@ def make_objective(
     micro_batches: int = 1,
     block_size: BlockSize = "auto",
     weighted: bool = False,
+    class_weights: str = "none",
 ) -> Objective:
     """The objective called `name`, for views stacked view by view.
 
@@ -117,10 +120,11 @@ def make_objective(
       micro_batches: parts of the batch, as for `tcl_jax.parallel.local_rows`, which say where its images lie.
       block_size: rows of a tile, as in `tcl_jax.losses.tcl_loss`; "auto" goes by the devices present.
       weighted: whether rows may be without an image, by the weights of the batch.
+      class_weights: one of `CLASS_WEIGHTS`; "balanced" makes the objective ready for `weigh_classes`.
 
     Raises:
       UserError: an unknown name, a loss that takes no weights where rows have some, too few views for positives to
-        exist, or labels that the objective cannot use.
+        exist, or labels or weights of classes that the objective cannot use.
     """
     loss = find_loss(name)
     if labels not in LABEL_KINDS:
@@ -133,6 +137,21 @@ def make_objective(
             "by which it would leave them out: name that argument, or set data.images_per_class to 0."
         )
     by_image = loss.by_image or labels == "image"
+    if class_weights not in CLASS_WEIGHTS:
+        raise UserError(
+            f"loss.class_weights is '{class_weights}', expected one of {', '.join(CLASS_WEIGHTS)}."
+        )
+    if class_weights != "none" and by_image:
+        raise UserError(
+            f"loss.class_weights is '{class_weights}', but the loss '{name}' with loss.labels '{labels}' learns images "
+            "and not classes: set it to 'none'."
+        )
+    if class_weights != "none" and "weights" not in loss.takes:
+        raise UserError(
+            f"loss.class_weights is '{class_weights}', but the loss '{name}' takes no 'weights', by which it would "
+            "weigh classes: name that argument, or set loss.class_weights to 'none'."
+        )
+    weighted = weighted or class_weights != "none"
     if num_views < (2 if by_image else 1):
         raise UserError(
             f"augment.views names {num_views} views, too few for the loss '{name}' with loss.labels '{labels}': "
@@ -208,6 +227,51 @@ def make_objective(
     return Objective(
         of_batch, diagnostics, of_all_devices, loss.head, by_class=not by_image, takes=loss.takes
     )
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Weights of classes by which all of them count alike: w_c = n / (C n_c), whose mean over the images is 1.
+
+    n_c is the number of images of class c, n their sum, and C the number of classes that have some. These are the
+    weights of scikit-learn's class_weight="balanced".
+
+    Args:
+      labels: int [n], 0 to num_classes - 1.
+
+    Returns:
+      float32 [num_classes]; 0 for a class without images.
+
+    >>> balanced_weights(np.array([0, 0, 0, 0, 1]), 2).tolist()
+    [0.625, 2.5]
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts, weights, 0.0).astype(np.float32)
+
+
+def weigh_classes(objective: Objective, weights: np.ndarray) -> Objective:
+    """The objective in which a row weighs what its class does: as an anchor, or a classified image, in the mean.
+
+        L = sum_i w_{c(i)} v_i L_i / sum_i w_{c(i)} v_i
+
+    v_i is 0 for rows without an image and 1 for others. Rows that an anchor meets, those of a queue too, weigh alike:
+    the denominators of contrastive losses stay as they are.
+
+    Args:
+      objective: made with class_weights.
+      weights: float [classes], above 0 for classes that have images; a constant of the program.
+    """
+
+    def weighed(batch: Batch) -> Batch:
+        return batch._replace(weights=batch.weights * jnp.asarray(weights)[batch.labels])
+
+    def loss(outputs: jax.Array, batch: Batch, *others: Any) -> jax.Array:
+        return objective.loss(outputs, weighed(batch), *others)
+
+    def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
+        return objective.diagnostics(outputs, weighed(batch), hyper)
+
+    return objective._replace(loss=loss, diagnostics=diagnostics)
 
 
 def find_loss(name: str) -> Loss:

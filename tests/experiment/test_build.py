@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.data import divide, steps_per_epoch
+from tcl_jax.data import Subset, channel_statistics, divide, load_dataset, steps_per_epoch, take_subset
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
 from tcl_jax.evaluate.metrics import GROUPS, METRICS
 from tcl_jax.experiment import build as module
 from tcl_jax.experiment import parts as parts_module
 from tcl_jax.experiment.build import build_experiment, member_of
+from tcl_jax.train.objective import balanced_weights
 from tcl_jax.train.optimizer import learning_rates
 
 
@@ -66,14 +67,10 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
 
     options = {"crop_padding": 2, "flip": True}
     assert calls["make_policy"] == [((name,), options) for name in config.augment.views]
-    objective = {
-        "labels": "image",
-        "num_views": 3,
-        "micro_batches": 5,
-        "block_size": "auto",
-        "weighted": False,
-    }
-    assert calls["make_objective"] == [(("supcon",), objective)]
+    objective = {"labels": "image", "num_views": 3, "micro_batches": 5, "block_size": "auto"}
+    assert calls["make_objective"] == [
+        (("supcon",), objective | {"weighted": False, "class_weights": "none"})
+    ]
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
     of_temperature = optimizer | {"weight_decay": 0.0}
     assert calls["make_optimizer"] == [(("lars",), optimizer), (("lars",), of_temperature)]
@@ -146,6 +143,62 @@ def test_batches_by_class_decide_how_long_an_epoch_is(config):
     changed = config.copy_and_resolve_references()
     changed.seed = 1
     assert member_of(experiment, changed).settings.seed == 1
+
+
+def test_a_subset_is_what_is_trained_on_normalised_and_held_out_from(config):
+    config.data.update(imbalance=5.0, train_images_of_class=100, train_classes="2:8", subset_seed=7)
+    whole = load_dataset("digits", data_dir=config.data.data_dir)
+    config.validation.images = 60
+    experiment = build_experiment(config)
+    train, test = experiment.dataset.train, experiment.dataset.test
+    expected = take_subset(whole, Subset("2:8", 100, 5.0, 7))
+    np.testing.assert_array_equal(train.images, expected.train.images)
+    np.testing.assert_array_equal(np.bincount(train.labels), [100, 72, 52, 38, 27, 20])
+    np.testing.assert_array_equal(np.unique(test.labels), [6, 7, 8, 9])
+    assert experiment.dataset.class_names == tuple("2345670189")
+    assert experiment.facts == ((8, 8, 1), 6, 309, *channel_statistics(train.images), tuple("234567"))
+    assert experiment.facts.mean != whole.channel_statistics.mean
+    division = experiment.settings.division
+    assert (len(division.validation), len(division.train)) == (60, 249)
+    assert experiment.program.schedule.steps_per_epoch == 249 // config.train.batch_size
+    assert experiment.data.identities["data"]["training images"] == 309
+    changed = config.copy_and_resolve_references()
+    changed.seed = 1
+    assert member_of(experiment, changed).dataset is experiment.dataset
+
+
+def test_a_classifier_has_a_logit_for_each_class_that_is_trained_on(config):
+    config.data.train_classes = "0:7"
+    config.loss.name = "cross_entropy"
+    experiment = build_experiment(config)
+    assert experiment.program.model.head.num_classes == 7
+    assert experiment.describe_encoder("name")["class_names"] == tuple("0123456")
+
+
+def test_other_data_to_evaluate_on_stay_whole(config):
+    config.data.update(train_images_of_class=20, train_classes="0:5")
+    config.data.evaluate_on.update(name="digits")
+    config.validation.images = 20
+    experiment = build_experiment(config)
+    assert len(experiment.dataset.train.labels) == 100
+    assert experiment.dataset.test is None
+    evaluator = experiment.evaluator
+    assert (len(evaluator.train.labels), len(evaluator.test.labels)) == (1437, 360)
+    assert evaluator.class_names == tuple("0123456789")
+
+
+def test_weights_of_classes_are_those_of_all_training_images(config, monkeypatch):
+    config.data.imbalance = 10.0
+    config.loss.class_weights = "balanced"
+    weighed = spy(monkeypatch, "weigh_classes", module)
+    experiment = build_experiment(config)
+    (((objective, weights), _),) = weighed
+    np.testing.assert_array_equal(weights, balanced_weights(experiment.dataset.train.labels, 10))
+    assert experiment.program.parts.objective is not objective
+    assert weights.max() / weights.min() == pytest.approx(10, rel=0.1)
+    changed = config.copy_and_resolve_references()
+    changed.seed = 1  # holds out other images, by the same program
+    assert member_of(experiment, changed).program is experiment.program
 
 
 def test_members_that_hold_out_other_images_need_equally_long_epochs(config):

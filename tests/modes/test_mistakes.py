@@ -34,6 +34,25 @@ MISTAKES = [
         4,
         "data.images_per_class is 4, so that train.batch_size 64 holds 16 classes, but there are images of 10",
     ),
+    ("data.train_classes", "5", "data.train_classes is '5', expected the labels of classes as first:end"),
+    (
+        "data.train_classes",
+        "0:-5",
+        "data.train_classes is '0:-5', expected the labels of classes as first:end",
+    ),
+    ("data.train_classes", "5:11", "data.train_classes is '5:11', expected classes of the 10 .* within 0:10"),
+    ("data.train_classes", "7:7", "data.train_classes is '7:7', expected classes of the 10 .* within 0:10"),
+    ("data.train_classes", "0:10", "'0:10', but no image of data.test_split is of the other classes"),
+    (
+        "data.train_images_of_class",
+        139,
+        "data.train_images_of_class is 139, but class '8' has 138 training images, expected 139 or more",
+    ),
+    ("data.train_images_of_class", -1, "data.train_images_of_class is -1, expected 0 or more"),
+    ("data.imbalance", 0.5, "data.imbalance is 0.5, expected 1 or more"),
+    ("data.imbalance", INF, "data.imbalance is inf, expected 1 or more .a finite"),
+    ("data.subset_seed", -1, "data.subset_seed is -1, expected 0 to 4294967295"),
+    ("loss.class_weights", "inverse", "loss.class_weights is 'inverse', expected one of none, balanced"),
     ("augment.views", ("crop",), "no 'crop' for augment.views, expected one of none, crop_flip"),
     ("augment.views", (), "names 0 views"),
     ("augment.crop_padding", -1, "augment.crop_padding is -1"),
@@ -144,6 +163,18 @@ def test_mistake(field, value, message, data_dir, tmp_path):
             "loss.learn_temperature is True, but the loss 'cross_entropy' has no temperature",
         ),
         (
+            {"loss.class_weights": "balanced", "loss.name": f"{__name__}:own_loss"},
+            "loss.class_weights is 'balanced', but the loss 'tests.*:own_loss' takes no 'weights'",
+        ),
+        (
+            {"loss.class_weights": "balanced", "loss.name": "ntxent"},
+            "'balanced', but the loss 'ntxent' with loss.labels 'class' learns images and not classes",
+        ),
+        (
+            {"loss.class_weights": "balanced", "loss.labels": "image"},
+            "'balanced', but the loss 'tcl' with loss.labels 'image' learns images and not classes",
+        ),
+        (
             {"data.images_per_class": 8, "loss.name": f"{__name__}:own_loss"},
             "data.images_per_class .* the loss 'tests.*:own_loss' takes no 'weights'",
         ),
@@ -205,6 +236,7 @@ def test_every_number_is_refused_by_the_name_of_its_field(field):
             "model.width",
             "model.projection_dim",
             "data.image_size",
+            "data.train_images_of_class",
             "loss.queue_size",
             "seed",
         }

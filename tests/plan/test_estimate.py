@@ -186,3 +186,24 @@ def plain():
             return nn.Dense(4)(images.mean(axis=(1, 2)))
 
     return Plain()
+
+
+@pytest.mark.parametrize(
+    ("fields", "images", "exact"),
+    [
+        ({"train_images_of_class": 100}, 1000, True),
+        ({"train_classes": "0:5"}, 718, False),
+        ({"train_classes": "5:", "train_split": "train+test", "test_split": "train+test"}, 898, False),
+        ({"imbalance": 2.0, "train_classes": "0:2"}, 143 + 71, False),
+    ],
+)
+def test_a_plan_is_of_the_images_that_are_trained_on(tmp_path, fields, images, exact):
+    config = digits_tcl.get_config()
+    config.data.update(data_dir=str(tmp_path), **fields)
+    config.loss.update(name="cross_entropy", class_weights="balanced")
+    config.validation.images = 0
+    run = estimate.planned_run(config, make_mesh(1))
+    assert run.data.num_images == images
+    assert run.num_steps == config.train.epochs * (images // config.train.batch_size)
+    assert run.data.source.endswith("of classes of one size") != exact
+    assert run.model.head.num_classes == run.data.num_classes

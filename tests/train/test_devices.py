@@ -36,6 +36,12 @@ def by_class(config):
     config.train.batch_size = 48
 
 
+def long_tailed(config):
+    config.data.imbalance = 10
+    config.loss.class_weights = "balanced"
+    config.train.batch_size = 16
+
+
 def own_statistics(config):
     config.model.sync_batch_norm = False
 
@@ -76,7 +82,9 @@ def build_first_epoch(config, **options):
     return dataclasses.replace(experiment, program=program, validation=None)
 
 
-@pytest.mark.parametrize(("devices", "change"), [(2, None), (8, None), (8, by_image), (8, by_class)])
+@pytest.mark.parametrize(
+    ("devices", "change"), [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed)]
+)
 def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, devices, change):
     one = losses_on(1, change, x64=True)
     assert np.ptp(one) > 0.1  # the steps change something
