@@ -104,7 +104,13 @@ def get_config() -> ConfigDict:
         "linear_probe",
         "logistic_regression",
         "knn",
-    )  # after training, on all test images
+    )  # after training, on all test images; also "retrieval" and "few_labels", which stand for several metrics
+    # Other data, whose test split is to be told from the own one by its distance from the training images (adds the
+    # metric outlier_auroc): scaled, and made grey or colour, as training images are. Its labels do not matter.
+    config.evaluation.outliers = ConfigDict()
+    config.evaluation.outliers.name = ""  # "": none
+    config.evaluation.outliers.data_dir = ""  # "": data.data_dir
+    config.evaluation.outliers.test_split = "test"
 
     config.probe = ConfigDict()
     config.probe.epochs = 50

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment import check_policy, make_views
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Dataset, Division, class_steps, divide, steps_per_epoch
+from tcl_jax.data import Dataset, Division, Split, class_steps, divide, steps_per_epoch
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import Evaluator, make_validate
 from tcl_jax.evaluate.probe import ProbeSettings
@@ -160,6 +160,7 @@ class Experiment:
             self.config,
             program.parts,
             self.data.evaluated,
+            outliers=self.data.outliers,
             model=program.model,
             encode=program.encode,
             probe_views=program.probe_views,
@@ -257,6 +258,7 @@ def make_evaluator(
     parts: Parts,
     dataset: Dataset | None,
     *,
+    outliers: Split | None,
     model: ContrastiveModel,
     encode: Encode,
     probe_views: Views,
@@ -276,6 +278,7 @@ def make_evaluator(
         seed=config.seed,
         batch_size=config.train.batch_size // parts.micro_batches,
         mesh=parts.mesh,
+        outliers=outliers,
     )
 
 

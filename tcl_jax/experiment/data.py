@@ -7,19 +7,28 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tcl_jax.data import Dataset, load_dataset
+from tcl_jax.data import Dataset, Split, load_dataset
+from tcl_jax.data.fit import fit_images
 from tcl_jax.data.identity import differences, identity
 from tcl_jax.errors import UserError
+from tcl_jax.resolve import is_own
 
 _OWN, _OTHER = "data", "data.evaluate_on"  # the groups of the config
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """training: the data that are trained on. evaluated: those by whose test split the encoder is judged, if any."""
+    """What there is.
+
+    Attributes:
+      training: the data that are trained on.
+      evaluated: those by whose test split the encoder is judged, if any.
+      outliers: images of other data, which are to be told from that test split, if any.
+    """
 
     training: Dataset
     evaluated: Dataset | None
+    outliers: Split | None = None
 
     @functools.cached_property
     def identities(self) -> dict[str, dict[str, Any]]:
@@ -38,9 +47,11 @@ def load_data(config: ConfigDict) -> Data:
     """
     elsewhere = bool(config.data.evaluate_on.name)
     training = _load(config, config.data, test_split="" if elsewhere else config.data.test_split)
+    image_shape = training.train.images.shape[1:]
+    evaluated = training if training.test is not None else None
     if elsewhere:
-        return Data(training, load_evaluated(config, training.train.images.shape[1:]))
-    return Data(training, None if training.test is None else training)
+        evaluated = load_evaluated(config, image_shape)
+    return Data(training, evaluated, load_outliers(config, image_shape) if evaluated else None)
 
 
 def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
@@ -73,6 +84,40 @@ def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
             "training: evaluate on such images."
         )
     return dataset
+
+
+def load_outliers(config: ConfigDict, image_shape: tuple[int, ...]) -> Split | None:
+    """The test split that `config.evaluation.outliers` names, with images as large and as deep as those of training.
+
+    Args:
+      image_shape: (h, w, c) of the training images.
+
+    Returns:
+      None where it names none. Labels may be anything: nothing asks for them.
+
+    Raises:
+      UserError: as `load_dataset`, or images whose channels cannot be converted.
+    """
+    source = config.evaluation.outliers
+    if not source.name:
+        return None
+    try:
+        dataset = load_dataset(
+            source.name,
+            data_dir=source.data_dir or config.data.data_dir,
+            # Read alone, and for training, for which images need no class; a function of the user's own decides itself
+            # what its test split is.
+            train_split=source.test_split,
+            test_split=source.test_split if is_own(source.name) else "",
+            image_size=max(image_shape[:2]),
+            skip_unreadable=config.data.skip_unreadable,
+            streaming=config.data.streaming,
+        )
+        split = dataset.test or dataset.train
+        return split._replace(images=fit_images(split.images, image_shape))
+    except (UserError, ValueError) as error:
+        said = str(error).replace("data.train_split", "data.test_split")
+        raise UserError(f"Of evaluation.outliers: {said}") from error
 
 
 def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:

@@ -7,7 +7,7 @@ from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate
 from tcl_jax.experiment.build import build_experiment, make_evaluator
-from tcl_jax.experiment.data import load_evaluated
+from tcl_jax.experiment.data import load_evaluated, load_outliers
 from tcl_jax.experiment.opened import open_run
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.experiment.results import evaluate_run, results_of
@@ -64,6 +64,7 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
         config,
         parts,
         dataset,
+        outliers=together(lambda: load_outliers(config, about.image_shape)),
         model=trained.model,
         encode=make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh),
         probe_views=make_views(parts.policies[:1], mean=about.mean, std=about.std),

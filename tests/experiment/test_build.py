@@ -186,7 +186,7 @@ def test_evaluation_uses_the_moving_average_where_one_is_kept(classifier, monkey
         return experiment.dataset.test.labels, []
 
     monkeypatch.setattr(evaluation, "extract_features", features)
-    monkeypatch.setattr(evaluation, "linear_probe", probe)
+    monkeypatch.setattr(evaluation, "linear_probe_logits", probe)
     bias = jnp.zeros(10).at[3].set(1.0)  # of the average alone: every test image is a 3
     state.average["params"]["head"]["linear"]["bias"] = bias
     found = evaluate(experiment.evaluator, state.evaluated)
@@ -215,14 +215,14 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(classif
         seen["probe"] = (split is train, len(test_features), options["num_classes"], options["epochs"])
         return test.labels.copy(), [0.5]
 
-    monkeypatch.setattr(evaluation, "linear_probe", probe)
+    monkeypatch.setattr(evaluation, "linear_probe_logits", probe)
     metrics = {**METRICS, "knn": knn}
     found = evaluate(experiment.evaluator._replace(metrics=metrics), state.variables)
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
     assert found.metrics["linear_probe"] == 1.0
     assert found.probe_losses == [0.5]
     assert found.metrics["knn"] == 0.1  # 36 of 360 are zeros
-    assert found.predictions.keys() == found.metrics.keys() - set(GROUPS["retrieval"])
+    assert found.predictions.keys() == found.metrics.keys() - set(GROUPS["retrieval"]) - set(GROUPS["few_labels"])
     head = jax.device_get(state.params["head"]["linear"])
     logits = first_pixels(None, None, test) @ head["kernel"] + head["bias"]
     assert found.metrics["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))
