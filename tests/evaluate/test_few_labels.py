@@ -5,11 +5,14 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+from tcl_jax.data import Division
 from tcl_jax.errors import UserError
-from tcl_jax.evaluate import METRICS, few_labels_predict
+from tcl_jax.evaluate import METRICS, few_labels_predict, make_validate
 from tcl_jax.evaluate.few_labels import DRAWS, draw_images, share_of_each
 from tcl_jax.evaluate.metrics import GROUPS, OF_FEATURES, Measured, measure, resolve_metrics
 from tcl_jax.fields import metric_title
+from tcl_jax.models import make_encode
+from tcl_jax.parallel import make_mesh
 
 NAMES = GROUPS["few_labels"]
 LABELLINGS = {
@@ -148,6 +151,19 @@ def test_too_few_images_have_no_value_and_say_why(name, metric, why_none):
         assert found == Measured(None, why_none=why_none)
     else:
         assert 0 <= found.value <= 1
+
+
+def test_they_may_choose_the_best_checkpoint(frozen, split):
+    mesh = make_mesh(1)
+    encode = make_encode(frozen.model, mean=frozen.mean, std=frozen.std, mesh=mesh)
+    held_out, bank = np.arange(40), np.arange(40, 110)
+    division = Division(bank, held_out, bank)
+    validate = make_validate(
+        METRICS["labels_5_per_class"], encode, split, division, num_classes=3, batch_size=50, mesh=mesh
+    )
+    features = frozen.features(split.images)
+    predicted = few_labels_predict(features[bank], split.labels[bank], features[held_out], counts=[5] * 3)
+    assert validate(frozen.variables) == pytest.approx(np.mean(predicted == split.labels[held_out]), abs=0.02)
 
 
 def test_the_group_names_all_and_titles_are_plain():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.data import divide, steps_per_epoch
+from tcl_jax.data import Dataset, Split, divide, steps_per_epoch
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
 from tcl_jax.evaluate.metrics import GROUPS, METRICS
@@ -102,6 +102,50 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     assert jax.tree.structure(shapes.momentum_encoder) == jax.tree.structure(shapes.average)
     assert shapes.queue.embeddings.shape == (240, 24)
     assert shapes.temperature.variable["log_ratio"].shape == ()
+
+
+def two_channels():
+    images = np.zeros((4, 8, 8, 2), np.uint8)
+    return Dataset("two", Split(images, np.zeros(4, np.int32)), None, ("a",))
+
+
+def outliers_of_own(test_split):
+    """Training images that are not outliers, and grey test images of another size that are."""
+    train, test = np.zeros((5, 8, 8, 1), np.uint8), np.full((7, 6, 10, 1), 9, np.uint8)
+    labels = np.zeros(7, np.int32)
+    split = Split(np.resize(train, (5, 6, 10, 1)), labels[:5])
+    return Dataset("own", split, Split(test, labels) if test_split == "test" else None, ("a",))
+
+
+def test_outliers_are_as_large_as_the_training_images_and_make_a_metric(config):
+    assert build_experiment(config).evaluator.outliers is None
+    config.evaluation.metrics = ("knn",)
+    config.evaluation.outliers.update(name="digits", test_split="train[:7]")
+    evaluator = build_experiment(config).evaluator
+    assert list(evaluator.metrics) == ["knn", "outlier_auroc"]
+    assert evaluator.outliers.images.shape == (7, 8, 8, 1)
+    config.evaluation.metrics = ("outlier_auroc", "knn")
+    config.evaluation.outliers.update(name=f"{__name__}:outliers_of_own", test_split="test")
+    evaluator = build_experiment(config).evaluator
+    assert list(evaluator.metrics) == ["outlier_auroc", "knn"]
+    np.testing.assert_array_equal(evaluator.outliers.images, np.full((7, 8, 8, 1), 9))
+    config.evaluation.outliers.test_split = "other"  # which the function has no test images for
+    assert len(build_experiment(config).evaluator.outliers.images) == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "digits", "test_split": "tst"}, "Of evaluation.outliers: data.test_split is 'tst'"),
+        ({"name": "digits", "test_split": ""}, "Of evaluation.outliers: "),
+        ({"name": f"{__name__}:two_channels"}, "Of evaluation.outliers: Images of 2 channels cannot be"),
+    ],
+)
+def test_outliers_that_cannot_be(config, fields, message):
+    config.evaluation.outliers.update(fields)
+    with pytest.raises(UserError, match=message) as caught:
+        build_experiment(config)
+    assert "train_split" not in str(caught.value)
 
 
 def test_shapes_of_a_state_are_those_of_the_state(config):
