@@ -261,12 +261,17 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(classif
 
     monkeypatch.setattr(evaluation, "linear_probe_logits", probe)
     metrics = {**METRICS, "knn": knn}
-    found = evaluate(experiment.evaluator._replace(metrics=metrics), state.variables)
+    found = evaluate(experiment.evaluator._replace(metrics=metrics, outliers=test), state.variables)
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
     assert found.metrics["linear_probe"] == 1.0
     assert found.probe_losses == [0.5]
     assert found.metrics["knn"] == 0.1  # 36 of 360 are zeros
-    assert found.predictions.keys() == found.metrics.keys() - set(GROUPS["retrieval"]) - set(GROUPS["few_labels"])
+    assert found.predictions.keys() == found.metrics.keys() - {
+        *GROUPS["retrieval"],
+        *GROUPS["few_labels"],
+        "outlier_auroc",
+    }
+    assert found.metrics["outlier_auroc"] == 0.5  # the outliers are the test images
     head = jax.device_get(state.params["head"]["linear"])
     logits = first_pixels(None, None, test) @ head["kernel"] + head["bias"]
     assert found.metrics["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))
