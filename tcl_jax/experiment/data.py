@@ -58,32 +58,26 @@ def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
     """The data set that `config.data.evaluate_on` names, or where it names none that of `config.data`.
 
     Args:
-      image_shape: (h, w, c) of the training images; where those are square, others are scaled to their size.
+      image_shape: (h, w, c) of the training images, to which others are scaled, cut and converted.
 
     Raises:
-      UserError: as `load_dataset`, no test split, or images of another shape.
+      UserError: as `load_dataset`, no test split, or images whose channels cannot be converted.
     """
     group = _OTHER if config.data.evaluate_on.name else _OWN
     source = config.data.evaluate_on if group == _OTHER else config.data
-    height, width, _ = image_shape
     try:
         dataset = _load(
             config,
             source,
             data_dir=source.data_dir or config.data.data_dir,
-            image_size=height if height == width else config.data.image_size,
+            image_size=_size(config, image_shape),
         )
     except UserError as error:
         raise UserError(f"Of {_OTHER}: {error}" if group == _OTHER else str(error)) from error
-    found = dataset.train.images.shape[1:]
     if dataset.test is None:
         raise UserError(f"{group}.test_split is '', expected a split to evaluate on: name one.")
-    if found != tuple(image_shape):
-        raise UserError(
-            f"{group}.name is '{source.name}', whose images are {_by(found)}, expected {_by(image_shape)} as in "
-            "training: evaluate on such images."
-        )
-    return dataset
+    train, test = (_fit(part, image_shape, source.name, group) for part in (dataset.train, dataset.test))
+    return dataclasses.replace(dataset, train=train, test=test)
 
 
 def load_outliers(config: ConfigDict, image_shape: tuple[int, ...]) -> Split | None:
@@ -109,15 +103,37 @@ def load_outliers(config: ConfigDict, image_shape: tuple[int, ...]) -> Split | N
             # what its test split is.
             train_split=source.test_split,
             test_split=source.test_split if is_own(source.name) else "",
-            image_size=max(image_shape[:2]),
+            image_size=_size(config, image_shape),
             skip_unreadable=config.data.skip_unreadable,
             streaming=config.data.streaming,
         )
-        split = dataset.test or dataset.train
-        return split._replace(images=fit_images(split.images, image_shape))
-    except (UserError, ValueError) as error:
+    except UserError as error:
         said = str(error).replace("data.train_split", "data.test_split")
         raise UserError(f"Of evaluation.outliers: {said}") from error
+    return _fit(dataset.test or dataset.train, image_shape, source.name, "evaluation.outliers")
+
+
+def _size(config: ConfigDict, image_shape: tuple[int, ...]) -> int:
+    """To which other images are scaled where they are decoded; those of any other shape are fitted afterwards."""
+    height, width, _ = image_shape
+    return height if height == width else config.data.image_size
+
+
+def _fit(split: Split, image_shape: tuple[int, ...], name: str, group: str) -> Split:
+    """The split with images of this shape; a line says so where colour is lost or made up."""
+    images = split.images
+    try:
+        fitted = split._replace(images=fit_images(images, image_shape))
+    except ValueError as error:
+        raise UserError(
+            f"{group}.name is '{name}', whose images are {_by(images.shape[1:])}, expected {_by(image_shape)} as in "
+            "training, or 1, 3 or 4 channels on both sides, which can be converted: name such images."
+        ) from error
+    if images.shape[-1] != image_shape[-1]:
+        print(
+            f"Images of '{name}' are converted from {images.shape[-1]} to {image_shape[-1]} channels, as in training."
+        )
+    return fitted
 
 
 def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tcl_jax.data import Dataset, Split
 from tcl_jax.encoder.load import load_encoder
 from tcl_jax.errors import RunFailed, UserError, WriteFailed
 from tcl_jax.evaluate import knn_predict
@@ -206,16 +207,37 @@ def test_outliers_may_be_named_after_training_and_leave_the_run_as_it_is(finishe
     assert results["params_sha256"] == before["params_sha256"]
 
 
-def test_other_data_of_another_shape_are_refused(finished, tmp_path, images):
-    for split in ("train", "test"):
-        for name in ("ant", "bee"):
-            (tmp_path / "other" / split / name).mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(tmp_path / "other" / split / name / "0.png")
-    config = config_of(
-        images, data__evaluate_on__name="image_folder", data__evaluate_on__data_dir=str(tmp_path / "other")
-    )
+@pytest.mark.parametrize(("width", "mode"), [(8, "RGB"), (12, "L"), (11, "RGBA")])
+def test_other_data_are_made_as_large_and_as_deep_as_the_training_images(
+    finished, tmp_path, images, capsys, width, mode
+):
+    original = write_images(tmp_path / "original", seed=1)
+    for file in original.rglob("*.png"):
+        wide = tmp_path / "other" / file.relative_to(original)
+        wide.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("L", (width, 8))
+        picture.paste(Image.open(file), (round((width - 8) / 2), 0))  # what is beside it is cut off again
+        picture.convert(mode).save(wide)
+    workdir = copied(finished, tmp_path / "run")
+    metrics = []
+    for folder in (original, tmp_path / "other"):
+        on = {"data__evaluate_on__name": "image_folder", "data__evaluate_on__data_dir": str(folder)}
+        evaluate.run(config_of(images, **on), workdir, "name")
+        metrics.append(json.loads((workdir.path / "results_on_image_folder.json").read_text())["metrics"])
+    assert metrics[0] == metrics[1]
+    line = "Images of 'image_folder' are converted from 3 to 1 channels, as in training."
+    assert (line in capsys.readouterr().out) == (mode != "L")
+
+
+def two_channels():
+    images, labels = np.zeros((4, 8, 8, 2), np.uint8), np.array([0, 0, 1, 1], np.int32)
+    return Dataset("two", Split(images, labels), Split(images, labels), ("a", "b"))
+
+
+def test_other_data_of_channels_that_cannot_be_converted_are_refused(finished, tmp_path, images):
+    config = config_of(images, data__evaluate_on__name=f"{__name__}:two_channels")
     with pytest.raises(
-        UserError, match=r"data.evaluate_on.name is 'image_folder', whose images are 8x8x3, expected 8x8x1"
+        UserError, match=r"data.evaluate_on.name is .*, whose images are 8x8x2, expected 8x8x1 as in training"
     ):
         evaluate.run(config, copied(finished, tmp_path / "run"), "name")
 
