@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from tcl_jax.augment.views import Views
 from tcl_jax.data import Split
 from tcl_jax.evaluate.features import extract_features
-from tcl_jax.evaluate.metrics import Measured, Metric, measure, of_features
+from tcl_jax.evaluate.metrics import Measured, Metric, NoValue, measure, of_features
 from tcl_jax.evaluate.probe import ProbeSettings, linear_probe_logits
 from tcl_jax.fields import metric_title
 from tcl_jax.models import ContrastiveModel, LinearClassifier
@@ -25,6 +25,7 @@ class Evaluator(NamedTuple):
       train, test: labelled images, of which the latter judge the encoder.
       outliers: images of other data, which are to be told from the test images; their labels do not count.
       class_names: by label.
+      trained_class_names: of the data that the model was trained on; None where they are the same.
       model, encode: the model, and its encoder compiled.
       metrics: by what results call them.
       probe_views: one augmented view per image, for the linear probe.
@@ -46,6 +47,7 @@ class Evaluator(NamedTuple):
     batch_size: int
     mesh: Mesh
     outliers: Split | None = None
+    trained_class_names: Sequence[str] | None = None
 
 
 class Evaluation(NamedTuple):
@@ -108,7 +110,8 @@ def evaluate(evaluator: Evaluator, variables: Mapping[str, Any]) -> Evaluation:
     available["train_probe"] = train_probe
     if isinstance(evaluator.model.head, LinearClassifier):
         logits: Any = evaluator.model.apply(variables, test_features, method="apply_head")
-        available["logits"] = np.asarray(logits)
+        same = evaluator.trained_class_names in (None, evaluator.class_names)
+        available["logits"] = np.asarray(logits) if same else NoValue("it was trained on other classes")
     if evaluator.outliers is not None:
         available["outlier_features"] = _features(evaluator, variables, evaluator.outliers)
     found = {

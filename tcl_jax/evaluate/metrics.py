@@ -247,13 +247,16 @@ def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) ->
 
     Args:
       labels: int [m], of the images that are judged; -1 where a class is not known, in train_labels too.
-      available: arguments by name, of `OF_FEATURES` and `OF_TRAINING`.
+      available: arguments by name, of `OF_FEATURES` and `OF_TRAINING`; a `NoValue` in place of one that means nothing.
 
     Raises:
       ValueError: features or labels have another form.
       UserError: the metric makes something else, or classes that are not 0 to num_classes - 1.
     """
     arguments = arguments_of(metric, available, field="A metric")
+    for argument in arguments.values():
+        if isinstance(argument, NoValue):
+            return Measured(None, why_none=str(argument))
     available = {name: x for name, x in available.items() if name in arguments or name not in OF_TRAINING}
     known = _true_labels({**available, "labels": labels})
     # A probe takes long: what it needs, and whether its accuracy will mean something, is looked at before.

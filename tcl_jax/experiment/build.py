@@ -161,6 +161,7 @@ class Experiment:
             program.parts,
             self.data.evaluated,
             outliers=self.data.outliers,
+            trained_class_names=self.dataset.class_names,
             model=program.model,
             encode=program.encode,
             probe_views=program.probe_views,
@@ -259,6 +260,7 @@ def make_evaluator(
     dataset: Dataset | None,
     *,
     outliers: Split | None,
+    trained_class_names: tuple[str, ...],
     model: ContrastiveModel,
     encode: Encode,
     probe_views: Views,
@@ -279,6 +281,7 @@ def make_evaluator(
         batch_size=config.train.batch_size // parts.micro_batches,
         mesh=parts.mesh,
         outliers=outliers,
+        trained_class_names=trained_class_names,
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -76,7 +76,7 @@ def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
         raise UserError(f"Of {_OTHER}: {error}" if group == _OTHER else str(error)) from error
     if dataset.test is None:
         raise UserError(f"{group}.test_split is '', expected a split to evaluate on: name one.")
-    train, test = (_fit(part, image_shape, source.name, group) for part in (dataset.train, dataset.test))
+    train, test = _fit([dataset.train, dataset.test], image_shape, source.name, group)
     return dataclasses.replace(dataset, train=train, test=test)
 
 
@@ -110,7 +110,8 @@ def load_outliers(config: ConfigDict, image_shape: tuple[int, ...]) -> Split | N
     except UserError as error:
         said = str(error).replace("data.train_split", "data.test_split")
         raise UserError(f"Of evaluation.outliers: {said}") from error
-    return _fit(dataset.test or dataset.train, image_shape, source.name, "evaluation.outliers")
+    (split,) = _fit([dataset.test or dataset.train], image_shape, source.name, "evaluation.outliers")
+    return split
 
 
 def _size(config: ConfigDict, image_shape: tuple[int, ...]) -> int:
@@ -119,11 +120,11 @@ def _size(config: ConfigDict, image_shape: tuple[int, ...]) -> int:
     return height if height == width else config.data.image_size
 
 
-def _fit(split: Split, image_shape: tuple[int, ...], name: str, group: str) -> Split:
-    """The split with images of this shape; a line says so where colour is lost or made up."""
-    images = split.images
+def _fit(splits: Sequence[Split], image_shape: tuple[int, ...], name: str, group: str) -> list[Split]:
+    """The splits with images of this shape; a line says so where colour is lost or made up."""
+    images = splits[0].images
     try:
-        fitted = split._replace(images=fit_images(images, image_shape))
+        fitted = [split._replace(images=fit_images(split.images, image_shape)) for split in splits]
     except ValueError as error:
         raise UserError(
             f"{group}.name is '{name}', whose images are {_by(images.shape[1:])}, expected {_by(image_shape)} as in "

@@ -107,6 +107,7 @@ def of_classes(count, images=200):
     return scores, labels, {"labels": labels, "num_classes": count}
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.parametrize("count", [5, 6, 100])
 def test_the_first_five_and_each_class_are_those_of_scikit_learn(count):
     scores, labels, given = of_classes(count)
@@ -164,6 +165,13 @@ def test_a_metric_may_say_why_it_has_no_value():
         raise NoValue("there are too few")
 
     assert measure(metric, LABELS, AVAILABLE) == Measured(None, why_none="there are too few")
+
+
+def test_what_is_not_offered_says_why():
+    given = AVAILABLE | {"logits": NoValue("it was trained on other classes")}
+    expected = Measured(None, why_none="it was trained on other classes")
+    assert measure(METRICS["classifier"], LABELS, given) == expected
+    assert measure(METRICS["knn"], LABELS, given).value is not None
 
 
 def test_scores_predict_what_the_public_functions_do():

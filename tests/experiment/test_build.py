@@ -273,5 +273,9 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(classif
     }
     assert found.metrics["outlier_auroc"] == 0.5  # the outliers are the test images
     head = jax.device_get(state.params["head"]["linear"])
+    other = experiment.evaluator._replace(
+        metrics={"classifier": METRICS["classifier"]}, trained_class_names=("a", "b")
+    )
+    assert evaluate(other, state.variables).metrics == {"classifier": None}
     logits = first_pixels(None, None, test) @ head["kernel"] + head["bias"]
     assert found.metrics["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))
