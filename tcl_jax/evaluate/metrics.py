@@ -28,11 +28,11 @@ OF_FEATURES = ("features", "labels", "train_features", "train_labels", "num_clas
 # After training alone, with what must be for each to be there.
 OF_TRAINING = {
     # () -> logits float [m, num_classes] of a linear classifier that it trains.
-    "train_probe": "evaluation.metrics alone, after training",
+    "train_probe": "in evaluation.metrics",
     # Float [m, num_classes], of the classifier that was trained with cross-entropy.
-    "logits": "evaluation.metrics alone, where loss.name trains a classifier",
+    "logits": "in evaluation.metrics, where loss.name trains a classifier",
     # Float [o, f], of the images of another data set.
-    "outlier_features": "evaluation.metrics alone, where evaluation.outliers.name names a data set",
+    "outlier_features": "in evaluation.metrics, where evaluation.outliers.name names a data set",
 }
 
 # Whose they are, in messages.
@@ -208,7 +208,8 @@ def resolve_metric(name: str, *, field: str, available: Sequence[str]) -> tuple[
             and parameters[asked].default is inspect.Parameter.empty
         ):
             raise UserError(
-                f"{field} ({name!r}) names a metric that needs {asked!r}, which is there for {where}: name another."
+                f"{field} ({name!r}) names a metric that needs {asked!r}, which is there only {where}: change that, or "
+                "name another metric."
             )
     arguments_of(metric, dict.fromkeys(available), field=f"{field} ({name!r})")
     return name.rpartition(":")[2].rpartition(".")[2], metric

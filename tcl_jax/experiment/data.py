@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from tcl_jax.data.identity import differences, identity
 from tcl_jax.errors import UserError
 from tcl_jax.resolve import is_own
 
-_OWN, _OTHER = "data", "data.evaluate_on"  # the groups of the config
+_OWN, _OTHER, _OUTLIERS = "data", "data.evaluate_on", "evaluation.outliers"  # groups of the config
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,9 +109,10 @@ def load_outliers(config: ConfigDict, image_shape: tuple[int, ...]) -> Split | N
             streaming=config.data.streaming,
         )
     except UserError as error:
-        said = str(error).replace("data.train_split", "data.test_split")
-        raise UserError(f"Of evaluation.outliers: {said}") from error
-    (split,) = _fit([dataset.test or dataset.train], image_shape, source.name, "evaluation.outliers")
+        said = re.sub(r"\bdata\.(name|data_dir)\b", rf"{_OUTLIERS}.\1", str(error))
+        said = re.sub(r"\bdata\.(train|test)_split\b", f"{_OUTLIERS}.test_split", said)
+        raise UserError(said if _OUTLIERS in said else f"Of {_OUTLIERS}: {said}") from error
+    (split,) = _fit([dataset.test or dataset.train], image_shape, source.name, _OUTLIERS)
     return split
 
 

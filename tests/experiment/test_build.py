@@ -1,5 +1,7 @@
 """Every field of a config arrives where it belongs, and evaluation looks at the right data."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,8 +138,10 @@ def test_outliers_are_as_large_as_the_training_images_and_make_a_metric(config):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "digits", "test_split": "tst"}, "Of evaluation.outliers: data.test_split is 'tst'"),
-        ({"name": "digits", "test_split": ""}, "Of evaluation.outliers: "),
+        ({"name": "digits", "test_split": "tst"}, "^evaluation.outliers.test_split is 'tst'"),
+        ({"name": "digits", "test_split": ""}, "^evaluation.outliers.test_split is ''"),
+        ({"name": "image_folder"}, "no folder 'train' in .*: give as evaluation.outliers.data_dir the folder"),
+        ({"name": "no_such_file:load"}, "^evaluation.outliers.name is 'no_such_file:load', but its module"),
         ({"name": f"{__name__}:two_channels"}, "outliers.name is .*, whose images are 8x8x2, expected 8x8x1"),
     ],
 )
@@ -145,7 +149,7 @@ def test_outliers_that_cannot_be(config, fields, message):
     config.evaluation.outliers.update(fields)
     with pytest.raises(UserError, match=message) as caught:
         build_experiment(config)
-    assert "train_split" not in str(caught.value)
+    assert not re.search(r"\bdata\.(?!image_size)|train_split", str(caught.value))
 
 
 def test_shapes_of_a_state_are_those_of_the_state(config):

@@ -89,7 +89,11 @@ MISTAKES = [
     ("model.name", "math:squrt", "math has no 'squrt': did you mean 'sqrt'"),
     ("validation.metric", "recall", "no 'recall' for validation.metric, expected one of linear_probe, knn"),
     ("validation.metric", "linear_probe", "validation.metric .* needs 'train_probe'"),
-    ("validation.metric", "outlier_auroc", "validation.metric .* needs 'outlier_features', .* name another"),
+    (
+        "validation.metric",
+        "outlier_auroc",
+        "validation.metric .* needs 'outlier_features', .* or name another metric",
+    ),
     ("evaluation.metrics", ("knn", "f1"), "no 'f1' for evaluation.metrics"),
     (
         "evaluation.metrics",
@@ -98,8 +102,8 @@ MISTAKES = [
     ),
     ("evaluation.metrics", ("classifier",), "needs 'logits', .* where loss.name trains a classifier"),
     ("evaluation.metrics", ("knn", "few_labels", "labels_1_percent"), "two metrics .* 'labels_1_percent'"),
-    ("evaluation.outliers.name", "dgits", "Of evaluation.outliers: data.name is 'dgits'.*digits"),
-    ("evaluation.outliers.name", "mnist", "Of evaluation.outliers: .*'mnist' is not prepared in"),
+    ("evaluation.outliers.name", "dgits", "evaluation.outliers.name is 'dgits'.*digits"),
+    ("evaluation.outliers.name", "mnist", "'mnist' is not prepared in .*evaluation.outliers.data_dir"),
     ("log.to", ("wandb",), "no 'wandb' for log.to, expected one of tensorboard"),
     ("train.not_finite", "ignore", "train.not_finite is 'ignore', expected one of stop, skip"),
     ("train.micro_batch_size", 24, "train.micro_batch_size is 24, which does not divide train.batch_size 64"),
