@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"  # "": none, and the encoder is not evaluated
     # Other data to evaluate on, as where the training images are without a class; a name of "": test_split and the
     # training images. The encoder is frozen: this train_split trains the linear probe, and kNN votes among it.
+    # Its images are scaled, and made grey or colour, as those of training are.
     config.data.evaluate_on = ConfigDict()
     config.data.evaluate_on.name = ""
     config.data.evaluate_on.data_dir = ""  # "": data.data_dir
