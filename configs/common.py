@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"  # "": none, and the encoder is not evaluated
     # Other data to evaluate on, as where the training images are without a class; a name of "": test_split and the
     # training images. The encoder is frozen: this train_split trains the linear probe, and kNN votes among it.
+    # Its images are scaled, and made grey or colour, as those of training are.
     config.data.evaluate_on = ConfigDict()
     config.data.evaluate_on.name = ""
     config.data.evaluate_on.data_dir = ""  # "": data.data_dir
@@ -118,7 +119,13 @@ def get_config() -> ConfigDict:
         "linear_probe",
         "logistic_regression",
         "knn",
-    )  # after training, on all test images
+    )  # after training, on all test images; also "retrieval" and "few_labels", which stand for several metrics
+    # Other data, whose test split is to be told from the own one by its distance from the training images (adds the
+    # metric outlier_auroc): scaled, and made grey or colour, as training images are. Its labels do not matter.
+    config.evaluation.outliers = ConfigDict()
+    config.evaluation.outliers.name = ""  # "": none
+    config.evaluation.outliers.data_dir = ""  # "": data.data_dir
+    config.evaluation.outliers.test_split = "test"
 
     config.probe = ConfigDict()
     config.probe.epochs = 50

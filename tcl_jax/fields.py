@@ -21,14 +21,26 @@ def metric_title(name: str) -> str:
 
     >>> metric_title("linear_probe"), metric_title("knn"), metric_title("recall_at_1")
     ('linear probe', 'kNN', 'recall@1')
+    >>> metric_title("labels_1_per_class"), metric_title("labels_5_per_class"), metric_title("labels_1_percent")
+    ('1 label per class', '5 labels per class', '1 % of labels')
     """
     titles = {
         "knn": "kNN",
         "classifier": "trained classifier",
         "r_precision": "R-precision",
         "map_at_r": "MAP@R",
+        "outlier_auroc": "AUROC of outliers",
+        "labels_1_per_class": "1 label per class",
     }
-    return titles.get(name) or re.sub(r"^recall_at_(?=\d+$)", "recall@", name).replace("_", " ")
+    if name in titles:
+        return titles[name]
+    for pattern, title in (
+        (r"recall_at_(\d+)", r"recall@\1"),
+        (r"labels_(\d+)_per_class", r"\1 labels per class"),
+        (r"labels_(\d+)_percent", r"\1 % of labels"),
+    ):
+        name = re.sub(f"^{pattern}$", title, name)
+    return name.replace("_", " ")
 
 
 def brief(value: Any) -> str:

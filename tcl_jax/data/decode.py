@@ -7,7 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def decode_image(encoded: bytes, *, channels: int, size: int = 0) -> np.ndarray:
@@ -45,7 +45,7 @@ def decode_image(encoded: bytes, *, channels: int, size: int = 0) -> np.ndarray:
             ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "P":  # a palette, perhaps with transparency: Pillow warns of any other way
             image = image.convert("RGBA")
-        converted = image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+        converted = image if image.mode == MODES[channels] else image.convert(MODES[channels])
         pixels = np.asarray(_square(converted, size) if size else converted)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
 

@@ -69,6 +69,10 @@ class LazyImages:
         """Some of the images, none of which is read yet."""
         return LazyImages(self._fetch, self._positions[indices], self.shape[1:])
 
+    def mapped(self, function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> "LazyImages":
+        """What `function` makes of each image, of this shape; none is read yet."""
+        return LazyImages(lambda position: function(self._fetch(position)), self._positions, shape)
+
 
 def stays_on_disk(name: str, num_images: int, shape: tuple[int, ...], *, streaming: str) -> bool:
     """Whether images are to be read when they are needed, instead of all at the start into uint8 arrays.

@@ -40,6 +40,24 @@ def knn_predict(
     References:
       Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, Sec. 3.4.
     """
+    scores = knn_scores(queries, bank, bank_labels, num_classes=num_classes, k=k, temperature=temperature)
+    return np.argmax(scores, axis=1).astype(np.int32)
+
+
+def knn_scores(
+    queries: ArrayLike,
+    bank: ArrayLike,
+    bank_labels: ArrayLike,
+    *,
+    num_classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> np.ndarray:
+    """The scores of which `knn_predict` takes the largest; arguments and errors are those of it.
+
+    Returns:
+      floating [m, num_classes], each row divided by the vote of the nearest neighbour.
+    """
     num_classes, k = check_count("num_classes", num_classes), check_count("k", k)
     temperature = check_above_zero("temperature", temperature)
     rows = check_features("bank", bank)
@@ -66,10 +84,10 @@ def _vote(
         nearest, where = lax.top_k(cosines, k)
         # Shifted by the largest, which changes no order of the scores and keeps exp in range.
         votes = jnp.exp((nearest - nearest[0]) / temperature)
-        return jnp.argmax(jnp.zeros(num_classes, votes.dtype).at[labels[where]].add(votes))
+        return jnp.zeros(num_classes, votes.dtype).at[labels[where]].add(votes)
 
     # Queries in blocks: all cosines of CIFAR's size at once would take 2 GB.
-    return lax.map(one, queries, batch_size=256).astype(jnp.int32)
+    return lax.map(one, queries, batch_size=256)
 
 
 def unit(rows: jax.Array) -> jax.Array:

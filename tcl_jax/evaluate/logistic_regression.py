@@ -71,6 +71,24 @@ def logistic_regression_predict(
       and a strength chosen on held-out images: Radford et al., Learning Transferable Visual Models From Natural
       Language Supervision, arXiv 2103.00020, App. A.3.
     """
+    logits = logistic_regression_logits(
+        train_features, train_labels, test_features, num_classes=num_classes, seed=seed
+    )
+    return np.argmax(logits, axis=1).astype(np.int32)
+
+
+def logistic_regression_logits(
+    train_features: ArrayLike,
+    train_labels: ArrayLike,
+    test_features: ArrayLike,
+    *,
+    num_classes: int,
+    seed: int = 0,
+) -> np.ndarray:
+    """x W + b of which `logistic_regression_predict` takes the largest: floating [m, num_classes].
+
+    Arguments and errors are those of it.
+    """
     num_classes = check_count("num_classes", num_classes)
     train = check_features("train_features", train_features)
     labels = check_labels("train_labels", train_labels, num_classes=num_classes, rows=len(train))
@@ -92,7 +110,7 @@ def logistic_regression_predict(
         classifier = _fit(classifier, x, y, jnp.ones(len(x), x.dtype), strength)
         bar.set_postfix_str(f"strength {strength:g}", refresh=False)
         bar.update()
-    return np.asarray(_predict(classifier, jnp.asarray(standardise(test, by))))
+    return np.asarray(_logits(classifier, jnp.asarray(standardise(test, by))))
 
 
 def _held_out(labels: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
@@ -164,10 +182,6 @@ def _cross_entropy(classifier: _Classifier, x: jax.Array, y: jax.Array, weights:
 
 
 @jax.jit
-def _predict(classifier: _Classifier, x: jax.Array) -> jax.Array:
-    return jnp.argmax(_logits(classifier, x), axis=1).astype(jnp.int32)
-
-
 def _logits(classifier: _Classifier, x: jax.Array) -> jax.Array:
     # A GPU's default is TF32.
     return jnp.matmul(x, classifier.kernel, precision=lax.Precision.HIGHEST) + classifier.bias

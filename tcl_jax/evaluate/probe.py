@@ -50,7 +50,20 @@ class _ProbeState(NamedTuple):
     opt_state: Any
 
 
-def linear_probe(
+def linear_probe(*arguments: Any, **options: Any) -> tuple[np.ndarray, list[float]]:
+    """Classes of the test images by a linear classifier trained on augmented training images.
+
+    Arguments and errors are those of `linear_probe_logits`.
+
+    Returns:
+      classes, int32 [m], those of the largest logits, of equal ones the smaller; and the mean training loss of each
+      epoch.
+    """
+    logits, losses = linear_probe_logits(*arguments, **options)
+    return np.argmax(logits, axis=1).astype(np.int32), losses
+
+
+def linear_probe_logits(
     model: ContrastiveModel,
     variables: Mapping[str, Any],
     split: Split,
@@ -65,7 +78,7 @@ def linear_probe(
     seed: int,
     mesh: Mesh,
 ) -> tuple[np.ndarray, list[float]]:
-    """Classes of the test images by a linear classifier trained on augmented training images.
+    """Logits of the test images by a linear classifier trained on augmented training images.
 
     The classifier alone is trained; the encoder runs with its running statistics, and neither they nor its parameters
     change. Features h are standardised and then scaled, so that their scale, offset and number hardly matter:
@@ -92,7 +105,7 @@ def linear_probe(
       seed: of the order of the images and their views.
 
     Returns:
-      classes, int32 [m]; and the classifier's mean training loss in each epoch.
+      logits, float32 [m, num_classes]; and the classifier's mean training loss in each epoch.
 
     Raises:
       ValueError: an argument has another form, or features that are not finite.
@@ -136,7 +149,7 @@ def linear_probe(
     logits = jax.jit(lambda params, x: classifier.apply({"params": params}, x))(
         state.params, standardise(test, scaling)
     )
-    return np.asarray(jnp.argmax(logits, axis=1), np.int32), losses
+    return np.asarray(logits), losses
 
 
 def _scaling(features: np.ndarray) -> Standardisation:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment import check_policy, make_views
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Dataset, Division, class_steps, divide, steps_per_epoch
+from tcl_jax.data import Dataset, Division, Split, class_steps, divide, steps_per_epoch
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import Evaluator, make_validate
 from tcl_jax.evaluate.probe import ProbeSettings
@@ -161,6 +161,8 @@ class Experiment:
             self.config,
             program.parts,
             self.data.evaluated,
+            outliers=self.data.outliers,
+            trained_class_names=self.dataset.class_names,
             model=program.model,
             encode=program.encode,
             probe_views=program.probe_views,
@@ -258,6 +260,8 @@ def make_evaluator(
     parts: Parts,
     dataset: Dataset | None,
     *,
+    outliers: Split | None,
+    trained_class_names: tuple[str, ...],
     model: ContrastiveModel,
     encode: Encode,
     probe_views: Views,
@@ -277,6 +281,8 @@ def make_evaluator(
         seed=config.seed,
         batch_size=config.train.batch_size // parts.micro_batches,
         mesh=parts.mesh,
+        outliers=outliers,
+        trained_class_names=trained_class_names,
     )
 
 

@@ -2,25 +2,44 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from tcl_jax.data import Dataset, DatasetFacts, Subset, dataset_facts, load_dataset, subset_facts, take_subset
+from tcl_jax.data import (
+    Dataset,
+    DatasetFacts,
+    Split,
+    Subset,
+    dataset_facts,
+    load_dataset,
+    subset_facts,
+    take_subset,
+)
+from tcl_jax.data.fit import fit_images
 from tcl_jax.data.identity import differences, identity
 from tcl_jax.data.subset import parse_classes
 from tcl_jax.errors import UserError
+from tcl_jax.resolve import is_own
 
-_OWN, _OTHER = "data", "data.evaluate_on"  # the groups of the config
+_OWN, _OTHER, _OUTLIERS = "data", "data.evaluate_on", "evaluation.outliers"  # groups of the config
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """training: the data that are trained on. evaluated: those by whose test split the encoder is judged, if any."""
+    """What there is.
+
+    Attributes:
+      training: the data that are trained on.
+      evaluated: those by whose test split the encoder is judged, if any.
+      outliers: images of other data, which are to be told from that test split, if any.
+    """
 
     training: Dataset
     evaluated: Dataset | None
+    outliers: Split | None = None
 
     @functools.cached_property
     def identities(self) -> dict[str, dict[str, Any]]:
@@ -39,9 +58,11 @@ def load_data(config: ConfigDict) -> Data:
     """
     elsewhere = bool(config.data.evaluate_on.name)
     training = _load(config, config.data, test_split="" if elsewhere else config.data.test_split)
+    image_shape = training.train.images.shape[1:]
+    evaluated = training if training.test is not None else None
     if elsewhere:
-        return Data(training, load_evaluated(config, training.train.images.shape[1:]))
-    return Data(training, None if training.test is None else training)
+        evaluated = load_evaluated(config, image_shape)
+    return Data(training, evaluated, load_outliers(config, image_shape) if evaluated else None)
 
 
 def load_facts(config: ConfigDict) -> DatasetFacts:
@@ -66,32 +87,84 @@ def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
     """The data set that `config.data.evaluate_on` names, or where it names none that of `config.data`.
 
     Args:
-      image_shape: (h, w, c) of the training images; where those are square, others are scaled to their size.
+      image_shape: (h, w, c) of the training images, to which others are scaled, cut and converted.
 
     Raises:
-      UserError: as `load_dataset`, no test split, or images of another shape.
+      UserError: as `load_dataset`, no test split, or images whose channels cannot be converted.
     """
     group = _OTHER if config.data.evaluate_on.name else _OWN
     source = config.data.evaluate_on if group == _OTHER else config.data
-    height, width, _ = image_shape
     try:
         dataset = _load(
             config,
             source,
             data_dir=source.data_dir or config.data.data_dir,
-            image_size=height if height == width else config.data.image_size,
+            image_size=_size(config, image_shape),
         )
     except UserError as error:
         raise UserError(f"Of {_OTHER}: {error}" if group == _OTHER else str(error)) from error
-    found = dataset.train.images.shape[1:]
     if dataset.test is None:
         raise UserError(f"{group}.test_split is '', expected a split to evaluate on: name one.")
-    if found != tuple(image_shape):
-        raise UserError(
-            f"{group}.name is '{source.name}', whose images are {_by(found)}, expected {_by(image_shape)} as in "
-            "training: evaluate on such images."
+    train, test = _fit([dataset.train, dataset.test], image_shape, source.name, group)
+    return dataclasses.replace(dataset, train=train, test=test)
+
+
+def load_outliers(config: ConfigDict, image_shape: tuple[int, ...]) -> Split | None:
+    """The test split that `config.evaluation.outliers` names, with images as large and as deep as those of training.
+
+    Args:
+      image_shape: (h, w, c) of the training images.
+
+    Returns:
+      None where it names none. Labels may be anything: nothing asks for them.
+
+    Raises:
+      UserError: as `load_dataset`, or images whose channels cannot be converted.
+    """
+    source = config.evaluation.outliers
+    if not source.name:
+        return None
+    try:
+        dataset = load_dataset(
+            source.name,
+            data_dir=source.data_dir or config.data.data_dir,
+            # Read alone, and for training, for which images need no class; a function of the user's own decides itself
+            # what its test split is.
+            train_split=source.test_split,
+            test_split=source.test_split if is_own(source.name) else "",
+            image_size=_size(config, image_shape),
+            skip_unreadable=config.data.skip_unreadable,
+            streaming=config.data.streaming,
         )
-    return dataset
+    except UserError as error:
+        said = re.sub(r"\bdata\.(name|data_dir)\b", rf"{_OUTLIERS}.\1", str(error))
+        said = re.sub(r"\bdata\.(train|test)_split\b", f"{_OUTLIERS}.test_split", said)
+        raise UserError(said if _OUTLIERS in said else f"Of {_OUTLIERS}: {said}") from error
+    (split,) = _fit([dataset.test or dataset.train], image_shape, source.name, _OUTLIERS)
+    return split
+
+
+def _size(config: ConfigDict, image_shape: tuple[int, ...]) -> int:
+    """To which other images are scaled where they are decoded; those of any other shape are fitted afterwards."""
+    height, width, _ = image_shape
+    return height if height == width else config.data.image_size
+
+
+def _fit(splits: Sequence[Split], image_shape: tuple[int, ...], name: str, group: str) -> list[Split]:
+    """The splits with images of this shape; a line says so where colour is lost or made up."""
+    images = splits[0].images
+    try:
+        fitted = [split._replace(images=fit_images(split.images, image_shape)) for split in splits]
+    except ValueError as error:
+        raise UserError(
+            f"{group}.name is '{name}', whose images are {_by(images.shape[1:])}, expected {_by(image_shape)} as in "
+            "training, or 1, 3 or 4 channels on both sides, which can be converted: name such images."
+        ) from error
+    if images.shape[-1] != image_shape[-1]:
+        print(
+            f"Images of '{name}' are converted from {images.shape[-1]} to {image_shape[-1]} channels, as in training."
+        )
+    return fitted
 
 
 def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:

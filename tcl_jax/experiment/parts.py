@@ -109,7 +109,11 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         tensors = read_tensors(full_path(config.model.init_from, "model.init_from")).tensors
         # Of all that the file must fit, only the number of channels needs the images.
         fit_encoder(tensors, with_head(encoder, projection_dim=1), None, path=config.model.init_from)
-    classifies = objective.head == "classifier"
+    # What some runs have for metrics, and the metric that it is for, which need not be named.
+    offered = {"logits": "classifier"} if objective.head == "classifier" else {}
+    if config.evaluation.outliers.name:
+        offered["outlier_features"] = "outlier_auroc"
+    named = config.evaluation.metrics
     return Parts(
         mesh=mesh,
         encoder=encoder,
@@ -123,9 +127,9 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         policies=policies,
         micro_batches=micro_batches,
         metrics=resolve_metrics(
-            (*config.evaluation.metrics, *(["classifier"] if classifies else [])),
+            (*named, *(metric for metric in offered.values() if metric not in named)),
             field="evaluation.metrics",
-            available=(*OF_FEATURES, "train_probe", *(["logits"] if classifies else [])),
+            available=(*OF_FEATURES, "train_probe", *offered),
         ),
         validation_metric=resolve_metric(
             config.validation.metric, field="validation.metric", available=OF_FEATURES

@@ -123,6 +123,7 @@ def results_of(evaluation: Evaluation | None, **about: Any) -> dict[str, Any]:
     """
     return about | {
         "metrics": {} if evaluation is None else evaluation.metrics,
+        **({} if evaluation is None else evaluation.details),
         "probe_losses": [] if evaluation is None else list(evaluation.probe_losses),
         "devices": devices(),
         "versions": versions(),

@@ -7,7 +7,7 @@ from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate
 from tcl_jax.experiment.build import build_experiment, make_evaluator
-from tcl_jax.experiment.data import load_evaluated
+from tcl_jax.experiment.data import load_evaluated, load_outliers
 from tcl_jax.experiment.opened import open_run
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.experiment.results import evaluate_run, results_of
@@ -56,14 +56,12 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=mesh)
     about = trained.about
     dataset = together(lambda: load_evaluated(config, about.image_shape))
-    if about.head == "classifier" and dataset.class_names != about.class_names:
-        metrics = {name: metric for name, metric in parts.metrics.items() if name != "classifier"}
-        parts = parts._replace(metrics=metrics)
-        print(f"The classes of {dataset.name} are not those of training: its classifier is not evaluated.")
     evaluator = make_evaluator(
         config,
         parts,
         dataset,
+        outliers=together(lambda: load_outliers(config, about.image_shape)),
+        trained_class_names=about.class_names,
         model=trained.model,
         encode=make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh),
         probe_views=make_views(parts.policies[:1], mean=about.mean, std=about.std),

@@ -5,9 +5,16 @@ from typing import Any
 
 from tcl_jax.fields import metric_title
 
+_MOST_CLASSES = 10
+_LONGEST_NAME = 40  # characters
+
 
 def format_table(results: Mapping[str, Any], workdir: str) -> str:
-    """results.json as a table of two columns, ready to print; what it lacks has no row."""
+    """results.json as a table of two columns, ready to print; what it lacks has no row.
+
+    Below it is the accuracy of each class, of ten classes at most: where there are more, of those in which the first
+    metric is lowest.
+    """
     best, seconds, views = (results.get(key) for key in ("best", "train_seconds", "views_per_second"))
     rows: list[tuple[str, Any]] = [
         ("data set", results["dataset"]),
@@ -25,7 +32,7 @@ def format_table(results: Mapping[str, Any], workdir: str) -> str:
         ),
         ("evaluated", results["checkpoint"] == "best" and f"the best checkpoint, step {results['step']}"),
         ("evaluated on", _evaluated_on(results)),
-        *((metric_title(name), number(value)) for name, value in results["metrics"].items()),
+        *((metric_title(name), _of_metric(results, name)) for name in results["metrics"]),
         ("training", seconds is not None and f"{seconds:.1f} s"),
         ("rate", seconds is not None and f"{number(views, decimals=0)} views/s"),
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
@@ -34,8 +41,49 @@ def format_table(results: Mapping[str, Any], workdir: str) -> str:
     shown = [(name, value) for name, value in rows if value not in (None, False)]
     width = max(len(name) for name, _ in shown)
     lines = [f"  {name:<{width}}   {value}" for name, value in shown]
-    rule = "-" * max(len(line) for line in lines)
-    return "\n".join([rule, *lines, rule])
+    by_class = _by_class(results)
+    rule = "-" * max(len(line) for line in (*lines, *by_class))
+    return "\n".join([rule, *lines, rule, *([*by_class, rule] if by_class else [])])
+
+
+def _of_metric(results: Mapping[str, Any], name: str) -> str:
+    """Its value, over draws with their deviation, and what else there is of it that differs."""
+
+    def of(key: str) -> str:
+        found = results.get(key, {}).get(name)
+        return "" if found is None else number(found)
+
+    value, deviation, top_5, average = (
+        of(key) for key in ("metrics", "deviations", "top_5", "macro_average")
+    )
+    more = [f"top-5 {top_5}"] if top_5 else []
+    if average not in ("", value):
+        more.append(f"macro average {average}")
+    plain = f"{value or number(None)}{f' ± {deviation}' if deviation else ''}"
+    return f"{plain} ({', '.join(more)})" if more else plain
+
+
+def _by_class(results: Mapping[str, Any]) -> list[str]:
+    """Lines with a column for each metric that is not of several draws."""
+    metrics = {
+        metric_title(name): found
+        for name, found in results.get("per_class", {}).items()
+        if name not in results.get("deviations", {})
+    }
+    if not metrics:
+        return []
+    first = next(iter(metrics.values()))
+    names, head = list(first), "accuracy by class"
+    if len(names) > _MOST_CLASSES:
+        head = f"lowest of {len(names):,} classes"
+        names = sorted(names, key=first.__getitem__)[:_MOST_CLASSES]
+    labels = {name: " ".join(name.split())[:_LONGEST_NAME] for name in names}
+    width = max(len(head), *(len(label) for label in labels.values()))
+    lines = [f"  {head:<{width}}   {'   '.join(f'{title:>6}' for title in metrics)}"]
+    for name in names:
+        values = (f"{number(found.get(name)):>{max(len(title), 6)}}" for title, found in metrics.items())
+        lines.append(f"  {labels[name]:<{width}}   {'   '.join(values)}")
+    return lines
 
 
 def _evaluated_on(results: Mapping[str, Any]) -> str | None:

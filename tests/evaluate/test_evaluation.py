@@ -64,7 +64,7 @@ def test_one_class_has_no_accuracy_and_no_probe_is_trained_for_it(
 ):
     part = getattr(evaluator, which)
     one_class = {which: part._replace(labels=np.ones_like(part.labels))}
-    monkeypatch.setattr(evaluation, "linear_probe", None)
+    monkeypatch.setattr(evaluation, "linear_probe_logits", None)
     found = evaluate(evaluator._replace(**one_class), frozen.variables)
     assert found.metrics == dict.fromkeys(NAMES)
     assert found.predictions == {}

@@ -14,7 +14,7 @@ from tcl_jax.evaluate import (
     retrieval,
     retrieval_metrics,
 )
-from tcl_jax.evaluate.metrics import OF_FEATURES, measure, of_features, resolve_metrics
+from tcl_jax.evaluate.metrics import OF_FEATURES, Measured, measure, of_features, resolve_metrics
 from tcl_jax.fields import metric_title
 from tcl_jax.models import make_encode
 from tcl_jax.parallel import make_mesh
@@ -201,13 +201,13 @@ def test_a_metric_named_twice_is_refused(names):
 )
 def test_retrieval_that_means_nothing_is_none_and_says_why(name, labels, why_none):
     given = available(np.eye(4), labels) | {"num_classes": 4}
-    assert measure(METRICS[name], labels, given) == (None, None, why_none)
+    assert measure(METRICS[name], labels, given) == Measured(None, why_none=why_none)
 
 
 def test_features_that_are_not_finite_have_no_retrieval():
     labels = np.array([0, 0, 1, 1])
     found = measure(METRICS["map_at_r"], labels, available(BAD, labels))
-    assert found == (None, None, "the features of 1 of the 4 evaluated images are not finite")
+    assert found == Measured(None, why_none="the features of 1 of the 4 evaluated images are not finite")
 
 
 def test_training_labels_that_are_not_known_do_not_matter():

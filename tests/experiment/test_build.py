@@ -1,12 +1,23 @@
 """Every field of a config arrives where it belongs, and evaluation looks at the right data."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.data import Subset, channel_statistics, divide, load_dataset, steps_per_epoch, take_subset
+from tcl_jax.data import (
+    Dataset,
+    Split,
+    Subset,
+    channel_statistics,
+    divide,
+    load_dataset,
+    steps_per_epoch,
+    take_subset,
+)
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
 from tcl_jax.evaluate.metrics import GROUPS, METRICS
@@ -105,6 +116,52 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     assert jax.tree.structure(shapes.momentum_encoder) == jax.tree.structure(shapes.average)
     assert shapes.queue.embeddings.shape == (240, 24)
     assert shapes.temperature.variable["log_ratio"].shape == ()
+
+
+def two_channels():
+    images = np.zeros((4, 8, 8, 2), np.uint8)
+    return Dataset("two", Split(images, np.zeros(4, np.int32)), None, ("a",))
+
+
+def outliers_of_own(test_split):
+    """Training images that are not outliers, and grey test images of another size that are."""
+    train, test = np.zeros((5, 8, 8, 1), np.uint8), np.full((7, 6, 10, 1), 9, np.uint8)
+    labels = np.zeros(7, np.int32)
+    split = Split(np.resize(train, (5, 6, 10, 1)), labels[:5])
+    return Dataset("own", split, Split(test, labels) if test_split == "test" else None, ("a",))
+
+
+def test_outliers_are_as_large_as_the_training_images_and_make_a_metric(config):
+    assert build_experiment(config).evaluator.outliers is None
+    config.evaluation.metrics = ("knn",)
+    config.evaluation.outliers.update(name="digits", test_split="train[:7]")
+    evaluator = build_experiment(config).evaluator
+    assert list(evaluator.metrics) == ["knn", "outlier_auroc"]
+    assert evaluator.outliers.images.shape == (7, 8, 8, 1)
+    config.evaluation.metrics = ("outlier_auroc", "knn")
+    config.evaluation.outliers.update(name=f"{__name__}:outliers_of_own", test_split="test")
+    evaluator = build_experiment(config).evaluator
+    assert list(evaluator.metrics) == ["outlier_auroc", "knn"]
+    np.testing.assert_array_equal(evaluator.outliers.images, np.full((7, 8, 8, 1), 9))
+    config.evaluation.outliers.test_split = "other"  # which the function has no test images for
+    assert len(build_experiment(config).evaluator.outliers.images) == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "digits", "test_split": "tst"}, "^evaluation.outliers.test_split is 'tst'"),
+        ({"name": "digits", "test_split": ""}, "^evaluation.outliers.test_split is ''"),
+        ({"name": "image_folder"}, "no folder 'train' in .*: give as evaluation.outliers.data_dir the folder"),
+        ({"name": "no_such_file:load"}, "^evaluation.outliers.name is 'no_such_file:load', but its module"),
+        ({"name": f"{__name__}:two_channels"}, "outliers.name is .*, whose images are 8x8x2, expected 8x8x1"),
+    ],
+)
+def test_outliers_that_cannot_be(config, fields, message):
+    config.evaluation.outliers.update(fields)
+    with pytest.raises(UserError, match=message) as caught:
+        build_experiment(config)
+    assert not re.search(r"\bdata\.(?!image_size)|train_split", str(caught.value))
 
 
 def test_shapes_of_a_state_are_those_of_the_state(config):
@@ -245,7 +302,7 @@ def test_evaluation_uses_the_moving_average_where_one_is_kept(classifier, monkey
         return experiment.dataset.test.labels, []
 
     monkeypatch.setattr(evaluation, "extract_features", features)
-    monkeypatch.setattr(evaluation, "linear_probe", probe)
+    monkeypatch.setattr(evaluation, "linear_probe_logits", probe)
     bias = jnp.zeros(10).at[3].set(1.0)  # of the average alone: every test image is a 3
     state.average["params"]["head"]["linear"]["bias"] = bias
     found = evaluate(experiment.evaluator, state.evaluated)
@@ -274,14 +331,23 @@ def test_evaluation_learns_from_training_images_and_looks_at_test_images(classif
         seen["probe"] = (split is train, len(test_features), options["num_classes"], options["epochs"])
         return test.labels.copy(), [0.5]
 
-    monkeypatch.setattr(evaluation, "linear_probe", probe)
+    monkeypatch.setattr(evaluation, "linear_probe_logits", probe)
     metrics = {**METRICS, "knn": knn}
-    found = evaluate(experiment.evaluator._replace(metrics=metrics), state.variables)
+    found = evaluate(experiment.evaluator._replace(metrics=metrics, outliers=test), state.variables)
     assert seen == {"knn": (360, 1437, True, 10), "probe": (True, 360, 10, 20)}
     assert found.metrics["linear_probe"] == 1.0
     assert found.probe_losses == [0.5]
     assert found.metrics["knn"] == 0.1  # 36 of 360 are zeros
-    assert found.predictions.keys() == found.metrics.keys() - set(GROUPS["retrieval"])
+    assert found.predictions.keys() == found.metrics.keys() - {
+        *GROUPS["retrieval"],
+        *GROUPS["few_labels"],
+        "outlier_auroc",
+    }
+    assert found.metrics["outlier_auroc"] == 0.5  # the outliers are the test images
     head = jax.device_get(state.params["head"]["linear"])
+    other = experiment.evaluator._replace(
+        metrics={"classifier": METRICS["classifier"]}, trained_class_names=("a", "b")
+    )
+    assert evaluate(other, state.variables).metrics == {"classifier": None}
     logits = first_pixels(None, None, test) @ head["kernel"] + head["bias"]
     assert found.metrics["classifier"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == test.labels))

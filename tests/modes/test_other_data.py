@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tcl_jax.data import Dataset, Split
 from tcl_jax.encoder.load import load_encoder
 from tcl_jax.errors import RunFailed, UserError, WriteFailed
 from tcl_jax.evaluate import knn_predict
+from tcl_jax.evaluate.metrics import GROUPS
 from tcl_jax.experiment import build
 from tcl_jax.modes import evaluate, sweep, train
 from tcl_jax.parallel import make_mesh
@@ -159,16 +161,83 @@ def test_evaluation_on_other_data_keeps_the_normalisation_and_touches_nothing(fi
     assert results["metrics"]["knn"] == np.mean(predicted == labels["test"])
 
 
-def test_other_data_of_another_shape_are_refused(finished, tmp_path, images):
-    for split in ("train", "test"):
-        for name in ("ant", "bee"):
-            (tmp_path / "other" / split / name).mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(tmp_path / "other" / split / name / "0.png")
-    config = config_of(
-        images, data__evaluate_on__name="image_folder", data__evaluate_on__data_dir=str(tmp_path / "other")
-    )
+def test_all_metrics_are_taken_on_data_of_other_classes_and_size(finished, tmp_path, images):
+    """Ten classes of 12 images, unequally many of them tested; the outliers are larger, coloured and of no class."""
+    names = [f"kind {number}" for number in range(10)]
+    other = write_images(tmp_path / "other", classes=names, brightness=-120)
+    for number in range(3):
+        (other / "test" / "kind 4" / f"{number}.png").unlink()
+    outliers = tmp_path / "outliers" / "train"
+    outliers.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        pixels = rng.integers(0, 256, (12, 12 + number, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(outliers / f"{number}.png")
+    workdir = copied(finished, tmp_path / "run")
+    before = contents(workdir)
+    config = config_of(images, data__evaluate_on__name="image_folder", data__evaluate_on__data_dir=str(other))
+    config.evaluation.metrics = ("linear_probe", "logistic_regression", "knn", "retrieval", "few_labels")
+    config.evaluation.outliers.update(name="image_folder", data_dir=str(outliers.parent), test_split="train")
+    evaluate.run(config, workdir, "name")
+    assert contents(workdir) == before
+    results = json.loads((workdir.path / "results_on_image_folder.json").read_text())
+    few, predicting = set(GROUPS["few_labels"]), {"linear_probe", "logistic_regression", "knn"}
+    assert results["metrics"].keys() == {*predicting, *few, *GROUPS["retrieval"], "outlier_auroc"}
+    assert all(0 <= value <= 1 for value in results["metrics"].values())
+    assert results["deviations"].keys() == few
+    assert results["top_5"].keys() == predicting
+    assert results["per_class"].keys() == results["macro_average"].keys() == predicting | few
+    for name, by_class in results["per_class"].items():
+        assert list(by_class) == names
+        assert results["macro_average"][name] == pytest.approx(np.mean(list(by_class.values())))
+        sizes = [2 if kind == "kind 4" else 5 for kind in names]
+        assert results["metrics"][name] == pytest.approx(np.average(list(by_class.values()), weights=sizes))
+
+
+def test_outliers_may_be_named_after_training_and_leave_the_run_as_it_is(finished, tmp_path, images):
+    workdir = copied(finished, tmp_path / "run")
+    before = workdir.read_results()
+    config = config_of(images)
+    config.evaluation.outliers.update(name="image_folder", test_split="train")  # those of training
+    evaluate.run(config, workdir, "name")
+    results = workdir.read_results()
+    assert list(results["metrics"]) == ["knn", "outlier_auroc"]
+    assert results["metrics"]["knn"] == before["metrics"]["knn"]
+    assert results["metrics"]["outlier_auroc"] <= 0.5  # none are nearer to the training images
+    assert results["params_sha256"] == before["params_sha256"]
+
+
+@pytest.mark.parametrize(("width", "mode"), [(8, "RGB"), (12, "L"), (11, "RGBA")])
+def test_other_data_are_made_as_large_and_as_deep_as_the_training_images(
+    finished, tmp_path, images, capsys, width, mode
+):
+    original = write_images(tmp_path / "original", seed=1)
+    for file in original.rglob("*.png"):
+        wide = tmp_path / "other" / file.relative_to(original)
+        wide.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("L", (width, 8))
+        picture.paste(Image.open(file), (round((width - 8) / 2), 0))  # what is beside it is cut off again
+        picture.convert(mode).save(wide)
+    workdir = copied(finished, tmp_path / "run")
+    metrics = []
+    for folder in (original, tmp_path / "other"):
+        on = {"data__evaluate_on__name": "image_folder", "data__evaluate_on__data_dir": str(folder)}
+        evaluate.run(config_of(images, **on), workdir, "name")
+        metrics.append(json.loads((workdir.path / "results_on_image_folder.json").read_text())["metrics"])
+    assert metrics[0] == metrics[1]
+    line = "Images of 'image_folder' are converted from 3 to 1 channels, as in training."
+    assert (line in capsys.readouterr().out) == (mode != "L")
+
+
+def two_channels():
+    images, labels = np.zeros((4, 8, 8, 2), np.uint8), np.array([0, 0, 1, 1], np.int32)
+    return Dataset("two", Split(images, labels), Split(images, labels), ("a", "b"))
+
+
+def test_other_data_of_channels_that_cannot_be_converted_are_refused(finished, tmp_path, images):
+    config = config_of(images, data__evaluate_on__name=f"{__name__}:two_channels")
     with pytest.raises(
-        UserError, match=r"data.evaluate_on.name is 'image_folder', whose images are 8x8x3, expected 8x8x1"
+        UserError, match=r"data.evaluate_on.name is .*, whose images are 8x8x2, expected 8x8x1 as in training"
     ):
         evaluate.run(config, copied(finished, tmp_path / "run"), "name")
 

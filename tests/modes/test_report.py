@@ -76,7 +76,7 @@ def no_probe(monkeypatch):
     def refused(*arguments, **options):
         raise AssertionError("a linear probe is trained")
 
-    monkeypatch.setattr(evaluation, "linear_probe", refused)
+    monkeypatch.setattr(evaluation, "linear_probe_logits", refused)
 
 
 def files_of(workdir):
