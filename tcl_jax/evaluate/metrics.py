@@ -45,6 +45,9 @@ _IMAGES = {
     "outlier_features": "outlying",
 }
 
+# What knows the classes of the training images alone.
+_CLASSES_OF_TRAINING = {"train_labels", "train_probe", "logits"}
+
 _TOP = 5
 
 _EXAMPLE = "my_metric.py with `def recall(features, labels): ...` -> a number, the higher the better"
@@ -242,9 +245,10 @@ def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) ->
     scores may have an axis before, of several draws; their means are then taken over the draws.
 
     The value is None where features or logits are not finite, where the metric asks for labels that are not known,
-    where it raises `NoValue`, and where it is not finite itself. That of predicted classes is also None where the
-    images that are judged, or the training images, are all of one class: whatever always predicts that class would be
-    right. So is that of retrieval where the images that are judged are all of one class, or each of a class of its own.
+    where it raises `NoValue`, where it asks for the classes of training images and none of the images that are judged
+    is of one of these, and where it is not finite itself. That of predicted classes is also None where the images that
+    are judged, or the training images, are all of one class: whatever always predicts that class would be right. So is
+    that of retrieval where the images that are judged are all of one class, or each of a class of its own.
 
     Args:
       labels: int [m], of the images that are judged; -1 where a class is not known, in train_labels too.
@@ -266,6 +270,8 @@ def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) ->
     else:
         asked = {name: known[name] for name in known if name in arguments}
         why_none = _not_finite(available) or _unlabelled(asked)
+    if arguments.keys() & _CLASSES_OF_TRAINING:
+        why_none = why_none or _none_in_common(known)
     if why_none:
         return Measured(None, why_none=why_none)
     try:
@@ -375,6 +381,14 @@ def _no_accuracy(known: Mapping[str, np.ndarray]) -> str:
         if np.all(labels == labels[0]) and labels[0] >= 0:
             return f"the {_IMAGES[name]} images are all of one class"
     return _unlabelled({"labels": known["labels"]})
+
+
+def _none_in_common(known: Mapping[str, np.ndarray]) -> str:
+    """Why the classes of the training images say nothing of those that are judged; "" where they do."""
+    trained, labels = known.get("train_labels"), known["labels"]
+    if trained is None or np.all(labels < 0) or np.isin(labels, trained).any():
+        return ""
+    return _no_accuracy({"labels": labels}) or "no evaluated image is of a class of the training images"
 
 
 def _all_alone(labels: np.ndarray) -> str:

@@ -300,3 +300,27 @@ def test_knn_is_the_vote_of_the_training_features():
 def test_what_cannot_be_is_named(own, names, message):
     with pytest.raises(UserError, match=message):
         resolve_metrics(names, field="validation.metric", available=OF_FEATURES)
+
+
+@pytest.mark.parametrize(
+    "name", ["linear_probe", "knn", "logistic_regression", "classifier", "labels_1_per_class"]
+)
+def test_classes_that_training_has_not_seen_are_judged_by_no_metric_that_knows_its_classes(name):
+    def forbidden():
+        raise AssertionError("nothing is trained for what has no value")
+
+    rng = np.random.default_rng(0)
+    available = dict(
+        features=rng.normal(size=(20, 3)).astype(np.float32),
+        labels=np.repeat([2, 3], 10),
+        train_features=rng.normal(size=(30, 3)).astype(np.float32),
+        train_labels=np.repeat([0, 1], 15),
+        num_classes=4,
+        train_probe=forbidden,
+        logits=np.zeros((20, 2), np.float32),  # of the classes that are trained on
+    )
+    found = measure(METRICS[name], available["labels"], available)
+    assert found == Measured(None, why_none="no evaluated image is of a class of the training images")
+    available["labels"][0] = 0  # one in common
+    if name == "knn":
+        assert measure(METRICS[name], available["labels"], available).value is not None

@@ -152,7 +152,10 @@ def test_outliers_are_as_large_as_the_training_images_and_make_a_metric(config):
     [
         ({"name": "digits", "test_split": "tst"}, "^evaluation.outliers.test_split is 'tst'"),
         ({"name": "digits", "test_split": ""}, "^evaluation.outliers.test_split is ''"),
-        ({"name": "image_folder"}, "no folder 'train' in .*: give as evaluation.outliers.data_dir the folder"),
+        (
+            {"name": "image_folder"},
+            "no folder 'train' in .*: give as evaluation.outliers.data_dir the folder",
+        ),
         ({"name": "no_such_file:load"}, "^evaluation.outliers.name is 'no_such_file:load', but its module"),
         ({"name": f"{__name__}:two_channels"}, "outliers.name is .*, whose images are 8x8x2, expected 8x8x1"),
     ],
