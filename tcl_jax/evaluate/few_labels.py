@@ -68,7 +68,7 @@ def draw_images(labels: np.ndarray, counts: np.ndarray, *, seed: int, draw: int)
     Of one draw, the images of smaller counts are among those of larger ones.
 
     >>> draw_images(np.array([0, 1, 0, 1, 0]), np.array([1, 2]), seed=0, draw=0).tolist()
-    [2, 1, 3]
+    [4, 3, 1]
     """
     order, sizes = epoch_order(len(labels), seed=seed, epoch=draw), np.bincount(labels, minlength=len(counts))
     by_class = order[np.argsort(labels[order], kind="stable")]

@@ -39,7 +39,7 @@ def knn_auroc(
       theirs for CIFAR-10.
 
     Example:
-      >>> knn_auroc([[1.0, 0.0], [0.9, 0.1]], [[1.0, 0.0]], [[0.0, 1.0], [0.8, 0.1]])
+      >>> knn_auroc([[1.0, 0.0], [0.9, 0.1]], [[1.0, 0.0]], [[0.0, 1.0], [0.95, 0.1]])
       0.75
     """
     bank = check_features("train_features", train_features)
