@@ -17,6 +17,7 @@ from tcl_jax.train.average import update_average
 from tcl_jax.train.forward import forward
 from tcl_jax.train.objective import Objective
 from tcl_jax.train.optimizer import Optimizer
+from tcl_jax.train.queue import Queue
 from tcl_jax.train.state import DROPOUT_STREAM, VIEWS_STREAM, Hyper, TrainState, all_finite, stream_key
 from tcl_jax.train.temperature import temperature_of
 
@@ -117,7 +118,7 @@ def make_device_step(
                 )
                 after = after._replace(momentum_encoder=encoder)
             after = after._replace(queue=state.queue.push(*objective.of_all_devices(rows, batch)))
-        metrics = {"loss": loss, **diagnostics(outputs, batch, settings)}
+        metrics = {"loss": loss, **diagnostics(outputs, batch, settings, state.queue)}
         if temperature_optimizer is not None and state.temperature is not None:
             temperature = state.temperature.step(
                 temperature_optimizer, gradients[1], hyper.learning_rate, hyper.temperature
@@ -131,9 +132,12 @@ def make_device_step(
             after = after._replace(skipped=state.skipped + metrics["skipped"])
         return after._replace(step=state.step + 1), metrics
 
-    def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
+    def diagnostics(
+        outputs: jax.Array, batch: Batch, hyper: Hyper, queue: Queue | None
+    ) -> dict[str, jax.Array]:
         def diagnose() -> dict[str, jax.Array]:
-            return objective.diagnostics(outputs, batch, hyper)
+            references = None if queue is None else queue.references
+            return objective.diagnostics(outputs, batch, hyper, references)
 
         # Every device takes the same branch, so that the exchange within is safe.
         shapes = jax.eval_shape(diagnose)
