@@ -1,5 +1,6 @@
 """The log of a run for TensorBoard, without TensorFlow."""
 
+import numbers
 import time
 from typing import Any
 
@@ -66,7 +67,7 @@ class EventFile:
         values = [
             Summary.Value(tag=tag_of(name), simple_value=value)
             for name, value in record.items()
-            if value is not None and name not in _PLACES
+            if isinstance(value, numbers.Real) and name not in _PLACES
         ]
         self._write(Event(step=record["step"], summary=Summary(value=values)))
 

@@ -1,0 +1,105 @@
+"""A watch on runs that do not learn: one sentence, once, where the projections have collapsed to one point."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tcl_jax.run.metrics_log import Log
+
+Record = Mapping[str, Any]
+
+WARNING = "warning"
+"""The key of the sentence in a record."""
+
+# A run may begin with a collapse of some dozens of steps, from which it recovers by itself.
+_FEWEST_STEPS, _SHARE_OF_STEPS, _FEWEST_RECORDS = 100, 1 / 4, 5
+# The loss is in nats; that of a batch by the classes in it differs from batch to batch by less.
+_BETTER_BY = 0.01
+# Of projections whose mean cosine is 0.9975: they have not parted by class, whatever the classes are.
+_UNIFORMITY = -0.01
+
+
+class Watch:
+    """A log that hands its records on, the first one with `collapse` found with a "warning"; it is printed as well.
+
+    Args:
+      log: of the run.
+      records: those of the run before.
+      learning_rates: as for `collapse`.
+      name: of the run, to print; "" prints the sentence alone.
+    """
+
+    def __init__(self, log: Log, records: Sequence[Record], learning_rates: np.ndarray, name: str = ""):
+        self._log, self._learning_rates, self._name = log, learning_rates, name
+        self._records = [record for record in records if "loss" in record]
+        self._warned = any(WARNING in record for record in self._records)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record."""
+        if "loss" in record and not self._warned:
+            self._records.append(record)
+            sentence = collapse(self._records, self._learning_rates)
+            if sentence is not None:
+                record, self._warned = {**record, WARNING: sentence}, True
+                tqdm.write(f"{self._name}: {sentence}" if self._name else sentence)
+        self._log.append(record)
+
+
+def collapse(records: Sequence[Record], learning_rates: np.ndarray) -> str | None:
+    """What is wrong and what to try, where a run does not learn after all these records; None where it seems to.
+
+    It does not learn where, over a quarter of all its steps, at least 100, the warm-up left out, the loss is not below
+    "collapsed_loss", or, of a loss that has none, the projections lie at one point by their "uniformity". Of either the
+    median counts, and the last record.
+
+    Args:
+      records: of metrics.jsonl that have a "loss", in order.
+      learning_rates: of every step of the run; the warm-up ends with the highest.
+
+    >>> stuck = [{"step": step, "loss": 4.85, "collapsed_loss": 4.85} for step in range(10, 210, 10)]
+    >>> print(collapse(stuck, np.full(300, 0.1)))  # doctest: +ELLIPSIS
+    The run does not learn: from step 101 to 200 the loss was about 4.850, that of equal outputs is 4.850. Try ...
+    """
+    last, warm_up = records[-1], int(np.argmax(learning_rates))
+    steps = max(_FEWEST_STEPS, round(_SHARE_OF_STEPS * len(learning_rates)))
+    if not _is_stuck([last]):
+        return None
+    first, begin = len(records), last["step"]
+    while first and (begin > last["step"] - steps or len(records) - first < _FEWEST_RECORDS):
+        first -= 1
+        begin = records[first - 1]["step"] if first else 0
+    recent = records[first:]
+    if begin < warm_up or begin > last["step"] - steps or len(recent) < _FEWEST_RECORDS or not _is_stuck(recent):
+        return None
+    when = f"from step {begin + 1} to {last['step']}"
+    collapsed, loss, uniformity, rank = (
+        _median(recent, key) for key in ("collapsed_loss", "loss", "uniformity", "rank")
+    )
+    found = f"{when} the loss was about {loss:.3f}, that of equal outputs is {collapsed:.3f}"
+    if uniformity is None or uniformity <= _UNIFORMITY:
+        return (
+            f"The run does not learn: {found}. Try another train.learning_rate, more train.warmup_epochs, or with "
+            "the loss 'tcl' a smaller loss.k1."
+        )
+    if collapsed is None:
+        found = f"{when} their uniformity was about {uniformity:.2g}"
+    return (
+        f"The projections have collapsed to one point: {found} (RankMe {rank:.2f}). Try a smaller "
+        "train.learning_rate, more train.warmup_epochs, or with the loss 'tcl' a smaller loss.k1."
+    )
+
+
+def _is_stuck(records: Sequence[Record]) -> bool:
+    known = [record for record in records if None not in (record["loss"], record.get("collapsed_loss"))]
+    if known:
+        return bool(np.median([r["loss"] - r["collapsed_loss"] for r in known]) >= -_BETTER_BY)
+    uniformity = _median(records, "uniformity")
+    return uniformity is not None and uniformity > _UNIFORMITY
+
+
+def _median(records: Sequence[Record], key: str) -> Any:
+    """None where no record has the number."""
+    found = [record[key] for record in records if record.get(key) is not None]
+    return float(np.median(found)) if found else None
