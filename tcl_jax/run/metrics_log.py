@@ -55,6 +55,9 @@ class MetricsLog:
       after_step: records of later steps are removed: the steps are about to be done again. 0 starts anew.
       sinks: from `resolve_sinks`.
       name, config: of the run, for the sinks.
+
+    Attributes:
+      kept: the records of the steps until then.
     """
 
     def __init__(
@@ -68,7 +71,6 @@ class MetricsLog:
     ):
         self._path = path
         self.kept = [record for record in read_metrics(path) if record["step"] <= after_step]
-        """The records of the steps until then."""
         write_whole(path, "".join(json.dumps(record) + "\n" for record in self.kept))
         self._file = GrowingFile(path)
         available = dict(workdir=path.parent, after_step=after_step, name=name, config=config)

@@ -12,7 +12,10 @@ from tensorboardX.record_writer import RecordWriter, register_writer_factory
 from tcl_jax.files import GrowingFile, writing
 
 # Where TensorBoard shows the numbers of a record; all others are in "diagnostics".
-_TRAINING = ("loss", "skipped", "learning_rate", "temperature", "views_per_second", "data_seconds")
+_TRAINING = (
+    *("loss", "skipped", "learning_rate", "temperature", "views_per_second", "data_seconds"),
+    *("classifier_loss", "classifier_accuracy"),
+)
 _PLACES = ("step", "epoch", "steps")  # which are not numbers to show
 
 

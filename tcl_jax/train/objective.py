@@ -21,9 +21,7 @@ LABEL_KINDS = ("class", "image")
 SETTINGS = ("temperature", "k1", "k2")
 """Config fields of a loss that the step takes as traced values."""
 
-OF_ANY_PROJECTIONS = (
-    "positive_similarity", "negative_similarity", "alignment", "uniformity", "rank"
-)
+OF_ANY_PROJECTIONS = ("positive_similarity", "negative_similarity", "alignment", "uniformity", "rank")
 """The diagnostics that do not depend on the loss."""
 
 
@@ -66,9 +64,10 @@ class Objective(NamedTuple):
     Attributes:
       loss: (output of the model [v b, d] of this device, its batch, hyper, references of a `Queue` or None) -> scalar,
         of the global batch and the references.
-      diagnostics: (output, batch, hyper, references) -> numbers of the global batch by name: "collapsed_loss", what the
-        loss would be of one output for all images, a unit vector or equal logits, references included; and of
-        projections their `tcl_jax.losses.Diagnostics`, references left out, as far as the loss has them.
+      diagnostics: (output, batch, hyper, references of a `Queue` or None) -> numbers of the global batch by name:
+        "collapsed_loss", what the loss would be of one output for all images and references, a unit vector or equal
+        logits, where it is known that a loss that learns falls below that; and of projections their
+        `tcl_jax.losses.Diagnostics`, references left out, of a loss without coefficients `OF_ANY_PROJECTIONS` alone.
       of_all_devices: (output, batch) -> rows [v b, d] and labels [v b] of the global batch in its order, view by view;
         the label of a row without an image is `tcl_jax.train.queue.NOT_COUNTED`.
       head: "projection" or "classifier".
@@ -202,9 +201,12 @@ def make_objective(
     def diagnostics(
         outputs: jax.Array, batch: Batch, hyper: Hyper, references: tuple[jax.Array, ...] | None = None
     ) -> dict[str, jax.Array]:
-        if references is not None:
-            references = collapsed(references[0]), *references[1:]
-        numbers = {"collapsed_loss": of_batch(collapsed(outputs), batch, hyper, references)}
+        numbers = {}
+        # Of other losses it may be the optimum, as of the negative similarity of positives.
+        if loss.coefficients is not None or name in LOSSES:
+            if references is not None:
+                references = collapsed(references[0]), *references[1:]
+            numbers["collapsed_loss"] = of_batch(collapsed(outputs), batch, hyper, references)
         if loss.head != "projection":
             return numbers
         k1, k2 = (0.0, 1.0) if loss.coefficients is None else loss.coefficients(hyper)

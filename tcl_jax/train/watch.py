@@ -13,8 +13,9 @@ Record = Mapping[str, Any]
 WARNING = "warning"
 """The key of the sentence in a record."""
 
-# A run may begin with a collapse of some dozens of steps, from which it recovers by itself.
-_FEWEST_STEPS, _SHARE_OF_STEPS, _FEWEST_RECORDS = 100, 1 / 4, 5
+# A third of all steps, within bounds: TCL with k1 = 5000 may begin with a hundred steps in which all projections fall
+# together, and then part by themselves.
+_SHARE_OF_STEPS, _FEWEST_STEPS, _MOST_STEPS, _FEWEST_RECORDS = 1 / 3, 200, 5000, 5
 # The loss is in nats; that of a batch by the classes in it differs from batch to batch by less.
 _BETTER_BY = 0.01
 # Of projections whose mean cosine is 0.9975: they have not parted by class, whatever the classes are.
@@ -22,7 +23,9 @@ _UNIFORMITY = -0.01
 
 
 class Watch:
-    """A log that hands its records on, the first one with `collapse` found with a "warning"; it is printed as well.
+    """A log that hands its records on; the first by which `collapse` finds something gets it as its "warning".
+
+    It is printed as well, in a line of its own.
 
     Args:
       log: of the run.
@@ -50,20 +53,20 @@ class Watch:
 def collapse(records: Sequence[Record], learning_rates: np.ndarray) -> str | None:
     """What is wrong and what to try, where a run does not learn after all these records; None where it seems to.
 
-    It does not learn where, over a quarter of all its steps, at least 100, the warm-up left out, the loss is not below
-    "collapsed_loss", or, of a loss that has none, the projections lie at one point by their "uniformity". Of either the
-    median counts, and the last record.
+    It does not learn where, over a third of all its steps, but at least 200 and at most 5,000, none of them in the
+    warm-up, the loss is not below "collapsed_loss", or, of a loss that has none, the projections lie at one point by
+    their "uniformity". Of either the median counts, and the last record.
 
     Args:
       records: of metrics.jsonl that have a "loss", in order.
       learning_rates: of every step of the run; the warm-up ends with the highest.
 
-    >>> stuck = [{"step": step, "loss": 4.85, "collapsed_loss": 4.85} for step in range(10, 210, 10)]
+    >>> stuck = [{"step": step, "loss": 4.85, "collapsed_loss": 4.85} for step in range(10, 310, 10)]
     >>> print(collapse(stuck, np.full(300, 0.1)))  # doctest: +ELLIPSIS
-    The run does not learn: from step 101 to 200 the loss was about 4.850, that of equal outputs is 4.850. Try ...
+    The run does not learn: from step 101 to 300 the loss was about 4.850, that of equal outputs is 4.850. Try ...
     """
     last, warm_up = records[-1], int(np.argmax(learning_rates))
-    steps = max(_FEWEST_STEPS, round(_SHARE_OF_STEPS * len(learning_rates)))
+    steps = min(max(round(_SHARE_OF_STEPS * len(learning_rates)), _FEWEST_STEPS), _MOST_STEPS)
     if not _is_stuck([last]):
         return None
     first, begin = len(records), last["step"]
@@ -71,7 +74,12 @@ def collapse(records: Sequence[Record], learning_rates: np.ndarray) -> str | Non
         first -= 1
         begin = records[first - 1]["step"] if first else 0
     recent = records[first:]
-    if begin < warm_up or begin > last["step"] - steps or len(recent) < _FEWEST_RECORDS or not _is_stuck(recent):
+    if (
+        begin < warm_up
+        or begin > last["step"] - steps
+        or len(recent) < _FEWEST_RECORDS
+        or not _is_stuck(recent)
+    ):
         return None
     when = f"from step {begin + 1} to {last['step']}"
     collapsed, loss, uniformity, rank = (
