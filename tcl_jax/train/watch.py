@@ -20,6 +20,7 @@ _SHARE_OF_STEPS, _FEWEST_STEPS, _MOST_STEPS, _FEWEST_RECORDS = 1 / 3, 200, 5000,
 _BETTER_BY = 0.01
 # Of projections whose mean cosine is 0.9975: they have not parted by class, whatever the classes are.
 _UNIFORMITY = -0.01
+_ALSO = "more train.warmup_epochs, or with the loss 'tcl' a smaller loss.k1"
 
 
 class Watch:
@@ -55,7 +56,7 @@ def collapse(records: Sequence[Record], learning_rates: np.ndarray) -> str | Non
 
     It does not learn where, over a third of all its steps, but at least 200 and at most 5,000, none of them in the
     warm-up, the loss is not below "collapsed_loss", or, of a loss that has none, the projections lie at one point by
-    their "uniformity". Of either the median counts, and the last record.
+    their "uniformity": by the median of each half of that time, and in the last record.
 
     Args:
       records: of metrics.jsonl that have a "loss", in order.
@@ -65,37 +66,32 @@ def collapse(records: Sequence[Record], learning_rates: np.ndarray) -> str | Non
     >>> print(collapse(stuck, np.full(300, 0.1)))  # doctest: +ELLIPSIS
     The run does not learn: from step 101 to 300 the loss was about 4.850, that of equal outputs is 4.850. Try ...
     """
-    last, warm_up = records[-1], int(np.argmax(learning_rates))
-    steps = min(max(round(_SHARE_OF_STEPS * len(learning_rates)), _FEWEST_STEPS), _MOST_STEPS)
-    if not _is_stuck([last]):
+    if not _is_stuck(records[-1:]):
         return None
-    first, begin = len(records), last["step"]
-    while first and (begin > last["step"] - steps or len(records) - first < _FEWEST_RECORDS):
+    end, warm_up = records[-1]["step"], int(np.argmax(learning_rates))
+    steps = min(max(round(_SHARE_OF_STEPS * len(learning_rates)), _FEWEST_STEPS), _MOST_STEPS)
+    first, begin = len(records), end
+    while first and (end - begin < steps or len(records) - first < _FEWEST_RECORDS):
         first -= 1
         begin = records[first - 1]["step"] if first else 0
-    recent = records[first:]
-    if (
-        begin < warm_up
-        or begin > last["step"] - steps
-        or len(recent) < _FEWEST_RECORDS
-        or not _is_stuck(recent)
-    ):
+    recent, half = records[first:], (first + len(records)) // 2
+    if begin < warm_up or end - begin < steps or len(recent) < _FEWEST_RECORDS:
         return None
-    when = f"from step {begin + 1} to {last['step']}"
-    collapsed, loss, uniformity, rank = (
-        _median(recent, key) for key in ("collapsed_loss", "loss", "uniformity", "rank")
+    if not (_is_stuck(records[first:half]) and _is_stuck(records[half:])):
+        return None
+    loss, collapsed, uniformity, rank = (
+        _median(recent, key) for key in ("loss", "collapsed_loss", "uniformity", "rank")
     )
-    found = f"{when} the loss was about {loss:.3f}, that of equal outputs is {collapsed:.3f}"
-    if uniformity is None or uniformity <= _UNIFORMITY:
-        return (
-            f"The run does not learn: {found}. Try another train.learning_rate, more train.warmup_epochs, or with "
-            "the loss 'tcl' a smaller loss.k1."
-        )
     if collapsed is None:
-        found = f"{when} their uniformity was about {uniformity:.2g}"
+        found = f"their uniformity was about {uniformity:.2g}"
+    else:
+        found = f"the loss was about {loss:.3f}, that of equal outputs is {collapsed:.3f}"
+    found = f"from step {begin + 1} to {end} {found}"
+    if uniformity is None or uniformity <= _UNIFORMITY:
+        return f"The run does not learn: {found}. Try another train.learning_rate, {_ALSO}."
     return (
-        f"The projections have collapsed to one point: {found} (RankMe {rank:.2f}). Try a smaller "
-        "train.learning_rate, more train.warmup_epochs, or with the loss 'tcl' a smaller loss.k1."
+        f"The projections have collapsed to one point: {found} (RankMe {rank:.2f}). "
+        f"Try a smaller train.learning_rate, {_ALSO}."
     )
 
 
