@@ -86,8 +86,8 @@ _DIAGNOSTICS = (
     _Panel(
         "effective rank",
         (("rank", "RankMe"),),
-        "RankMe, how many dimensions the projections take up, by the entropy of their singular values: near 1 they lie on "
-        "one line, as where all have collapsed to one point.",
+        "RankMe, how many dimensions the projections take up, by the entropy of their singular values: near 1 they lie "
+        "on one line, as where all have collapsed to one point.",
     ),
 )
 _COUNTED = _Panel(
