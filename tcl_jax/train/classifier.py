@@ -67,7 +67,7 @@ class ClassifierLoss(NamedTuple):
         views = len(features) // len(batch.labels)
         labels, weights = (jnp.tile(jnp.asarray(x), views) for x in (batch.labels, batch.weights))
         features = features if self.weight else lax.stop_gradient(features)
-        logits = LinearClassifier(self.num_classes).apply({"params": params}, features)
+        logits: Any = LinearClassifier(self.num_classes).apply({"params": params}, features)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         right = jnp.argmax(logits, axis=-1) == labels
         loss, correct, count = lax.psum(

@@ -100,7 +100,8 @@ def make_device_step(
                 settings = hyper._replace(temperature=temperature_of(temperature, hyper.temperature))
             method = "__call__" if classifier is None else "with_features"
             outputs, batch_stats = project(params, state.batch_stats, method)
-            features, references = None, None if state.queue is None else state.queue.references
+            features: Any = None
+            references = None if state.queue is None else state.queue.references
             if classifier is not None:
                 outputs, features = outputs
             loss = objective.loss(outputs, batch, settings, references)
