@@ -80,6 +80,9 @@ def get_config() -> ConfigDict:
     # Whether the temperature is learned, from loss.temperature on and between 0.01 and 1: its logarithm, by the
     # optimizer and at the rate of the parameters, without weight decay.
     config.loss.learn_temperature = False
+    # A linear classifier of the encoder's features, trained along by its cross-entropy; its accuracy is in the curve.
+    # 0: the encoder does not learn from it; above 0: that weight of its cross-entropy beside the loss; -1: none.
+    config.loss.classifier_weight = -1.0
     # Projections of past batches that every anchor meets beside those of its own, a multiple of batch_size * views; 0:
     # none. They count from when the queue is full.
     config.loss.queue_size = 0

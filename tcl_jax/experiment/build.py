@@ -22,6 +22,7 @@ from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.encode import Encode
 from tcl_jax.models.initial_encoder import fit_encoder
 from tcl_jax.parallel import make_mesh
+from tcl_jax.train.classifier import ClassifierLoss
 from tcl_jax.train.member import Validation
 from tcl_jax.train.objective import balanced_weights, weigh_classes
 from tcl_jax.train.optimizer import learning_rates, scaled_learning_rate
@@ -66,6 +67,7 @@ class Program(NamedTuple):
       queue_size: rows of the queue in the state; 0 where it has none.
       momentum_encoder: decay of the moving average that fills the queue; 0 where the model does.
       initial_encoder: variables of the encoder to begin with; None draws them.
+      classifier: that is trained along; None where there is none.
     """
 
     parts: Parts
@@ -81,6 +83,7 @@ class Program(NamedTuple):
     queue_size: int
     momentum_encoder: float
     initial_encoder: dict[str, Any] | None
+    classifier: ClassifierLoss | None
 
     def initial_state(self, seed: int) -> TrainState:
         """The state before the first step, replicated over the devices."""
@@ -104,6 +107,7 @@ class Program(NamedTuple):
             queue_size=self.queue_size,
             keep_momentum_encoder=self.momentum_encoder > 0,
             temperature_optimizer=self.parts.temperature_optimizer,
+            classifier=self.classifier,
         )
 
 
@@ -318,6 +322,9 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
         images_per_class=config.data.images_per_class,
         padding=padding,
     )
+    weight, classifier = config.loss.classifier_weight, None
+    if weight >= 0:
+        classifier = ClassifierLoss(facts.num_classes, weight)
     views = make_views(parts.policies, mean=facts.mean, std=facts.std)
     if config.loss.class_weights == "balanced":
         weighed = weigh_classes(parts.objective, balanced_weights(labels, facts.num_classes))
@@ -334,6 +341,7 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
         skip_not_finite=config.train.not_finite == "skip",
         momentum_encoder=config.loss.momentum_encoder,
         temperature_optimizer=parts.temperature_optimizer,
+        classifier=classifier,
     )
     program = Program(
         parts=parts,
@@ -349,6 +357,7 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
         queue_size=config.loss.queue_size,
         momentum_encoder=config.loss.momentum_encoder,
         initial_encoder=initial,
+        classifier=classifier,
     )
     alone = config.model.sync_batch_norm and not parts.synchronised and parts.mesh.size > 1
     if alone and program.state_shapes().batch_stats:

@@ -222,6 +222,11 @@ def check_classes(config: ConfigDict, data: Data, *, by_class: bool) -> None:
             f"data.images_per_class is {config.data.images_per_class}, but {without}: set it to 0, or name another "
             "data.train_split."
         )
+    if config.loss.classifier_weight >= 0 and not split.is_labelled:
+        raise UserError(
+            f"loss.classifier_weight is {config.loss.classifier_weight}, but {without}, of which a classifier could "
+            "learn: set it to -1, or name another data.train_split."
+        )
     if config.validation.images and not split.is_labelled:
         raise UserError(
             f"validation.images is {config.validation.images}, but {without}, and held-out images are judged by "

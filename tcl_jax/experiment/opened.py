@@ -75,6 +75,7 @@ class Run:
             validation=self.experiment.validation,
             log=log,
             checkpoints=self.checkpoints,
+            records=log.kept,
         )
 
     @contextlib.contextmanager

@@ -153,13 +153,18 @@ def _micro_batches(config: ConfigDict, mesh: Mesh) -> int:
 
 
 def _check_loss(config: ConfigDict, objective: Objective) -> None:
-    """Refuse a queue or a learned temperature that the loss does not take."""
+    """Refuse a queue, a learned temperature or a classifier that does not go with the loss."""
     name, size = config.loss.name, config.loss.queue_size
     rows = config.train.batch_size * len(config.augment.views)
     if config.loss.learn_temperature and "temperature" not in objective.takes:
         raise UserError(
             f"loss.learn_temperature is True, but the loss '{name}' has no temperature: set it to False, or train with "
             "a loss that has one."
+        )
+    if config.loss.classifier_weight >= 0 and objective.head == "classifier":
+        raise UserError(
+            f"loss.classifier_weight is {config.loss.classifier_weight}, but the loss '{name}' trains a classifier by "
+            "itself: set it to -1, or train with a contrastive loss."
         )
     if size and "references" not in objective.takes:
         raise UserError(
@@ -209,6 +214,7 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
         field: (False, lambda x: x > 1 / _LARGEST_FLOAT, "a number above 0")
         for field in ("loss.temperature", "train.learning_rate", "probe.learning_rate")
     },
+    "loss.classifier_weight": (False, lambda x: x >= 0 or x == -1, "0 or more, or -1 for none"),
     "loss.momentum_encoder": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.ema_decay": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.momentum": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),

@@ -30,6 +30,11 @@ class ContrastiveModel(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         return self.head(self.encode(images, train=train))
 
+    def with_features(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """What the loss takes [n, d], and the encoder's features [n, f] that it is made of."""
+        features = self.encode(images, train=train)
+        return self.head(features), features
+
     def encode(self, images: jax.Array, *, train: bool) -> jax.Array:
         """The encoder's features [n, f], in at least float32."""
         takes_train = "train" in inspect.signature(type(self.encoder).__call__).parameters

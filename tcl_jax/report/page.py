@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tcl_jax.report.contact_sheet import Column, picture_table
-from tcl_jax.report.page_curves import Records, diagnostic_curves, training_curves
+from tcl_jax.report.page_curves import Records, diagnostic_curves, training_curves, warnings
 from tcl_jax.report.page_predictions import (
     Evaluated,
     confusions,
@@ -64,6 +64,7 @@ def page(run: RunPage) -> dict[str, bytes]:
         "run.html",
         results=results,
         training_images=run.training_images,
+        warnings=warnings(run.records),
         evaluated=evaluated,
         sections={name: section for name, section in sections.items() if section or name == "curves"},
     )

@@ -35,11 +35,29 @@ class _Panel(NamedTuple):
 
 
 _TRAINING = (
-    _Panel("loss", (("loss", "loss"),), "Mean training loss of the steps of each record."),
+    _Panel(
+        "loss",
+        (("loss", "loss"), ("collapsed_loss", "of equal outputs")),
+        "Mean training loss of the steps of each record, and where it is known the loss if all images had one output, "
+        "below which a run falls that learns.",
+    ),
     _Panel(
         "learning rate",
         (("learning_rate", "learning rate"),),
         "Learning rate of the last step of each record.",
+    ),
+)
+_CLASSIFIER = (
+    _Panel(
+        "accuracy",
+        (("classifier_accuracy", "linear classifier trained along"),),
+        "Accuracy of the linear classifier that is trained along, on the augmented training images of the last step of "
+        "each record.",
+    ),
+    _Panel(
+        "cross-entropy",
+        (("classifier_loss", "linear classifier trained along"),),
+        "Cross-entropy of the linear classifier that is trained along, on the same images.",
     ),
 )
 _DIAGNOSTICS = (
@@ -65,6 +83,12 @@ _DIAGNOSTICS = (
         "Uniformity, the logarithm of the mean of exp(-2 x squared distance) over all pairs: lower means that "
         "projections are spread more evenly over the sphere.",
     ),
+    _Panel(
+        "effective rank",
+        (("rank", "RankMe"),),
+        "RankMe, how many dimensions the projections take up, by the entropy of their singular values: near 1 they lie "
+        "on one line, as where all have collapsed to one point.",
+    ),
 )
 _COUNTED = _Panel(
     "share of the rows",
@@ -72,13 +96,16 @@ _COUNTED = _Panel(
     "Share of the rows that count as anchors, as the batch holds a positive for them.",
 )
 _BOOKKEEPING = ("step", "epoch", "steps", "skipped", "views_per_second", "data_seconds")
-_KNOWN = {*_BOOKKEEPING, *(key for panel in (*_TRAINING, *_DIAGNOSTICS, _COUNTED) for key, _ in panel.curves)}
+_PANELS = (*_TRAINING, *_CLASSIFIER, *_DIAGNOSTICS, _COUNTED)
+_KNOWN = {*_BOOKKEEPING, *(key for panel in _PANELS for key, _ in panel.curves)}
 
 
 def training_curves(
     records: Records, probe_losses: Sequence[float] = (), accuracies: Collection[str] = ()
 ) -> list[Captioned]:
-    """Loss, metrics of held-out images, learning rate and all that no panel knows; the loss of the linear probe.
+    """Loss, metrics of held-out images, of a classifier trained along, learning rate and all that no panel knows.
+
+    The loss of the linear probe is the last.
 
     Args:
       records: of metrics.jsonl, in order.
@@ -93,13 +120,18 @@ def training_curves(
         if not key.startswith(VALIDATION)
     ]
     loss, *rest = _TRAINING
-    drawn = _panels([loss, *held_out, *rest, *others], records, "curve")
+    drawn = _panels([loss, *held_out, *_CLASSIFIER, *rest, *others], records, "curve")
     if probe_losses:
         series = Series("linear probe", range(1, len(probe_losses) + 1), probe_losses)
         picture = curves([series], name="probe-loss", x_label="epoch of the linear probe", y_label="loss")
         caption = "Mean training loss of the linear classifier on the frozen encoder, in each of its epochs."
         drawn.append(Captioned(picture, caption))
     return drawn
+
+
+def warnings(records: Records) -> list[str]:
+    """What was found wrong with the run while it trained, in the order of its records."""
+    return [record["warning"] for record in records if "warning" in record]
 
 
 def diagnostic_curves(records: Records) -> list[Captioned]:

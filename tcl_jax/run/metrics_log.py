@@ -17,7 +17,7 @@ class Log(Protocol):
     """What takes the records of a run."""
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one record: numbers by name, "step" and "epoch" among them."""
+        """Add one record: numbers by name, "step" and "epoch" among them; and "warning", a sentence."""
 
 
 def _tensorboard(workdir: epath.Path, after_step: int) -> EventFile:
@@ -55,6 +55,9 @@ class MetricsLog:
       after_step: records of later steps are removed: the steps are about to be done again. 0 starts anew.
       sinks: from `resolve_sinks`.
       name, config: of the run, for the sinks.
+
+    Attributes:
+      kept: the records of the steps until then.
     """
 
     def __init__(
@@ -67,8 +70,8 @@ class MetricsLog:
         config: Mapping[str, Any] | None = None,
     ):
         self._path = path
-        kept = [record for record in read_metrics(path) if record["step"] <= after_step]
-        write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self.kept = [record for record in read_metrics(path) if record["step"] <= after_step]
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in self.kept))
         self._file = GrowingFile(path)
         available = dict(workdir=path.parent, after_step=after_step, name=name, config=config)
         self._sinks = []
@@ -108,6 +111,8 @@ class MetricsLog:
 
 class NoLog:
     """Takes the place of a `MetricsLog` in a process that writes nothing."""
+
+    kept: Sequence[dict[str, Any]] = ()
 
     def append(self, record: dict[str, Any]) -> None:
         """Do nothing."""

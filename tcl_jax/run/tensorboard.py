@@ -1,5 +1,6 @@
 """The log of a run for TensorBoard, without TensorFlow."""
 
+import numbers
 import time
 from typing import Any
 
@@ -11,7 +12,10 @@ from tensorboardX.record_writer import RecordWriter, register_writer_factory
 from tcl_jax.files import GrowingFile, writing
 
 # Where TensorBoard shows the numbers of a record; all others are in "diagnostics".
-_TRAINING = ("loss", "skipped", "learning_rate", "temperature", "views_per_second", "data_seconds")
+_TRAINING = (
+    *("loss", "skipped", "learning_rate", "temperature", "views_per_second", "data_seconds"),
+    *("classifier_loss", "classifier_accuracy"),
+)
 _PLACES = ("step", "epoch", "steps")  # which are not numbers to show
 
 
@@ -66,7 +70,7 @@ class EventFile:
         values = [
             Summary.Value(tag=tag_of(name), simple_value=value)
             for name, value in record.items()
-            if value is not None and name not in _PLACES
+            if isinstance(value, numbers.Real) and name not in _PLACES
         ]
         self._write(Event(step=record["step"], summary=Summary(value=values)))
 

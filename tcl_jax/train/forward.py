@@ -26,7 +26,8 @@ def forward(
     dropout_key: jax.Array,
     micro_batches: int,
     sync_batch_norm: bool,
-) -> tuple[jax.Array, Mapping[str, Any]]:
+    method: str = "__call__",
+) -> tuple[Any, Mapping[str, Any]]:
     """Outputs of the model in training, [v b, d] view by view, and the new running statistics; inside shard_map.
 
     The rows of this device are taken in `micro_batches` equal parts, in order, by `tcl_jax.losses.micro_batched`: the
@@ -38,6 +39,7 @@ def forward(
       batch_stats: empty for a model without BatchNorm.
       dropout_key: of the epoch; the masks of a row follow from it, the example and the number of the view.
       micro_batches: a divisor of the number of rows.
+      method: of the model; the outputs are what it gives, an array or a tuple of arrays.
     """
 
     def encode(params: Any, batch_stats: Any, batch: Batch) -> tuple[Any, Any]:
@@ -46,12 +48,17 @@ def forward(
         variables = {"params": params, "batch_stats": batch_stats}
         with dropout_by_row(row_keys(dropout_key, batch.indices, num_views)):
             outputs, updated = model.apply(
-                variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+                variables,
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+                method=method,
             )
-        return jnp.split(outputs, num_views), updated.get("batch_stats", {})
+        return jax.tree.map(lambda x: jnp.split(x, num_views), outputs), updated.get("batch_stats", {})
 
     if not sync_batch_norm:
         batch_stats = jax.tree.map(lambda x: lax.pcast(x, DATA_AXIS, to="varying"), batch_stats)
     encode_in_parts = micro_batched(encode, len(batch.indices) // micro_batches, has_state=True)
     by_view, batch_stats = encode_in_parts(params, batch_stats, batch)
-    return jnp.concatenate(by_view), batch_stats
+    return jax.tree.map(jnp.concatenate, by_view, is_leaf=lambda x: isinstance(x, list)), batch_stats

@@ -1,7 +1,7 @@
 """One of the runs that train together: its settings, its records and checkpoints, and what becomes of it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from tcl_jax.run.stored import Position
 from tcl_jax.train.curve import Curve, not_finite
 from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState, all_finite
+from tcl_jax.train.watch import Watch
 
 OF_EVERY_STEP = ("loss", "skipped")  # the metrics that count in a record for each of its steps
 
@@ -37,6 +38,7 @@ class Member(NamedTuple):
       validation: taken with every checkpoint at the end of an epoch; None where no images are held out.
       log: of its curve.
       checkpoints: its own.
+      records: of the log, from before.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Member(NamedTuple):
     validation: Validation | None
     log: Log
     checkpoints: Checkpoints
+    records: Sequence[Mapping[str, Any]] = ()
 
 
 class Outcome(NamedTuple):
@@ -102,12 +105,14 @@ class Recorder:
     Args:
       bar: shows its views and metrics.
       clock: of all runs that train together.
-      announce: whether to print why the run fails, when it does; `failure` has it in any case.
+      announce: whether to print why the run fails, when it does; `failure` has it in any case. What is printed has the
+        name of the run then.
     """
 
     def __init__(self, member: Member, schedule: Schedule, bar: tqdm, clock: Clock, *, announce: bool):
         self._member, self._clock, self._announce = member, clock, announce
-        self._curve = Curve(member.log, bar, schedule.views_per_step, member.checkpoints)
+        log = Watch(member.log, member.records, member.learning_rates, member.name if announce else "")
+        self._curve = Curve(log, bar, schedule.views_per_step, member.checkpoints)
         self._checked: tuple[TrainState, float | None] | None = None
         self.failure: NotFinite | None = None
         self.restart_clock = self._curve.restart_clock

@@ -23,6 +23,9 @@ CLASS_WEIGHTS = ("none", "balanced")
 SETTINGS = ("temperature", "k1", "k2")
 """Config fields of a loss that the step takes as traced values."""
 
+OF_ANY_PROJECTIONS = ("positive_similarity", "negative_similarity", "alignment", "uniformity", "rank")
+"""The diagnostics that do not depend on the loss."""
+
 
 class Loss(NamedTuple):
     """A row of the table of losses.
@@ -63,8 +66,10 @@ class Objective(NamedTuple):
     Attributes:
       loss: (output of the model [v b, d] of this device, its batch, hyper, references of a `Queue` or None) -> scalar,
         of the global batch and the references.
-      diagnostics: (output, batch, hyper) -> `tcl_jax.losses.Diagnostics` of the global batch by name, references left
-        out; empty where there are none.
+      diagnostics: (output, batch, hyper, references of a `Queue` or None) -> numbers of the global batch by name:
+        "collapsed_loss", what the loss would be of one output for all images and references, a unit vector or equal
+        logits, where it is known that a loss that learns falls below that; and of projections their
+        `tcl_jax.losses.Diagnostics`, references left out, of a loss without coefficients `OF_ANY_PROJECTIONS` alone.
       of_all_devices: (output, batch) -> rows [v b, d] and labels [v b] of the global batch in its order, view by view;
         the label of a row without an image is `tcl_jax.train.queue.NOT_COUNTED`.
       head: "projection" or "classifier".
@@ -73,7 +78,7 @@ class Objective(NamedTuple):
     """
 
     loss: Callable[..., jax.Array]
-    diagnostics: Callable[[jax.Array, Batch, Hyper], dict[str, jax.Array]]
+    diagnostics: Callable[..., dict[str, jax.Array]]
     of_all_devices: Callable[[jax.Array, Batch], tuple[jax.Array, jax.Array]]
     head: str
     by_class: bool
@@ -208,10 +213,22 @@ def make_objective(
             labels = jnp.where(weights_of(batch) > 0, labels, NOT_COUNTED)
         return in_order(outputs, to="invarying"), in_order(labels, to="invarying")
 
-    def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
-        if loss.coefficients is None:
-            return {}
-        k1, k2 = loss.coefficients(hyper)
+    def collapsed(outputs: jax.Array) -> jax.Array:
+        row = jnp.zeros_like(outputs[0]).at[0].set(1.0 if loss.head == "projection" else 0.0)
+        return jnp.broadcast_to(row, outputs.shape)
+
+    def diagnostics(
+        outputs: jax.Array, batch: Batch, hyper: Hyper, references: tuple[jax.Array, ...] | None = None
+    ) -> dict[str, jax.Array]:
+        numbers = {}
+        # Of other losses it may be the optimum, as of the negative similarity of positives.
+        if loss.coefficients is not None or name in LOSSES:
+            if references is not None:
+                references = collapsed(references[0]), *references[1:]
+            numbers["collapsed_loss"] = of_batch(collapsed(outputs), batch, hyper, references)
+        if loss.head != "projection":
+            return numbers
+        k1, k2 = (0.0, 1.0) if loss.coefficients is None else loss.coefficients(hyper)
         found = losses.diagnostics(
             outputs,
             ids(batch),
@@ -222,7 +239,8 @@ def make_objective(
             axis_name=DATA_AXIS,
             block_size=block_size,
         )
-        return found._asdict()
+        known = losses.Diagnostics._fields if loss.coefficients is not None else OF_ANY_PROJECTIONS
+        return numbers | {name: getattr(found, name) for name in known}
 
     return Objective(
         of_batch, diagnostics, of_all_devices, loss.head, by_class=not by_image, takes=loss.takes

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tcl_jax.train.classifier import ClassifierLoss, ClassifierState
 from tcl_jax.train.optimizer import Optimizer
 from tcl_jax.train.queue import Queue, empty_queue
 from tcl_jax.train.temperature import LearnedTemperature, begin_temperature
@@ -29,6 +30,7 @@ class TrainState(NamedTuple):
       momentum_encoder: moving average of params and batch_stats, as `average`, that fills the queue; None where the
         trained model does.
       temperature: None where it is not learned.
+      classifier: of the encoder's features; None where none is trained along.
     """
 
     step: jax.Array
@@ -40,6 +42,7 @@ class TrainState(NamedTuple):
     queue: Queue | None = None
     momentum_encoder: Any = None
     temperature: LearnedTemperature | None = None
+    classifier: ClassifierState | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -83,7 +86,7 @@ class Hyper(NamedTuple):
 
 
 # Randomness for one purpose never follows from that for another: each purpose folds its own number into the seed.
-INIT_STREAM, VIEWS_STREAM, PROBE_STREAM, DROPOUT_STREAM = range(4)
+INIT_STREAM, VIEWS_STREAM, PROBE_STREAM, DROPOUT_STREAM, CLASSIFIER_STREAM = range(5)
 
 
 def stream_key(seed: Any, stream: int) -> jax.Array:
@@ -102,14 +105,16 @@ def create_state(
     queue_size: int = 0,
     keep_momentum_encoder: bool = False,
     temperature_optimizer: Optimizer | None = None,
+    classifier: ClassifierLoss | None = None,
 ) -> TrainState:
     """The state before the first step, for images [h, w, c], replicated over `mesh`; a pure function of the seed.
 
     Args:
       queue_size: rows of the queue; 0 for none.
       temperature_optimizer: of a temperature that is learned; None for none.
+      classifier: that is trained along; None for none.
     """
-    kept = keep_average, queue_size, keep_momentum_encoder, temperature_optimizer
+    kept = keep_average, queue_size, keep_momentum_encoder, temperature_optimizer, classifier
     return _compile_initial(model, optimizer, image_shape, mesh, *kept)(np.uint32(seed))
 
 
@@ -123,6 +128,7 @@ def _compile_initial(
     queue_size: int,
     keep_momentum_encoder: bool,
     temperature_optimizer: Optimizer | None,
+    classifier: ClassifierLoss | None,
 ) -> Callable[[np.uint32], TrainState]:
     def initial(seed: jax.Array) -> TrainState:
         images = jnp.zeros((1, *image_shape))
@@ -132,6 +138,10 @@ def _compile_initial(
         queue = None
         if queue_size:
             queue = empty_queue(queue_size, jax.eval_shape(lambda: model.apply(copy, images, train=False)))
+        of_classifier = None
+        if classifier is not None:
+            features = jax.eval_shape(lambda: model.apply(copy, images, train=False, method="encode"))
+            of_classifier = classifier.begin(features, optimizer, stream_key(seed, CLASSIFIER_STREAM))
         return TrainState(
             step=jnp.int32(0),
             params=params,
@@ -142,6 +152,7 @@ def _compile_initial(
             queue=queue,
             momentum_encoder=copy if keep_momentum_encoder else None,
             temperature=temperature_optimizer and begin_temperature(temperature_optimizer),
+            classifier=of_classifier,
         )
 
     return jax.jit(initial, out_shardings=NamedSharding(mesh, P()))

@@ -56,7 +56,7 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     config.augment.flip = True
     config.model.update(name="resnet34", width=6, projection_dim=24, sync_batch_norm=False, remat=True)
     config.loss.update(name="supcon", labels="image", temperature=0.3, k1=7.0, k2=2.5)
-    config.loss.update(queue_size=240, momentum_encoder=0.9, learn_temperature=True)
+    config.loss.update(queue_size=240, momentum_encoder=0.9, learn_temperature=True, classifier_weight=0.3)
     config.train.update(
         batch_size=40, epochs=6, learning_rate=0.7, warmup_epochs=2, momentum=0.8, weight_decay=0.02
     )
@@ -95,6 +95,7 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
         "skip_not_finite": True,
         "momentum_encoder": 0.9,
         "temperature_optimizer": program.parts.temperature_optimizer,
+        "classifier": (10, 0.3),
     }
     assert program.schedule == (40, 5, 3, 6, per_epoch, 11, 4, 0, 0)
     assert len(experiment.dataset.train.labels) == 1000

@@ -52,7 +52,15 @@ def expected_figures(z, labels, weights, temperature, k1, k2):
         hard_negative_mass=np.average(masses["negative"], weights=shares),
         alignment=np.mean(distances),
         uniformity=np.log(np.mean(potentials)),
+        rank=rank_me(z[live]),
     )
+
+
+def rank_me(z):
+    """As in the paper, from NumPy's singular values in 64 bit."""
+    singular = np.linalg.svd(np.asarray(z, np.float64), compute_uv=False)
+    p = singular / np.sum(singular) + 1e-7
+    return np.exp(-np.sum(p * np.log(p)))
 
 
 @pytest.mark.parametrize("block_size", ["auto", None, 5])
@@ -104,11 +112,24 @@ def test_figures_are_finite_whatever_pairs_are_missing(labels, weights, k2):
         assert not any(figures)
 
 
+@pytest.mark.parametrize("spread", [0, 1e-4, 1e-2, 1])
+@pytest.mark.parametrize(("rows", "dimensions"), [(96, 24), (16, 48)])
+def test_the_rank_in_float32_is_that_in_64_bit_down_to_projections_at_one_point(rows, dimensions, spread):
+    rng = np.random.default_rng(rows)
+    z = rng.normal(size=(1, dimensions)) + spread * rng.normal(size=(rows, dimensions))
+    z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+    weights = rng.integers(0, 2, rows)
+    found = losses.diagnostics(z, np.arange(rows) // 4, weights=weights.astype(np.float32)).rank
+    assert float(found) == pytest.approx(rank_me(z[weights > 0]), rel=1e-4)
+    assert (float(found) < 1.001) == (spread == 0)
+
+
 def test_separated_classes_have_no_hard_pairs():
     z = jnp.asarray(np.repeat(np.eye(4), 3, axis=0))
     figures = losses.diagnostics(z, jnp.repeat(jnp.arange(4), 3))
     assert (figures.hard_positive_mass, figures.hard_negative_mass, figures.alignment) == (0, 0, 0)
     assert figures.counted == figures.positive_similarity == 1
+    assert float(figures.rank) == pytest.approx(4, rel=1e-5)
 
 
 def test_bad_arguments_are_named():

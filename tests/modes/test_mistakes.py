@@ -12,6 +12,7 @@ from tcl_jax.fields import flat_items
 from tcl_jax.modes import train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
+from tcl_jax.train.objective import Loss
 
 NAN, INF = float("nan"), float("inf")
 
@@ -77,6 +78,7 @@ MISTAKES = [
     ("loss.queue_size", -128, "loss.queue_size is -128, expected 0 to 16777216 rows"),
     ("loss.queue_size", 100, "loss.queue_size is 100, expected a multiple of the 128 rows .* use 128"),
     ("loss.queue_size", 3000, "loss.queue_size is 3000, expected a multiple of the 128 rows .* use 2944"),
+    ("loss.classifier_weight", -0.5, "loss.classifier_weight is -0.5, expected 0 or more, or -1 for none"),
     ("loss.momentum_encoder", 1.0, "loss.momentum_encoder is 1.0, expected 0 or more and below 1"),
     ("loss.momentum_encoder", 0.9, "loss.momentum_encoder is 0.9, but there is no queue for it to fill"),
     ("train.batch_size", 100, "train.batch_size is 100, which the 8 devices do not divide.* use 96"),
@@ -197,6 +199,14 @@ def test_mistake(field, value, message, data_dir, tmp_path):
             "loss.learn_temperature is True, but the loss 'tests.*:own_loss' has no temperature",
         ),
         (
+            {"loss.classifier_weight": 0.0, "loss.name": "cross_entropy"},
+            "loss.classifier_weight is 0.0, but the loss 'cross_entropy' trains a classifier by itself: set it to -1",
+        ),
+        (
+            {"loss.classifier_weight": 0.5, "loss.name": f"{__name__}:OWN_CLASSIFIER"},
+            "loss.classifier_weight is 0.5, but the loss 'tests.*:OWN_CLASSIFIER' trains a classifier by itself",
+        ),
+        (
             {"loss.learn_temperature": True, "loss.temperature": 1.5},
             r"loss.temperature is 1.5, expected 0.01 to 1.0, between which loss.learn_temperature keeps it",
         ),
@@ -214,6 +224,9 @@ def own_loss(rows, labels):
     return rows.mean()
 
 
+OWN_CLASSIFIER = Loss(own_loss, head="classifier")
+
+
 NUMBERS = [
     field
     for field, default in flat_items(common.get_config())
@@ -225,7 +238,7 @@ NUMBERS = [
 def test_every_number_is_refused_by_the_name_of_its_field(field):
     """Values that no field of its kind can have; the data are not needed to see it."""
     whole = isinstance(dict(flat_items(common.get_config()))[field], int)
-    for value in (-1, None, *((True,) if whole else (NAN, INF, -INF, 1e300))):
+    for value in (-2, None, *((True,) if whole else (NAN, INF, -INF, 1e300))):
         config = common.get_config()
         config.update_from_flattened_dict({field: value})
         with pytest.raises(

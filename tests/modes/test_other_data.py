@@ -285,6 +285,7 @@ def test_images_without_classes_are_evaluated_on_labelled_ones(flat, images, tmp
     [
         ({"loss__labels": "class"}, "loss.name is 'tcl', which learns from classes, but 24 of the 24"),
         ({"validation__images": 8}, "validation.images is 8, but 24 of the 24"),
+        ({"loss__classifier_weight": 0.0}, "loss.classifier_weight is 0.0, but 24 of the 24"),
         ({"data__test_split": "test"}, "data.test_split is 'test'"),
         (
             {"data__evaluate_on__name": "digits", "data__evaluate_on__test_split": ""},

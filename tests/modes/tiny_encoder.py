@@ -22,3 +22,16 @@ class Tiny(nn.Module):
             )(images)
             images = nn.relu(images)
         return images.mean(axis=(1, 2))
+
+
+class Deep(nn.Module):
+    """Many layers without a BatchNorm, whose outputs soon are the same for all images where the rate is high."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, images):
+        x = images.reshape(len(images), -1)
+        for _ in range(12):
+            x = nn.relu(nn.Dense(self.width)(x))
+        return x

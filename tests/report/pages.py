@@ -17,6 +17,8 @@ DIAGNOSTICS = {
     "hard_negative_mass": 0.2,
     "alignment": 0.1,
     "uniformity": -2.0,
+    "rank": 9.5,
+    "collapsed_loss": 4.8,
 }
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}

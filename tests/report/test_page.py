@@ -310,3 +310,14 @@ def test_no_error_is_said_in_words(made):
     text = read(page(run)).text
     assert "The mine classifies every test image correctly." in text
     assert "misclassified by the mine" in text
+
+
+def test_a_warning_stands_at_the_top():
+    run = run_of()
+    run.records[2]["warning"] = f"The projections have collapsed {EVIL}"
+    found = Page(page(run)["index.html"].decode())
+    assert found.text.index(f"The projections have collapsed {EVIL}") < found.text.index(
+        "final training loss"
+    )
+    assert len(found.all("p", **{"class": "warning"})) == 1
+    assert not Page(page(run_of())["index.html"].decode()).all("p", **{"class": "warning"})

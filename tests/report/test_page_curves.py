@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tcl_jax.report.page_curves import diagnostic_curves, numeric_keys, series_of, training_curves
+from tcl_jax.report.page_curves import diagnostic_curves, numeric_keys, series_of, training_curves, warnings
 from tests.report.pages import DIAGNOSTICS, Page, section_page
 
 
@@ -59,6 +59,28 @@ def test_every_metric_of_held_out_images_has_a_curve():
     assert found[2].caption == "My loss on the held-out training images."
 
 
+def test_the_loss_of_equal_outputs_stands_beside_the_loss():
+    (loss, _) = training_curves(records(3, collapsed_loss=4.8))
+    page = Page(section_page("run/curves", [loss]))
+    assert "of equal outputs" in page.text
+    assert "below which a run falls that learns" in page.text
+
+
+def test_a_classifier_that_is_trained_along_has_its_curves():
+    found = training_curves(
+        [*records(2, classifier_accuracy=0.5, classifier_loss=1.5), {"step": 2, "validation_knn": 0.5}]
+    )
+    assert labels(found) == ["loss", "kNN", "accuracy", "cross-entropy", "learning rate"]
+    assert "augmented training images" in found[2].caption
+
+
+def test_warnings_are_those_of_the_records():
+    assert warnings([*records(2), records(1, warning="It has collapsed.")[0], {"step": 3}]) == [
+        "It has collapsed."
+    ]
+    assert warnings(records(3)) == []
+
+
 def test_what_no_panel_knows_is_shown_too():
     known = dict.fromkeys(["steps", "skipped", "views_per_second", "data_seconds"], 1.0)
     found = training_curves(records(3, **known, **DIAGNOSTICS, gradient_norm=2.0, note="text", empty=None))
@@ -69,8 +91,8 @@ def test_what_no_panel_knows_is_shown_too():
 def test_every_picture_says_what_it_means():
     drawn = diagnostic_curves(records(3, **DIAGNOSTICS))
     page = Page(section_page("run/diagnostics", drawn))
-    assert len(page.all("figcaption")) == len(page.all("svg", role="img")) == 4
-    for word in ("hard positives", "Mean similarity", "Alignment", "Uniformity"):
+    assert len(page.all("figcaption")) == len(page.all("svg", role="img")) == 5
+    for word in ("hard positives", "Mean similarity", "Alignment", "Uniformity", "RankMe"):
         assert word in page.text
     some_do_not_count = diagnostic_curves(records(3, **DIAGNOSTICS | {"counted": 0.9}))
-    assert labels(some_do_not_count)[4:] == ["share of the rows"]
+    assert labels(some_do_not_count)[5:] == ["share of the rows"]

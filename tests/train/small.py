@@ -12,6 +12,7 @@ from tcl_jax.augment import make_policy, make_views
 from tcl_jax.data import Batch
 from tcl_jax.models import ContrastiveModel, ProjectionHead
 from tcl_jax.parallel import DATA_AXIS, make_mesh, replicate, split_batch
+from tcl_jax.train.classifier import ClassifierLoss
 from tcl_jax.train.objective import make_objective
 from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import Hyper, TrainState, create_state
@@ -63,6 +64,9 @@ class Parts:
     queue_size: int = 0
     momentum_encoder: float = 0.0
     learn_temperature: bool = False
+    classifier: ClassifierLoss | None = None
+    micro_batches: int = 1
+    weighted: bool = False
     labels: str = "class"
     model: ContrastiveModel | None = None  # None: the small one
 
@@ -78,14 +82,22 @@ class Parts:
         self.device_step = make_device_step(
             self.model,
             self.optimizer,
-            make_objective(self.objective, labels=self.labels, num_views=2),
+            make_objective(
+                self.objective,
+                labels=self.labels,
+                num_views=2,
+                micro_batches=self.micro_batches,
+                weighted=self.weighted,
+            ),
             VIEWS,
             steps_per_epoch=STEPS_PER_EPOCH,
             sync_batch_norm=self.sync_batch_norm,
+            micro_batches=self.micro_batches,
             ema_decay=self.ema_decay,
             skip_not_finite=self.skip_not_finite,
             momentum_encoder=self.momentum_encoder,
             temperature_optimizer=self.temperature_optimizer,
+            classifier=self.classifier,
         )
         self.step = compile_step(self.device_step, self.mesh)
 
@@ -100,6 +112,7 @@ class Parts:
             queue_size=self.queue_size,
             keep_momentum_encoder=self.momentum_encoder > 0,
             temperature_optimizer=self.temperature_optimizer,
+            classifier=self.classifier,
         )
 
     def state(self) -> TrainState:

@@ -99,16 +99,50 @@ def test_diagnostics_are_those_of_the_loss_that_is_trained(name, k1, k2):
     mapped = jax.shard_map(
         local, mesh=make_mesh(8), in_specs=(P(None, DATA_AXIS), P(DATA_AXIS)), out_specs=P()
     )
-    expected = losses.diagnostics(views.reshape(-1, 5), ids, temperature=0.2, k1=k1, k2=k2)._asdict()
+    settings = dict(temperature=0.2, k1=k1, k2=k2)
+    expected = losses.diagnostics(views.reshape(-1, 5), ids, **settings)._asdict()
+    expected["collapsed_loss"] = losses.tcl_loss(np.tile([[0, 0.6, 0.8]], (len(ids), 1)), ids, **settings)
+    if name != "tcl":
+        assert expected["collapsed_loss"] == pytest.approx(np.log(len(ids) - 1), rel=1e-5)
     found = jax.jit(mapped)(views, BATCH)
     assert {k: float(x) for k, x in found.items()} == pytest.approx(
         {k: float(x) for k, x in expected.items()}, rel=1e-4, abs=1e-6
     )
 
 
-def test_cross_entropy_has_no_diagnostics():
+def diagnostics_of(objective, outputs, references=None):
+    """On one device, of outputs [views b, d]."""
+
+    def local(outputs, batch, references):
+        return objective.diagnostics(outputs, batch, HYPER, references)
+
+    in_specs = (P(DATA_AXIS), P(DATA_AXIS), P())
+    mapped = jax.shard_map(local, mesh=make_mesh(1), in_specs=in_specs, out_specs=P())
+    return {name: float(x) for name, x in jax.jit(mapped)(outputs, BATCH, references).items()}
+
+
+def test_cross_entropy_is_compared_with_logits_that_favour_no_class():
     objective = make_objective("cross_entropy", labels="class", num_views=1)
-    assert objective.diagnostics(np.zeros((IMAGES, 3)), BATCH, HYPER) == {}
+    logits = RNG.normal(size=(IMAGES, 3)).astype(np.float32)
+    assert diagnostics_of(objective, logits) == {"collapsed_loss": pytest.approx(np.log(3))}
+
+
+def test_the_loss_of_equal_projections_has_the_references_of_a_queue_among_its_pairs():
+    objective = make_objective("ntxent", labels="class", num_views=2)
+    embeddings = unit_views(3).reshape(-1, 5)
+    weights = np.repeat([1.0, 0.0], IMAGES * 3 / 2).astype(np.float32)
+    references = embeddings, np.full(len(embeddings), 5000), weights
+    found = diagnostics_of(objective, unit_views(2).reshape(-1, 5), references)
+    assert found["collapsed_loss"] == pytest.approx(np.log(2 * IMAGES - 1 + np.sum(weights)), rel=1e-6)
+
+
+def test_losses_of_the_users_own_have_the_diagnostics_that_do_not_depend_on_them():
+    views = unit_views(2).reshape(-1, 5)
+    expected = losses.diagnostics(views, np.tile(BATCH.labels, 2))._asdict()
+    found = diagnostics_of(make_objective(f"{HERE}:mean_of_pairs", labels="class", num_views=2), views)
+    names = {"positive_similarity", "negative_similarity", "alignment", "uniformity", "rank"}
+    assert found == {name: pytest.approx(float(expected[name]), rel=1e-5) for name in names}
+    assert diagnostics_of(make_objective(f"{HERE}:classifier", labels="class", num_views=2), views) == {}
 
 
 def mean_of_pairs(rows, labels, temperature, num_views):
@@ -242,8 +276,6 @@ def test_settings_and_head_are_those_of_the_loss():
     assert find_loss(f"{HERE}:mean_of_pairs").settings == ("temperature",)
     assert make_objective("tcl", labels="class", num_views=2).head == "projection"
     assert make_objective(f"{HERE}:classifier", labels="class", num_views=1).head == "classifier"
-    own = make_objective(f"{HERE}:mean_of_pairs", labels="class", num_views=2)
-    assert own.diagnostics(None, BATCH, HYPER) == {}
 
 
 @pytest.mark.parametrize(
