@@ -286,8 +286,8 @@ def weigh_classes(objective: Objective, weights: np.ndarray) -> Objective:
     def loss(outputs: jax.Array, batch: Batch, *others: Any) -> jax.Array:
         return objective.loss(outputs, weighed(batch), *others)
 
-    def diagnostics(outputs: jax.Array, batch: Batch, hyper: Hyper) -> dict[str, jax.Array]:
-        return objective.diagnostics(outputs, weighed(batch), hyper)
+    def diagnostics(outputs: jax.Array, batch: Batch, *others: Any) -> dict[str, jax.Array]:
+        return objective.diagnostics(outputs, weighed(batch), *others)
 
     return objective._replace(loss=loss, diagnostics=diagnostics)
 
