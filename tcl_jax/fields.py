@@ -43,6 +43,15 @@ def metric_title(name: str) -> str:
     return name.replace("_", " ")
 
 
+def is_retrieval(metric: str) -> bool:
+    """Whether a metric of results.json is one of retrieval.
+
+    >>> is_retrieval("recall_at_1"), is_retrieval("knn")
+    (True, False)
+    """
+    return metric.startswith("recall_at_") or metric in ("r_precision", "map_at_r")
+
+
 def brief(value: Any) -> str:
     """A setting in few characters, exact all the same.
 

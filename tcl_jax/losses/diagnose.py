@@ -187,7 +187,7 @@ def _effective_rank(rows: jax.Array, num_live: jax.Array, axis_name: Hashable | 
     singular = jnp.linalg.svd(triangle, compute_uv=False)
     total = jnp.sum(singular)
     share = singular / jnp.where(total > 0, total, 1.0) + 1e-7
-    counted = jnp.arange(len(singular)) < num_live
+    counted = jnp.arange(len(singular), dtype=num_live.dtype) < num_live
     return jnp.where(total > 0, jnp.exp(jnp.sum(jnp.where(counted, entr(share), 0.0))), 0.0)
 
 

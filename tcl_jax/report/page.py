@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tcl_jax.fields import is_retrieval
 from tcl_jax.report.contact_sheet import Column, picture_table
+from tcl_jax.report.page_classes import accuracy_by_class
 from tcl_jax.report.page_curves import Records, diagnostic_curves, training_curves, warnings
 from tcl_jax.report.page_predictions import (
     Evaluated,
@@ -14,6 +16,7 @@ from tcl_jax.report.page_predictions import (
     map_section,
     neighbours,
     numbered_classes,
+    retrieved,
 )
 from tcl_jax.report.page_settings import settings
 from tcl_jax.report.render import render
@@ -50,7 +53,7 @@ def page(run: RunPage) -> dict[str, bytes]:
     The same run gives the same bytes.
     """
     results, evaluated = run.results, run.evaluated
-    of_encoder, pictures = _of_encoder(evaluated) if evaluated else ({}, {})
+    of_encoder, pictures = _of_encoder(evaluated, results["metrics"]) if evaluated else ({}, {})
     accuracies = evaluated.predictions if evaluated else ()
     sections: dict[str, Any] = {
         "curves": training_curves(run.records, results.get("probe_losses") or (), accuracies),
@@ -71,17 +74,24 @@ def page(run: RunPage) -> dict[str, bytes]:
     return {"index.html": html, **pictures}
 
 
-def _of_encoder(evaluated: Evaluated) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _of_encoder(
+    evaluated: Evaluated, metrics: Mapping[str, float | None]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What the encoder makes of the test images: sections of the page, and pictures beside it."""
     class_names, train, test, predictions = evaluated
     # A diverged encoder has no place for its images, and no neighbours.
     finite = bool(np.isfinite(test.features).all() and np.isfinite(train.features).all())
     the_map = map_section(test, predictions, class_names) if finite else None
     confused = confusions(test.labels, predictions, class_names)
+    # Neighbours among images of other classes alone explain nothing.
+    in_common = finite and bool(np.isin(test.labels, train.labels).any())
+    retrieves = any(is_retrieval(name) and value is not None for name, value in metrics.items())
     sections = {
         "map": the_map,
         "confusion": confused and {"metrics": confused, "classes": numbered_classes(class_names)},
-        "neighbours": neighbours(train, test, predictions, class_names) if finite else None,
+        "classes": accuracy_by_class(test.labels, predictions, class_names),
+        "neighbours": neighbours(train, test, predictions, class_names) if in_common else None,
+        "retrieval": retrieved(test, class_names) if finite and retrieves else None,
     }
     pictures = {f"confusion_{_in_file_name(one.metric)}.png": one.picture.png for one in confused}
     return sections, pictures if the_map is None else {"map.png": the_map.picture.png, **pictures}

@@ -19,6 +19,7 @@ _NEIGHBOURS = 8
 _SAME, _OTHER = "\N{CHECK MARK}", "\N{BALLOT X}"
 _SAMPLES = 6  # test images whose neighbours are shown
 _MISTAKES = 4  # and of those that are misclassified
+_MOST_QUERIES = 500  # among which those are looked for whose nearest is of another class
 
 Predictions = Mapping[str, np.ndarray]
 """Predicted classes of the test images, integer [m], by metric."""
@@ -150,20 +151,70 @@ def neighbours(
     ]
 
 
+def retrieved(test: Examples, class_names: Sequence[str]) -> list[PictureTable]:
+    """Test images beside the other test images nearest to them: of all classes, and such whose nearest is of another.
+
+    The latter are looked for among a fixed choice of 500.
+    """
+    order = shuffled(len(test.labels))
+    positions = np.sort(first_of_classes(test.labels, order, _SAMPLES))
+    some = order[:_MOST_QUERIES]
+    first = _nearest_others(test.features, some, 1)
+    wrong = some[(test.labels[first] != test.labels[some][:, None]).all(axis=1)][:_MISTAKES]
+    shown = {"Test images of different classes": positions}
+    if len(first[0]):
+        shown["Test images whose nearest is of another class"] = wrong
+    return [
+        picture_table(
+            *_columns(
+                test,
+                which,
+                test,
+                _nearest_others(test.features, which, _NEIGHBOURS),
+                class_names,
+                "other test",
+            ),
+            caption=caption,
+        )
+        for caption, which in shown.items()
+        if len(which)
+    ]
+
+
+def _nearest_others(features: np.ndarray, positions: np.ndarray, count: int) -> np.ndarray:
+    """The nearest rows to those at some positions, themselves left out: int [len(positions), count or fewer]."""
+    found = nearest(features[positions], features, count + 1)
+    others = found != positions[:, None]
+    others[:, -1] &= ~others.all(axis=1)  # where a row is not among its nearest, as others are equal to it
+    return found[others].reshape(len(positions), -1)
+
+
 def _neighbour_columns(
     train: Examples, test: Examples, positions: np.ndarray, class_names: Sequence[str]
 ) -> tuple[list[Column], list[str]]:
     where = nearest(test.features[positions], train.features, _NEIGHBOURS)
+    return _columns(test, positions, train, where, class_names, "training")
+
+
+def _columns(
+    test: Examples,
+    positions: np.ndarray,
+    bank: Examples,
+    where: np.ndarray,
+    class_names: Sequence[str],
+    of_bank: str,
+) -> tuple[list[Column], list[str]]:
+    """Test images with images of a bank beside them, at places [len(positions), k]."""
     labels = test.labels[positions]
     sheet = [Column("test image", "", np.asarray(test.images[positions]), [str(p) for p in positions])]
     for rank in range(where.shape[1]):
-        found = train.labels[where[:, rank]]
+        found = bank.labels[where[:, rank]]
         notes = [
             _SAME if one == label else f"{_OTHER} {class_names[one]}"
             for one, label in zip(found, labels, strict=True)
         ]
-        images = np.asarray(train.images[where[:, rank]])
-        sheet.append(Column("nearest training images", f"{rank + 1}", images, notes))
+        images = np.asarray(bank.images[where[:, rank]])
+        sheet.append(Column(f"nearest {of_bank} images", f"{rank + 1}", images, notes))
     return sheet, [class_names[label] for label in labels]
 
 

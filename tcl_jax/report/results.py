@@ -46,21 +46,30 @@ def format_table(results: Mapping[str, Any], workdir: str) -> str:
     return "\n".join([rule, *lines, rule, *([*by_class, rule] if by_class else [])])
 
 
+def metric_value(results: Mapping[str, Any], name: str) -> str:
+    """The value of a metric, over draws with their standard deviation; a dash where there is none.
+
+    >>> metric_value({"metrics": {"labels_1_per_class": 0.5}, "deviations": {"labels_1_per_class": 0.25}},
+    ...              "labels_1_per_class")
+    '0.5000 ± 0.2500'
+    """
+    deviation = results.get("deviations", {}).get(name)
+    value = number(results["metrics"][name])
+    return value if deviation is None else f"{value} ± {number(deviation)}"
+
+
+def metric_details(results: Mapping[str, Any], name: str) -> list[str]:
+    """What else there is of a metric that differs from its value."""
+    top_5, average = (results.get(key, {}).get(name) for key in ("top_5", "macro_average"))
+    more = [] if top_5 is None else [f"top-5 {number(top_5)}"]
+    if average is not None and number(average) != number(results["metrics"][name]):
+        more.append(f"macro average {number(average)}")
+    return more
+
+
 def _of_metric(results: Mapping[str, Any], name: str) -> str:
-    """Its value, over draws with their deviation, and what else there is of it that differs."""
-
-    def of(key: str) -> str:
-        found = results.get(key, {}).get(name)
-        return "" if found is None else number(found)
-
-    value, deviation, top_5, average = (
-        of(key) for key in ("metrics", "deviations", "top_5", "macro_average")
-    )
-    more = [f"top-5 {top_5}"] if top_5 else []
-    if average not in ("", value):
-        more.append(f"macro average {average}")
-    plain = f"{value or number(None)}{f' ± {deviation}' if deviation else ''}"
-    return f"{plain} ({', '.join(more)})" if more else plain
+    value, more = metric_value(results, name), metric_details(results, name)
+    return f"{value} ({', '.join(more)})" if more else value
 
 
 def _by_class(results: Mapping[str, Any]) -> list[str]:

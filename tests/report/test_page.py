@@ -10,7 +10,7 @@ from PIL import Image
 
 from tcl_jax.report.contact_sheet import Column
 from tcl_jax.report.page import RunPage, page
-from tcl_jax.report.page_predictions import Evaluated, Examples, count_confusions
+from tcl_jax.report.page_predictions import Evaluated, Examples, _nearest_others, count_confusions
 from tests.report.pages import DIAGNOSTICS, EVIL, Page
 
 
@@ -93,7 +93,16 @@ def test_the_page_has_everything_once(made):
     _, files = made
     found = read(files)
     titles = re.findall(r"<h2 id=\"([\w-]+)\"", files["index.html"].decode())
-    assert titles == ["curves", "map", "confusion", "neighbours", "views", "diagnostics", "settings"]
+    assert titles == [
+        "curves",
+        "map",
+        "confusion",
+        "classes",
+        "neighbours",
+        "views",
+        "diagnostics",
+        "settings",
+    ]
     for text in (
         "0.8750",
         "29 of 30 test images correct",
@@ -109,6 +118,51 @@ def test_the_page_has_everything_once(made):
     ):
         assert text in found.text
     assert all(picture["alt"] or picture.get("id") == "map-sprites" for picture in found.all("img"))
+
+
+def test_more_than_one_number_of_a_metric_is_shown_with_it():
+    run = run_of()
+    run.results["metrics"] |= {"labels_1_per_class": 0.5, "knn": 0.25}
+    run.results["deviations"] = {"labels_1_per_class": 0.0125}
+    run.results["top_5"] = {"knn": 0.75}
+    run.results["macro_average"] = {"knn": 0.125, "linear_probe": 0.875}
+    text = read(page(run)).text
+    assert "0.5000 ± 0.0125" in text
+    assert "test images correct; top-5 0.7500; macro average 0.1250" in text
+    assert "macro average 0.8750" not in text  # it is the accuracy
+
+
+def test_images_are_shown_beside_those_that_they_retrieve():
+    run = run_of(test=30)
+    run.results["metrics"]["recall_at_1"] = 0.9
+    test = run.evaluated.test
+    test.features[3] = test.features[0]  # equal rows: neither finds itself
+    found = read(page(run))
+    assert "Test images whose nearest is of another class" not in found.text
+    test.features[7] = test.features[0] + 1e-3  # of another class
+    assert test.labels[7] != test.labels[0]
+    text = read(page(run)).text
+    assert "nearest other test images" in text
+    assert "Test images whose nearest is of another class" in text
+    unit = test.features / np.linalg.norm(test.features, axis=1, keepdims=True)
+    cosines = unit @ unit.T - 2 * np.eye(30)
+    for positions in (np.arange(30), np.array([0, 3])):
+        others = _nearest_others(test.features, positions, 4)
+        assert not (others == positions[:, None]).any()
+        np.testing.assert_allclose(
+            np.take_along_axis(cosines[positions], others, axis=1),
+            -np.sort(-cosines[positions], axis=1)[:, :4],
+            atol=1e-9,
+        )
+    run.results["metrics"]["recall_at_1"] = None
+    assert "nearest other test images" not in read(page(run)).text
+
+
+def test_neighbours_of_other_classes_alone_are_not_shown():
+    run = run_of()
+    run.evaluated.train.labels[:] = 0
+    run.evaluated.test.labels[:] = np.where(run.evaluated.test.labels == 0, 1, run.evaluated.test.labels)
+    assert "nearest training images" not in read(page(run)).text
 
 
 def test_pictures_for_slides_lie_beside_the_page(made):
