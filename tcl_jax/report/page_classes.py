@@ -62,7 +62,8 @@ def accuracy_by_class(
         return Classes(heads, [whole._replace(caption="Accuracy by class")], None)
     order = np.argsort(shares[:, 0], kind="stable")
     title = metric_title(next(iter(predictions)))
-    lowest, highest = ([rows[i] for i in some] for some in (order[:_LOWEST], order[::-1][:_HIGHEST]))
+    best = np.argsort(-shares[:, 0], kind="stable")
+    lowest, highest = ([rows[i] for i in some] for some in (order[:_LOWEST], best[:_HIGHEST]))
     shown = [
         ClassTable(f"The {_LOWEST} classes of lowest accuracy by {title}", [*lowest, average]),
         ClassTable(f"The {_HIGHEST} of highest", highest),

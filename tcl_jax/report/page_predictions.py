@@ -154,16 +154,19 @@ def neighbours(
 def retrieved(test: Examples, class_names: Sequence[str]) -> list[PictureTable]:
     """Test images beside the other test images nearest to them: of all classes, and such whose nearest is of another.
 
-    The latter are looked for among a fixed choice of 500.
+    The latter are looked for among a fixed choice of 500. Images that are the only one of their class retrieve nothing.
     """
     order = shuffled(len(test.labels))
+    order = order[np.bincount(test.labels)[test.labels[order]] > 1]
+    if not len(order):
+        return []
     positions = np.sort(first_of_classes(test.labels, order, _SAMPLES))
     some = order[:_MOST_QUERIES]
-    first = _nearest_others(test.features, some, 1)
-    wrong = some[(test.labels[first] != test.labels[some][:, None]).all(axis=1)][:_MISTAKES]
-    shown = {"Test images of different classes": positions}
-    if len(first[0]):
-        shown["Test images whose nearest is of another class"] = wrong
+    found = test.labels[_nearest_others(test.features, some, 1)[:, 0]] == test.labels[some]
+    shown = {
+        "Test images of different classes": positions,
+        f"The nearest is of another class for {np.sum(~found):,} of {len(some):,}": some[~found][:_MISTAKES],
+    }
     return [
         picture_table(
             *_columns(

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from tcl_jax.fields import metric_title
 from tcl_jax.files import to_utf8
-from tcl_jax.report.results import capitalized, duration, metric_details, metric_value, named, number
+from tcl_jax.report.results import capitalized, duration, metric_details, named, number
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -43,7 +43,6 @@ def environment() -> Environment:
         "duration": duration,
         "metric_details": metric_details,
         "metric_title": metric_title,
-        "metric_value": metric_value,
         "named": named,
         "number": number,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),

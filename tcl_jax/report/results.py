@@ -46,29 +46,26 @@ def format_table(results: Mapping[str, Any], workdir: str) -> str:
     return "\n".join([rule, *lines, rule, *([*by_class, rule] if by_class else [])])
 
 
-def metric_value(results: Mapping[str, Any], name: str) -> str:
-    """The value of a metric, over draws with their standard deviation; a dash where there is none.
+def metric_details(results: Mapping[str, Any], name: str, *, deviation: bool) -> list[str]:
+    """What else there is of a metric that differs from its value.
 
-    >>> metric_value({"metrics": {"labels_1_per_class": 0.5}, "deviations": {"labels_1_per_class": 0.25}},
-    ...              "labels_1_per_class")
-    '0.5000 ± 0.2500'
+    Args:
+      deviation: whether that over draws is among it.
     """
-    deviation = results.get("deviations", {}).get(name)
-    value = number(results["metrics"][name])
-    return value if deviation is None else f"{value} ± {number(deviation)}"
-
-
-def metric_details(results: Mapping[str, Any], name: str) -> list[str]:
-    """What else there is of a metric that differs from its value."""
-    top_5, average = (results.get(key, {}).get(name) for key in ("top_5", "macro_average"))
-    more = [] if top_5 is None else [f"top-5 {number(top_5)}"]
+    keys = ("deviations", "top_5", "macro_average")
+    over_draws, top_5, average = (results.get(key, {}).get(name) for key in keys)
+    more = [f"± {number(over_draws)} over draws"] if deviation and over_draws is not None else []
+    if top_5 is not None:
+        more.append(f"top-5 {number(top_5)}")
     if average is not None and number(average) != number(results["metrics"][name]):
         more.append(f"macro average {number(average)}")
     return more
 
 
 def _of_metric(results: Mapping[str, Any], name: str) -> str:
-    value, more = metric_value(results, name), metric_details(results, name)
+    over_draws = results.get("deviations", {}).get(name)
+    value = number(results["metrics"][name]) + ("" if over_draws is None else f" ± {number(over_draws)}")
+    more = metric_details(results, name, deviation=False)
     return f"{value} ({', '.join(more)})" if more else value
 
 

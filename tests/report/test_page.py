@@ -126,9 +126,9 @@ def test_more_than_one_number_of_a_metric_is_shown_with_it():
     run.results["deviations"] = {"labels_1_per_class": 0.0125}
     run.results["top_5"] = {"knn": 0.75}
     run.results["macro_average"] = {"knn": 0.125, "linear_probe": 0.875}
-    text = read(page(run)).text
-    assert "0.5000 ± 0.0125" in text
-    assert "test images correct; top-5 0.7500; macro average 0.1250" in text
+    text = " ".join(read(page(run)).text.split())
+    assert "0.5000 ± 0.0125 over draws" in text
+    assert "test images correct top-5 0.7500 macro average 0.1250" in text
     assert "macro average 0.8750" not in text  # it is the accuracy
 
 
@@ -138,12 +138,13 @@ def test_images_are_shown_beside_those_that_they_retrieve():
     test = run.evaluated.test
     test.features[3] = test.features[0]  # equal rows: neither finds itself
     found = read(page(run))
-    assert "Test images whose nearest is of another class" not in found.text
+    assert "The nearest is of another class" not in found.text
     test.features[7] = test.features[0] + 1e-3  # of another class
     assert test.labels[7] != test.labels[0]
     text = read(page(run)).text
     assert "nearest other test images" in text
-    assert "Test images whose nearest is of another class" in text
+    # Image 7 has become one of those of class 0 that are like it; of its own class they are farther.
+    assert "The nearest is of another class for 1 of 30" in text
     unit = test.features / np.linalg.norm(test.features, axis=1, keepdims=True)
     cosines = unit @ unit.T - 2 * np.eye(30)
     for positions in (np.arange(30), np.array([0, 3])):
@@ -156,6 +157,19 @@ def test_images_are_shown_beside_those_that_they_retrieve():
         )
     run.results["metrics"]["recall_at_1"] = None
     assert "nearest other test images" not in read(page(run)).text
+
+
+def test_the_only_image_of_its_class_retrieves_nothing():
+    run = run_of(test=12, names=[f"class {i}" for i in range(9)])
+    run.results["metrics"]["recall_at_1"] = 1.0
+    lone = [2, 5, 8]
+    run.evaluated.test.labels[lone] = [5, 6, 7]
+    text = read(page(run)).text
+    retrieval = text[
+        text.index("The other test images with") : text.index("What training hands to the network")
+    ]
+    assert "class 0" in retrieval
+    assert not any(re.search(rf"^\s*class {label}$", retrieval, re.MULTILINE) for label in (5, 6, 7))
 
 
 def test_neighbours_of_other_classes_alone_are_not_shown():
