@@ -1,0 +1,26 @@
+"""Fine-tuning with few labels: a trained encoder and a classifier on it, end to end on ten images of each digit.
+
+    python main.py --config=configs/digits_tcl.py
+    python main.py --config=configs/digits_finetune.py
+
+begins with the encoder of the first run, whose folder `model.init_from` names; an exported file or torchvision's
+weights do as well. Cross-entropy trains all of it, with a lower rate than from drawn weights.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import digits_tcl
+
+
+def get_config() -> ConfigDict:
+    config = digits_tcl.get_config()
+    config.data.train_images_of_class = 10
+    config.model.init_from = "runs/digits_tcl"
+    config.loss.name = "cross_entropy"
+    config.train.batch_size = 50
+    config.train.epochs = 30
+    config.train.learning_rate = 0.01
+    config.train.warmup_epochs = 1
+    config.validation.images = 0
+    config.probe.batch_size = 50
+    return config
