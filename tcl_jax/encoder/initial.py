@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 from tcl_jax.encoder.exported import described
 from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.errors import UserError
-from tcl_jax.files import full_path, readable
+from tcl_jax.files import full_path, readable, utf8_path
 from tcl_jax.models.initial_encoder import InitialEncoder
 from tcl_jax.models.layout import encoder_tensors, of_encoder
 from tcl_jax.models.tensor_file import SUFFIX, read_tensors
@@ -29,10 +29,10 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
         tensors, metadata = read_tensors(path)
         about = described(metadata, path) if "format_version" in metadata else None
         return InitialEncoder(readable(path), tensors, about)
-    workdir = Workdir(str(path))
+    workdir = Workdir(str(utf8_path(path, "model.init_from")))
     if not workdir.config.exists():
         raise UserError(
-            f"model.init_from is {init_from}, where there is no run (no config.json in {readable(path)}): train that "
+            f"model.init_from is {readable(init_from)}, where there is no run (no config.json in {readable(path)}): train that "
             f"run first, or give the workdir of another or a {SUFFIX} file."
         )
     try:
