@@ -17,10 +17,10 @@ def get_config() -> ConfigDict:
     config.data.train_images_of_class = 10
     config.model.init_from = "runs/digits_tcl"
     config.loss.name = "cross_entropy"
-    config.train.batch_size = 50
+    config.train.batch_size = 48
     config.train.epochs = 30
     config.train.learning_rate = 0.01
     config.train.warmup_epochs = 1
     config.validation.images = 0
-    config.probe.batch_size = 50
+    config.probe.batch_size = 48
     return config

@@ -32,8 +32,8 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
     workdir = Workdir(str(utf8_path(path, "model.init_from")))
     if not workdir.config.exists():
         raise UserError(
-            f"model.init_from is {readable(init_from)}, where there is no run (no config.json in {readable(path)}): train that "
-            f"run first, or give the workdir of another or a {SUFFIX} file."
+            f"model.init_from is {readable(init_from)}, where there is no run (no config.json in "
+            f"{readable(path)}): train that run first, or give the workdir of another or a {SUFFIX} file."
         )
     try:
         trained = read_trained(workdir, checkpoint="latest", mesh=mesh)
