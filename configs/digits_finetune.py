@@ -3,8 +3,10 @@
     python main.py --config=configs/digits_tcl.py
     python main.py --config=configs/digits_finetune.py
 
-begins with the encoder of the first run, whose folder `model.init_from` names; an exported file or torchvision's
-weights do as well. Cross-entropy trains all of it, with a lower rate than from drawn weights.
+A minute for the first run, some seconds for the second. It begins with the encoder of the first, whose folder
+`model.init_from` names, and trains all of it by cross-entropy at a lower rate than drawn weights want. That encoder has
+seen all labels: docs/encoders.md has one that saw none, and what both are worth against drawn weights (0.99, 0.93 and
+0.79 of the test images).
 """
 
 from ml_collections import ConfigDict

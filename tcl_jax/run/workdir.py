@@ -109,7 +109,7 @@ class Workdir:
         return ConfigFile(**self._read_start()["config_file"])
 
     def read_data(self) -> dict[str, dict[str, Any]]:
-        """What the data were when the run began, as `claim` was given it; empty where the run has not begun.
+        """What the data were when the run began, and "model.init_from", as `claim` was given them; empty before.
 
         Raises:
           UserError: the file is damaged.
