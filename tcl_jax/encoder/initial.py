@@ -5,7 +5,7 @@ from jax.sharding import Mesh
 
 from tcl_jax.encoder.exported import described
 from tcl_jax.encoder.from_run import read_trained
-from tcl_jax.errors import UserError
+from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.files import full_path, readable, utf8_path
 from tcl_jax.models.initial_encoder import InitialEncoder
 from tcl_jax.models.layout import encoder_tensors, of_encoder
@@ -37,8 +37,8 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
         )
     try:
         trained = read_trained(workdir, checkpoint="latest", mesh=mesh)
-    except UserError as error:
-        raise UserError(f"Of model.init_from: {error}") from error
+    except (UserError, RunFailed) as error:
+        raise type(error)(f"Of model.init_from: {error}") from error
     encoder, layout = of_encoder(jax.device_get(trained.variables)), layout_of(trained.model.encoder)
     tensors = encoder_tensors(encoder, layout, num_batches=trained.about.step)
     return InitialEncoder(readable(path), tensors, trained.about)

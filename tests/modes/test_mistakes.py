@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from configs import common, digits_tcl
-from tcl_jax.errors import UserError
+from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.experiment.build import build_experiment
 from tcl_jax.experiment.parts import check_numbers, make_parts
 from tcl_jax.fields import flat_items
@@ -273,6 +273,16 @@ def test_a_run_to_begin_with_that_lacks_a_part(removed, message, written_run, tm
         make_parts(config, make_mesh(1), begins=True)
     assert "\n" not in str(caught.value)
     assert make_parts(config, make_mesh(1)).initial_encoder is None  # a run that goes on does not need it
+
+
+def test_a_run_to_begin_with_whose_checkpoints_are_damaged(written_run, tmp_path):
+    folder = shutil.copytree(written_run.path, tmp_path / "origin")
+    for part in folder.glob("checkpoints/*/model"):
+        shutil.rmtree(part)
+    config = small_config()
+    config.model.init_from = str(folder)
+    with pytest.raises(RunFailed, match=r"^Of model.init_from: None of the 2 checkpoints in .* can be read"):
+        make_parts(config, make_mesh(1), begins=True)
 
 
 def own_loss(rows, labels):
