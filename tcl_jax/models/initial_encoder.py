@@ -58,18 +58,18 @@ def check_description(initial: InitialEncoder, name: str, **options: Any) -> Non
     about = initial.about
     if about is None:
         return
-    there = about._asdict()
-    differs = [option for option in options if takes(name, option) and there[option] != options[option]]
-    here = {"model": name, **options}
+    there, here = about._asdict() | {"name": about.model}, {"name": name, **options}
     # An encoder of the user's own may have been moved; its arrays show whether it is the same.
-    if about.model != name and ENCODERS.keys() & {about.model, name}:
-        differs.insert(0, "model")
-    if differs:
-        fields = {"model": "model.name", "stem": "model.stem", "width": "model.width"}
-        found = ", ".join(f"{fields[key]} is {there[key]!r} there and {here[key]!r} here" for key in differs)
+    by_name = ["name"] if ENCODERS.keys() & {about.model, name} else []
+    found = [
+        f"model.{field} is {there[field]!r} there and {here[field]!r} here"
+        for field in (*by_name, *(option for option in options if takes(name, option)))
+        if there[field] != here[field]
+    ]
+    if found:
         raise UserError(
-            f"model.init_from is {initial.path}, which holds another encoder ({found}): set the same here, or begin "
-            "with another encoder."
+            f"model.init_from is {initial.path}, which holds another encoder ({', '.join(found)}): set the same here, "
+            "or begin with another encoder."
         )
 
 
