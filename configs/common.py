@@ -60,8 +60,9 @@ def get_config() -> ConfigDict:
     # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
     config.model.stem = "cifar"
     config.model.width = 64  # channels of the first stage
-    # File of encoder weights to begin with: encoder.safetensors of --mode=export, or torchvision's weights saved by
-    # safetensors.torch.save_file; "": they are drawn.
+    # Encoder to begin with: the workdir of a run (its latest checkpoint), encoder.safetensors of --mode=export, or
+    # torchvision's weights saved by safetensors.torch.save_file; "": its weights are drawn. Images are normalised by
+    # the mean and deviation with which it was trained, or by those of the data where the file does not say.
     config.model.init_from = ""
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device

@@ -31,9 +31,9 @@ ORDER = [
     {"run"},
     {"report"},
     {"train"},
-    {"evaluate"},
+    {"encoder", "evaluate"},
     {"experiment"},
-    {"encoder", "plan"},
+    {"plan"},
     {"modes"},
     {"command_line"},
 ]

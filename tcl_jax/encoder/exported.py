@@ -45,7 +45,7 @@ def read_exported(path: epath.Path, mesh: Mesh) -> Trained:
       UserError: the file cannot be read, or is not an exported encoder.
     """
     tensors, metadata = read_tensors(path)
-    about = _about(metadata, path)
+    about = described(metadata, path)
     head = _head(path.parent / PROJECTION, metadata)
     model = about.make_model(mesh)
     template, layout = of_encoder(model_shapes(model, about.image_shape)), layout_of(model.encoder)
@@ -67,7 +67,12 @@ def _metadata(about: EncoderDescription) -> dict[str, str]:
     return {"format_version": _VERSION, **texts}
 
 
-def _about(metadata: dict[str, str], path: epath.Path) -> EncoderDescription:
+def described(metadata: dict[str, str], path: epath.Path) -> EncoderDescription:
+    """What the metadata of the file at `path` say of its encoder.
+
+    Raises:
+      UserError: they are not of an exported encoder, or of one of another version.
+    """
     version = metadata.get("format_version")
     if version is None:
         raise UserError(

@@ -15,7 +15,7 @@ from tcl_jax.data import Dataset, Division, Split, class_steps, divide, steps_pe
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import Evaluator, make_validate
 from tcl_jax.evaluate.probe import ProbeSettings
-from tcl_jax.experiment.data import Data, check_classes, load_data, refuse_other_data
+from tcl_jax.experiment.data import INIT_FROM, Data, check_classes, load_data, refuse_other_data
 from tcl_jax.experiment.parts import BY_CLASS_FIELDS, Parts, make_parts
 from tcl_jax.models import ContrastiveModel, check_model, make_encode, with_head
 from tcl_jax.models.description import EncoderDescription
@@ -38,7 +38,8 @@ class Facts(NamedTuple):
       image_shape: (h, w, c), pixels.
       num_classes: labels are 0 to num_classes - 1.
       num_images: in the training split.
-      mean, std: [c], of the training pixels divided by 255; of a run that continues, as they were when it began.
+      mean, std: [c], by which images are normalised: of the training pixels divided by 255, or those with which the
+        encoder of model.init_from was trained; of a run that continues, as they were when it began.
       class_names: by label, for people; empty where they do not matter.
     """
 
@@ -134,6 +135,8 @@ class Experiment:
     Attributes:
       config: of the run.
       data: what it trains on, and is evaluated on.
+      beginning: what these data were when the run began, by the group of the config that names them, and what
+        "model.init_from" was; as `Workdir.read_data` gives it.
       facts: of the training data.
       program: shared by the members of a sweep.
       settings: of this run.
@@ -142,6 +145,7 @@ class Experiment:
 
     config: ConfigDict
     data: Data
+    beginning: Mapping[str, Any]
     facts: Facts
     program: Program
     settings: Settings
@@ -199,7 +203,7 @@ def build_experiment(
     """Read and check every field of `config`, load the data, and make the parts. Nothing is written.
 
     Args:
-      begins: whether the run begins, and so needs the file of model.init_from.
+      begins: whether the run begins, and so reads model.init_from.
       began_with: the data of the runs that it continues, as `Workdir.read_data` gives those of each.
 
     Raises:
@@ -207,18 +211,23 @@ def build_experiment(
     """
     parts = make_parts(config, make_mesh(), begins=begins)
     data = load_data(config)
-    dataset, found = data.training, data.identities
+    dataset = data.training
+    beginning: Mapping[str, Any] = data.identities
+    if parts.initial_encoder is not None:
+        origin = parts.initial_encoder.origin(beginning["data"]["mean"], beginning["data"]["std"])
+        beginning = {**beginning, INIT_FROM: origin}
     for began in began_with:
-        refuse_other_data(began, found)
+        refuse_other_data(began, beginning)
     check_classes(config, data, by_class=parts.objective.by_class)
-    own = next((began["data"] for began in began_with if began), found["data"])
+    beginning = next((began for began in began_with if began), beginning)
+    normalised_by = beginning.get(INIT_FROM, beginning["data"])
     height, width, channels = dataset.train.images.shape[1:]
     facts = Facts(
         (height, width, channels),
         len(dataset.train_class_names),
         len(dataset.train.images),
-        mean=tuple(own["mean"]),
-        std=tuple(own["std"]),
+        mean=tuple(normalised_by["mean"]),
+        std=tuple(normalised_by["std"]),
         class_names=dataset.train_class_names,
     )
     program = make_program(config, parts, facts, dataset.train.labels)
@@ -226,15 +235,17 @@ def build_experiment(
     per_epoch = steps_per_epoch(facts.num_images, config.probe.batch_size, field="probe.batch_size")
     probe_steps = config.probe.epochs * per_epoch
     learning_rates(config.probe.learning_rate, total_steps=probe_steps, field="probe.learning_rate")
-    return _with_settings(config, data, facts, program)
+    return _with_settings(config, data, beginning, facts, program)
 
 
 def member_of(experiment: Experiment, config: ConfigDict) -> Experiment:
     """The experiment of a member of a sweep: the settings are its own, what is compiled is shared."""
-    return _with_settings(config, experiment.data, experiment.facts, experiment.program)
+    return _with_settings(config, experiment.data, experiment.beginning, experiment.facts, experiment.program)
 
 
-def _with_settings(config: ConfigDict, data: Data, facts: Facts, program: Program) -> Experiment:
+def _with_settings(
+    config: ConfigDict, data: Data, beginning: Mapping[str, Any], facts: Facts, program: Program
+) -> Experiment:
     settings = make_settings(config, facts, program.schedule)
     steps, _ = _epoch(config, facts, data.training.train.labels)
     if steps != program.schedule.steps_per_epoch:
@@ -256,7 +267,7 @@ def _with_settings(config: ConfigDict, data: Data, facts: Facts, program: Progra
             mesh=program.parts.mesh,
         )
         validation = Validation(name, measure)
-    return Experiment(config, data, facts, program, settings, validation)
+    return Experiment(config, data, beginning, facts, program, settings, validation)
 
 
 def make_evaluator(
@@ -306,8 +317,8 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
     for name, policy in zip(config.augment.views, parts.policies, strict=True):
         check_policy(policy, name, facts.image_shape)
     initial = None
-    if parts.initial_tensors is not None:
-        initial = fit_encoder(parts.initial_tensors, model, facts.image_shape, path=config.model.init_from)
+    if parts.initial_encoder is not None:
+        initial = fit_encoder(parts.initial_encoder, model, facts.image_shape)
     _check_held_out(config.validation.images, facts.num_images, config.train.batch_size)
     labels = np.arange(facts.num_images) % max(facts.num_classes, 1) if labels is None else labels
     steps, padding = _epoch(config, facts, labels)

@@ -25,6 +25,8 @@ from tcl_jax.errors import UserError
 from tcl_jax.resolve import is_own
 
 _OWN, _OTHER, _OUTLIERS = "data", "data.evaluate_on", "evaluation.outliers"  # groups of the config
+INIT_FROM = "model.init_from"
+"""The field that names an encoder to begin with, and what a run that began with one keeps of it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -189,14 +191,22 @@ def _subset(config: ConfigDict) -> Subset:
 
 
 def refuse_other_data(began: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises a UserError where the data `now` are not those with which a run began, both as `Data.identities`."""
-    for group in began.keys() & now.keys():
+    """Raises a UserError where the data `now` are not those with which a run began, both as `Data.identities`.
+
+    Nor may the encoder be another that other runs of a sweep, which begin `now`, are to begin with.
+    """
+    for group in (began.keys() & now.keys()) - {INIT_FROM}:
         if found := differences(began[group], now[group]):
             raise UserError(
                 f"The data of {group} are not those with which the run began: {'; '.join(found)}. Give the same data "
                 "to continue, or train anew with another --workdir; other data to evaluate on are named by "
                 "--config.data.evaluate_on.name and --config.data.evaluate_on.data_dir."
             )
+    if len({each[INIT_FROM]["params_sha256"] for each in (began, now) if INIT_FROM in each}) > 1:
+        raise UserError(
+            f"{INIT_FROM} is {now[INIT_FROM]['path']}, whose encoder is not the one that other runs of this sweep "
+            "began with: give that one, or train all of them anew with another --workdir."
+        )
 
 
 def check_classes(config: ConfigDict, data: Data, *, by_class: bool) -> None:

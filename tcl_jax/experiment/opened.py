@@ -114,7 +114,7 @@ def hold(
     """
     encoder = data = None
     if experiment is not None:
-        encoder, data = experiment.describe_encoder(name), experiment.data.identities
+        encoder, data = experiment.describe_encoder(name), experiment.beginning
     with workdir.locked():
         on_first(lambda: workdir.claim(name, config, config_file=config_file, encoder=encoder, data=data))
         yield

@@ -1,7 +1,7 @@
 """From a config to the parts of an experiment that need no data, so that mistakes are found before any are loaded."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,15 +12,14 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment.policies import Policy, make_policy
 from tcl_jax.data import check_images_per_class
+from tcl_jax.encoder.initial import read_initial
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate.metrics import OF_FEATURES, Metric, resolve_metric, resolve_metrics
 from tcl_jax.fields import flat_items
-from tcl_jax.files import full_path
 from tcl_jax.losses.arguments import best_block_size
 from tcl_jax.models import make_encoder, takes, with_head
 from tcl_jax.models.description import encoder_dtype
-from tcl_jax.models.initial_encoder import fit_encoder
-from tcl_jax.models.tensor_file import read_tensors
+from tcl_jax.models.initial_encoder import InitialEncoder, check_description, fit_encoder
 from tcl_jax.parallel import DATA_AXIS, check_divides
 from tcl_jax.run.metrics_log import resolve_sinks
 from tcl_jax.train.objective import Objective, make_objective
@@ -38,7 +37,7 @@ class Parts(NamedTuple):
       mesh: the devices.
       encoder: without a head.
       synchronised: whether its BatchNorm shares its statistics over devices.
-      initial_tensors: of the file of model.init_from, where a run begins with one.
+      initial_encoder: of model.init_from, where a run begins with one.
       objective, optimizer: of the training step.
       temperature_optimizer: the same optimizer without weight decay; None where the temperature is not learned.
       policies: one for each view, by the names of augment.views.
@@ -51,7 +50,7 @@ class Parts(NamedTuple):
     mesh: Mesh
     encoder: nn.Module
     synchronised: bool
-    initial_tensors: Mapping[str, np.ndarray] | None
+    initial_encoder: InitialEncoder | None
     objective: Objective
     optimizer: Optimizer
     temperature_optimizer: Optimizer | None
@@ -66,7 +65,7 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
     """Make and check all that needs no data.
 
     Args:
-      begins: whether the run begins, and so needs the file of model.init_from.
+      begins: whether the run begins, and so reads model.init_from.
 
     Raises:
       UserError: a field with a value that cannot be.
@@ -104,11 +103,12 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
     make_same_optimizer = functools.partial(
         make_optimizer, config.train.optimizer, momentum=config.train.momentum, decay=config.train.decay
     )
-    tensors = None
+    initial = None
     if begins and config.model.init_from:
-        tensors = read_tensors(full_path(config.model.init_from, "model.init_from")).tensors
-        # Of all that the file must fit, only the number of channels needs the images.
-        fit_encoder(tensors, with_head(encoder, projection_dim=1), None, path=config.model.init_from)
+        initial = read_initial(config.model.init_from, mesh)
+        check_description(initial, config.model.name, stem=config.model.stem, width=config.model.width)
+        # Of all that the weights must fit, only the number of channels needs the images.
+        fit_encoder(initial, with_head(encoder, projection_dim=1), None)
     # What some runs have for metrics, and the metric that it is for, which need not be named.
     offered = {"logits": "classifier"} if objective.head == "classifier" else {}
     if config.evaluation.outliers.name:
@@ -118,7 +118,7 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         mesh=mesh,
         encoder=encoder,
         synchronised=config.model.sync_batch_norm and takes(config.model.name, "axis_name"),
-        initial_tensors=tensors,
+        initial_encoder=initial,
         objective=objective,
         optimizer=make_same_optimizer(weight_decay=config.train.weight_decay),
         temperature_optimizer=make_same_optimizer(weight_decay=0.0)

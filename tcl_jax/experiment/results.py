@@ -6,6 +6,7 @@ import numpy as np
 
 from tcl_jax.evaluate import Evaluation, evaluate
 from tcl_jax.evaluate.evaluation import features
+from tcl_jax.experiment.data import INIT_FROM
 from tcl_jax.experiment.opened import Run
 from tcl_jax.experiment.page import write_page
 from tcl_jax.files import write_whole_bytes
@@ -104,6 +105,7 @@ def _results(run: Run, evaluation: Evaluation | None, checkpoint: str) -> dict[s
     return of_encoder | {
         "best": best and {"step": best.step, "metric": metric, "value": best.value},
         "final_train_loss": final_train_loss([r for r in written if r["step"] <= run.step]),
+        "init_from": experiment.beginning.get(INIT_FROM),
         "skipped_steps": int(state.skipped),
         "epochs": position.epoch,
         "train_seconds": position.train_seconds,

@@ -17,7 +17,8 @@ class EncoderDescription(NamedTuple):
       head: what it was trained with, a "projection" or a "classifier".
       weights: "average" for the moving average of the weights, "trained" for the weights themselves.
       image_shape: (h, w, c), pixels.
-      mean, std: [c], of the training pixels divided by 255, by which images are normalised.
+      mean, std: [c], of pixels divided by 255, by which images are normalised: of the training images, or those of the
+        encoder that training began with.
       class_names: of the data it was trained on, by label.
       config_name, dataset, loss: of the run.
       checkpoint: "latest" or "best"; "" for a run as such.

@@ -1,38 +1,93 @@
-"""Encoder weights to begin a training with, from a file."""
+"""Encoder weights to begin a training with, of a run or from a file."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from tcl_jax.errors import UserError
-from tcl_jax.models.contrastive import ContrastiveModel
+from tcl_jax.models.contrastive import ContrastiveModel, params_sha256
+from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.layout import encoder_variables, in_brief, mismatches, of_encoder
-from tcl_jax.models.make import model_shapes
+from tcl_jax.models.make import ENCODERS, model_shapes, takes
 from tcl_jax.models.resnet import ResNet
 from tcl_jax.models.torchvision import layout_of
 
 
+class InitialEncoder(NamedTuple):
+    """Encoder weights, and what is known of them.
+
+    Attributes:
+      path: of the run or the file, as text for people.
+      tensors: by the names of an exported file.
+      about: what the encoder is; None where the file does not say, as torchvision's does not.
+    """
+
+    path: str
+    tensors: Mapping[str, np.ndarray]
+    about: EncoderDescription | None
+
+    def origin(self, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+        """What a run keeps of the weights that it began with, as JSON has it.
+
+        params_sha256 is that in the results of the run that made them, or of the tensors where the file does not say.
+
+        Args:
+          mean, std: [c], of the new training pixels divided by 255: images are normalised by them where it is not known
+            by which the encoder was trained.
+        """
+        known = self.about
+        return {
+            "path": self.path,
+            "params_sha256": known.params_sha256 if known else params_sha256(self.tensors),
+            "mean": list(known.mean if known else mean),
+            "std": list(known.std if known else std),
+        }
+
+
+def check_description(initial: InitialEncoder, name: str, **options: Any) -> None:
+    """Refuse an encoder that was made with other fields of the config than one called `name`.
+
+    Args:
+      options: stem and width, which count where the encoder takes them.
+
+    Raises:
+      UserError: a field differs.
+    """
+    about = initial.about
+    if about is None:
+        return
+    there, here = about._asdict() | {"name": about.model}, {"name": name, **options}
+    # An encoder of the user's own may have been moved; its arrays show whether it is the same.
+    by_name = ["name"] if ENCODERS.keys() & {about.model, name} else []
+    found = [
+        f"model.{field} is {there[field]!r} there and {here[field]!r} here"
+        for field in (*by_name, *(option for option in options if takes(name, option)))
+        if there[field] != here[field]
+    ]
+    if found:
+        raise UserError(
+            f"model.init_from is {initial.path}, which holds another encoder ({', '.join(found)}): set the same here, "
+            "or begin with another encoder."
+        )
+
+
 def fit_encoder(
-    tensors: Mapping[str, np.ndarray],
-    model: ContrastiveModel,
-    image_shape: tuple[int, int, int] | None,
-    *,
-    path: str,
+    initial: InitialEncoder, model: ContrastiveModel, image_shape: tuple[int, int, int] | None
 ) -> dict[str, Any] | None:
-    """The variables of the encoder of `model` from the tensors of a file: "params" and "batch_stats", in numpy.
+    """The variables of the encoder of `model` from tensors: "params" and "batch_stats", in numpy.
 
     A classifier in torchvision's file, fc.weight and fc.bias, is left out, and so is what else torchvision counts.
 
     Args:
       image_shape: (h, w, c); None where it is not known yet, which takes the channels of the file for a ResNet, and
         gives None for other encoders.
-      path: the file, for messages.
 
     Raises:
       UserError: the tensors do not fit the model, or are not finite.
     """
+    path, tensors, about = initial
     encoder = model.encoder
     if image_shape is None:
         if not isinstance(encoder, ResNet):
@@ -41,7 +96,10 @@ def fit_encoder(
         image_shape = (32, 32, first.shape[1] if first is not None and first.ndim == 4 else 3)
     template = of_encoder(model_shapes(model, image_shape))
     layout = layout_of(encoder)
-    if wrong := mismatches(tensors, template, layout):
+    wrong = mismatches(tensors, template, layout)
+    if about and about.image_shape[-1] != image_shape[-1]:
+        wrong.insert(0, f"it takes images of {about.image_shape[-1]} channels")
+    if wrong:
         raise UserError(
             f"model.init_from is {path}, which does not fit {_described(encoder)} for {image_shape[-1]}-channel images "
             f"({in_brief(wrong)}): give another file, or the model.name, model.stem and model.width that it was made "

@@ -47,6 +47,7 @@ def settings(
         "devices": results["devices"],
         "versions": results["versions"],
         "params_sha256": results["params_sha256"],
+        "init_from": results.get("init_from"),
     }
 
 

@@ -112,17 +112,30 @@ class Workdir:
         """What the data were when the run began, as `claim` was given it; empty where the run has not begun.
 
         Raises:
-          UserError: the file is damaged.
+          UserError: the file is damaged, or gone where it alone says how images are normalised.
         """
+        needed = self._began_with_an_encoder()
+        again = "restore it, or train anew with another --workdir"
         try:
             return {field: dict(found) for field, found in json.loads(self.data.read_text()).items()}
         except FileNotFoundError:  # or an older version began the run
+            if needed:
+                raise UserError(
+                    f"{self.data} is gone, which says how the images of a run that began with model.init_from are "
+                    f"normalised: {again}."
+                ) from None
             return {}
         except (OSError, ValueError, TypeError, AttributeError) as error:
+            todo = again if needed else "delete it, and repeat the command with the same data"
             raise UserError(
-                f"{self.data} is damaged, which says on which data the run was trained: delete it, and repeat the "
-                "command with the same data."
+                f"{self.data} is damaged, which says on which data the run was trained: {todo}."
             ) from error
+
+    def _began_with_an_encoder(self) -> bool:
+        """Whether the run has begun, with weights that were not drawn."""
+        if not self.config.exists() or last_whole_step(self.checkpoints) is None:
+            return False
+        return bool(self._read_start()["config"].get("model", {}).get("init_from"))
 
     def read_description(self) -> dict[str, Any]:
         """The description of the encoder, as JSON keeps it.

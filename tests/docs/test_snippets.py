@@ -15,9 +15,12 @@ from flax import nnx
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from configs import digits_finetune
 from tcl_jax import load_encoder, losses
 from tcl_jax.encoder.exported import PROJECTION
+from tcl_jax.experiment.parts import make_parts
 from tcl_jax.modes import export
+from tcl_jax.parallel import make_mesh
 from tests.losses import reference
 from tests.modes.small_run import FACTS, about_64, images, write_run
 
@@ -229,6 +232,13 @@ def check_export(names):
     assert load_encoder("encoder.safetensors").about.dataset == names["about"]["dataset"]
 
 
+def check_finetuning(names):
+    """It is a config as configs/digits_finetune.py is one."""
+    config, ours = names["get_config"](), digits_finetune.get_config()
+    assert make_parts(config, make_mesh()).objective.head == "classifier"
+    assert (config.loss.name, config.train.learning_rate) == (ours.loss.name, ours.train.learning_rate)
+
+
 CHECKS = {
     ("README.md", "The losses in your own code (1)"): check_readme_losses,
     ("README.md", "The losses in your own code (2)"): check_readme_step,
@@ -252,6 +262,7 @@ CHECKS = {
     ("docs/encoders.md", "1. In Python (1)"): check_encoder,
     ("docs/encoders.md", "1. In Python (2)"): check_nearest,
     ("docs/encoders.md", "2. Export (1)"): check_export,
+    ("docs/encoders.md", "5. Fine-tuning (1)"): check_finetuning,
 }
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from tcl_jax.augment import normalize
 from tcl_jax.models import ProjectionHead, make_model, model_shapes
-from tcl_jax.models.initial_encoder import fit_encoder
+from tcl_jax.models.initial_encoder import InitialEncoder, fit_encoder
 from tcl_jax.models.layout import FLAX, encoder_tensors, encoder_variables, mismatches, of_encoder
 from tcl_jax.models.tensor_file import read_tensors
 from tcl_jax.models.torchvision import TORCHVISION, head_params, head_tensors
@@ -82,7 +82,8 @@ def test_features_are_those_of_torchvision(name, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(drawn_weights(SHAPES[name]), path)
     model = make_model(name, stem="imagenet", width=64, projection_dim=8)
-    variables = fit_encoder(read_tensors(epath.Path(path)).tensors, model, (64, 64, 3), path=str(path))
+    tensors = read_tensors(epath.Path(path)).tensors
+    variables = fit_encoder(InitialEncoder(str(path), tensors, None), model, (64, 64, 3))
     encoder = model.encoder
 
     @jax.jit

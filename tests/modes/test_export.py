@@ -92,10 +92,11 @@ def test_how_to_load_it_fits_the_network():
     assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(about_64(width=8), "e")
 
 
-def test_training_begins_with_the_encoder_of_the_file(run):
+@pytest.mark.parametrize("exported", [True, False])
+def test_training_begins_with_the_encoder_of_the_file_or_the_run(run, exported):
     config = small_config()
     config.train.update(batch_size=8, micro_batch_size=8)
-    config.model.init_from = str(run.encoder)
+    config.model.init_from = str(run.encoder if exported else run.path)
     program = program_of(config, devices=8, begins=True)
     state, drawn = program.initial_state(0), program._replace(initial_encoder=None).initial_state(0)
 

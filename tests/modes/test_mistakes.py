@@ -1,18 +1,20 @@
 """A mistake in a config is one clear sentence, before anything is written or compiled."""
 
 import re
+import shutil
 
 import pytest
 
 from configs import common, digits_tcl
-from tcl_jax.errors import UserError
+from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.experiment.build import build_experiment
 from tcl_jax.experiment.parts import check_numbers, make_parts
 from tcl_jax.fields import flat_items
-from tcl_jax.modes import train
+from tcl_jax.modes import export, train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.objective import Loss
+from tests.modes.small_run import small_config, write_run
 
 NAN, INF = float("nan"), float("inf")
 
@@ -67,6 +69,11 @@ MISTAKES = [
     ("model.width", 0, "model.width is 0"),
     ("model.projection_dim", 0, "model.projection_dim is 0"),
     ("model.init_from", "none.safetensors", "none.safetensors cannot be read"),
+    (
+        "model.init_from",
+        "runs/none",
+        "model.init_from is runs/none, where there is no run .*/runs/none.: train that",
+    ),
     ("loss.name", "triplet", "no 'triplet' for loss.name, expected one of tcl.*'module:attribute'"),
     ("loss.labels", "none", "loss.labels is 'none'"),
     ("loss.temperature", 0.0, "loss.temperature is 0.0, expected a number above 0"),
@@ -218,6 +225,74 @@ def test_what_a_loss_does_not_take_or_may_not_learn(fields, message):
     with pytest.raises(UserError, match=message) as caught:
         make_parts(config, make_mesh())
     assert "\n" not in str(caught.value)
+
+
+# Of a run with a resnet18 of width 2 for images of three channels.
+OTHER_ENCODERS = [
+    ({"model.name": "resnet34"}, "another encoder .model.name is 'resnet18' there and 'resnet34' here.: set"),
+    ({"model.stem": "imagenet"}, "another encoder .model.stem is 'cifar' there and 'imagenet' here.: set"),
+    ({"model.width": 4}, "another encoder .model.width is 2 there and 4 here.: set"),
+    (
+        {"model.name": "resnet50", "model.width": 4},
+        "model.name is 'resnet18' there and 'resnet50' here, model.width is 2 there and 4 here",
+    ),
+    (
+        {"model.name": "tests.modes.tiny_encoder:Tiny"},
+        "model.name is 'resnet18' there and 'tests.modes.tiny_encoder:Tiny' here",
+    ),
+    ({}, "for 1-channel images .it takes images of 3 channels; conv1.weight is"),
+]
+
+
+@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize(("fields", "message"), OTHER_ENCODERS)
+def test_a_trained_encoder_that_is_not_that_of_the_config(
+    fields, message, exported, written_run, data_dir, tmp_path
+):
+    config = digits_tcl.get_config()
+    config.data.data_dir = data_dir
+    config.model.update(width=2, init_from=str(written_run.encoder if exported else written_run.path))
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError, match=f"^model.init_from is {written_run.path}.*{message}") as caught:
+        train.run(config, Workdir(str(tmp_path / "run")), "digits_tcl")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def written_run(tmp_path_factory):
+    workdir = write_run(tmp_path_factory.mktemp("written"))
+    export.run(workdir)
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("checkpoints", "^Of model.init_from: There is no checkpoint in .* yet: train the run first"),
+        ("encoder.json", "^Of model.init_from: .*encoder.json is missing or damaged"),
+        ("config.json", "^model.init_from is .*, where there is no run .no config.json in "),
+    ],
+)
+def test_a_run_to_begin_with_that_lacks_a_part(removed, message, written_run, tmp_path):
+    folder = shutil.copytree(written_run.path, tmp_path / "origin")
+    shutil.rmtree(folder / removed) if removed == "checkpoints" else (folder / removed).unlink()
+    config = small_config()
+    config.model.init_from = str(folder)
+    with pytest.raises(UserError, match=message) as caught:
+        make_parts(config, make_mesh(1), begins=True)
+    assert "\n" not in str(caught.value)
+    assert make_parts(config, make_mesh(1)).initial_encoder is None  # a run that goes on does not need it
+
+
+def test_a_run_to_begin_with_whose_checkpoints_are_damaged(written_run, tmp_path):
+    folder = shutil.copytree(written_run.path, tmp_path / "origin")
+    for part in folder.glob("checkpoints/*/model"):
+        shutil.rmtree(part)
+    config = small_config()
+    config.model.init_from = str(folder)
+    with pytest.raises(RunFailed, match=r"^Of model.init_from: None of the 2 checkpoints in .* can be read"):
+        make_parts(config, make_mesh(1), begins=True)
 
 
 def own_loss(rows, labels):

@@ -11,7 +11,9 @@ import pytest
 from tcl_jax import load_encoder
 from tcl_jax.errors import Interrupted, UserError
 from tcl_jax.experiment.build import build_experiment
+from tcl_jax.experiment.parts import make_parts
 from tcl_jax.modes import evaluate, export, report, sweep, train
+from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.sweep_step import OneByOne
@@ -158,6 +160,8 @@ def test_training_can_begin_with_its_exported_weights(finished, config):
     state = build_experiment(begins, begins=True).program.initial_state(7)
     trained = load_encoder(finished.path)._variables["params"]["encoder"]
     np.testing.assert_array_equal(state.params["encoder"]["Conv_0"]["kernel"], trained["Conv_0"]["kernel"])
+    # It takes no width, which may be another.
+    make_parts(copy_of(begins, model__width=99), make_mesh(1), begins=True)
     other = copy_of(begins, model__name="tests.modes.tiny_encoder:Tiny")
     with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*params/conv0/kernel is missing"):
         build_experiment(other, begins=True)

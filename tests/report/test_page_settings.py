@@ -74,3 +74,11 @@ def test_fields_that_differ_from_their_defaults_come_first_and_all_are_there():
     assert "the command" in first
     assert EVIL in whole  # the kind of the devices
     assert not page.scripts
+    assert "Training began with" not in page.text
+
+
+def test_the_encoder_that_training_began_with_is_named():
+    begun = RESULTS | {"init_from": {"path": EVIL, "params_sha256": "cd" * 32}}
+    page = Page(section_page("run/settings", settings({}, {}, begun, "the command")))
+    assert EVIL in page.text
+    assert "cd" * 32 in page.text
