@@ -10,7 +10,8 @@ from benchmarks.experiment import CONFIG
 from benchmarks.timing import interleave
 from tcl_jax.data import Batch, train_batches
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Experiment, Program, build_experiment, make_program
+from tcl_jax.experiment.build import Experiment, build_experiment
+from tcl_jax.experiment.program import Program, make_program
 
 STEPS = flags.DEFINE_integer("steps", 3, "Steps in a round.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 60, "Time to spend on rounds; at least two are made.")

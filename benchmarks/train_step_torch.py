@@ -9,7 +9,8 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.steps import without_augmentation
 from tcl_jax.data import Batch
-from tcl_jax.experiment.build import Experiment, Program
+from tcl_jax.experiment.build import Experiment
+from tcl_jax.experiment.program import Program
 from tcl_jax.models import ResNet
 from tcl_jax.models.layout import encoder_tensors, of_encoder
 from tcl_jax.models.torchvision import TORCHVISION, head_tensors

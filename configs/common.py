@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.data.subset_seed = (
         0  # decides which images these are; `seed` does not, so that runs of a sweep share them
     )
-    # Every batch is of batch_size / images_per_class classes with so many images of each; 0: of images in random order.
+    # Every batch is of batch_size / images_per_class classes, as many images of each; 0: of images in random order.
     # A class of fewer images leaves rows without an image, which do not count.
     config.data.images_per_class = 0
     config.data.test_split = "test"  # "": none, and the encoder is not evaluated
@@ -124,8 +124,8 @@ def get_config() -> ConfigDict:
         "logistic_regression",
         "knn",
     )  # after training, on all test images; also "retrieval" and "few_labels", which stand for several metrics
-    # Other data, whose test split is to be told from the own one by its distance from the training images (adds the
-    # metric outlier_auroc): scaled, and made grey or colour, as training images are. Its labels do not matter.
+    # Other data, whose test split is to be distinguished from the own one by its distance from the training images
+    # (adds the metric outlier_auroc): scaled, and made grey or colour, as training images are; labels do not matter.
     config.evaluation.outliers = ConfigDict()
     config.evaluation.outliers.name = ""  # "": none
     config.evaluation.outliers.data_dir = ""  # "": data.data_dir

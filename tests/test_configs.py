@@ -6,8 +6,8 @@ import pathlib
 import pytest
 
 from configs import smoke
-from tcl_jax.experiment.build import Facts, make_program, make_settings
 from tcl_jax.experiment.parts import make_parts
+from tcl_jax.experiment.program import Facts, make_program, make_settings
 from tcl_jax.parallel import make_mesh
 
 EXPERIMENTS = sorted(

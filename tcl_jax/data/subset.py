@@ -1,4 +1,4 @@
-"""Part of the labelled training images: some classes alone, so many images of each, or fewer from class to class."""
+"""Part of the labelled training images: some classes, equally many images of each, or fewer from class to class."""
 
 import dataclasses
 import re

@@ -23,7 +23,7 @@ class Evaluator(NamedTuple):
 
     Attributes:
       train, test: labelled images, of which the latter judge the encoder.
-      outliers: images of other data, which are to be told from the test images; their labels do not count.
+      outliers: images of other data, which are to be distinguished from the test images; their labels do not count.
       class_names: by label.
       trained_class_names: of the data that the model was trained on; None where they are the same.
       model, encode: the model, and its encoder compiled.

@@ -15,7 +15,7 @@ from tcl_jax.evaluate.knn import near_unit, unit
 def knn_auroc(
     features: ArrayLike, train_features: ArrayLike, outlier_features: ArrayLike, *, k: int = 50
 ) -> float:
-    """How well outliers are told from the test images by their distance to the training images.
+    """How well outliers are distinguished from the test images by their distance to the training images.
 
     The score of an image is the distance of its features to the k-th nearest of the training features, all divided by
     their length. The area under the ROC curve is the probability that an outlier has a larger score than a test image:

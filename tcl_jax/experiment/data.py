@@ -36,7 +36,7 @@ class Data:
     Attributes:
       training: the data that are trained on.
       evaluated: those by whose test split the encoder is judged, if any.
-      outliers: images of other data, which are to be told from that test split, if any.
+      outliers: images of other data, which are to be distinguished from that test split, if any.
     """
 
     training: Dataset

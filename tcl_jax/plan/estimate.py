@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from tcl_jax.data import Batch, DatasetFacts
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Facts, make_program, make_settings
 from tcl_jax.experiment.data import load_facts
 from tcl_jax.experiment.parts import make_parts
+from tcl_jax.experiment.program import Facts, make_program, make_settings
 from tcl_jax.models.description import encoder_dtype
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.plan.costs import collectives, product_flops

@@ -13,9 +13,9 @@ from benchmarks.accuracy import groups_of, page, pictures
 from benchmarks.studies import METHODS, STUDIES, Row, Study
 from configs import protocol
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Facts, make_program, make_settings
 from tcl_jax.experiment.grid import grid, parse_axes
 from tcl_jax.experiment.parts import check_numbers, make_parts
+from tcl_jax.experiment.program import Facts, make_program, make_settings
 from tcl_jax.fields import flat_items
 from tcl_jax.parallel import make_mesh
 

@@ -21,8 +21,8 @@ from tcl_jax.data import (
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
 from tcl_jax.evaluate.metrics import GROUPS, METRICS
-from tcl_jax.experiment import build as module
 from tcl_jax.experiment import parts as parts_module
+from tcl_jax.experiment import program as module
 from tcl_jax.experiment.build import build_experiment, member_of
 from tcl_jax.train.objective import balanced_weights
 from tcl_jax.train.optimizer import learning_rates

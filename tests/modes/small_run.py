@@ -8,8 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits_tcl
-from tcl_jax.experiment.build import Facts, Program, make_program
 from tcl_jax.experiment.parts import make_parts
+from tcl_jax.experiment.program import Facts, Program, make_program
 from tcl_jax.models.description import EncoderDescription
 from tcl_jax.parallel import make_mesh, replicate
 from tcl_jax.run.checkpoint import Checkpoints

@@ -19,11 +19,11 @@ import functools, os, runpy, signal, sys
 last = int(sys.argv.pop(1))
 import jax, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
-from tcl_jax.experiment import build, parts
+from tcl_jax.experiment import parts, program
 from tcl_jax.train.curve import Curve
 
 parts.make_encoder = functools.partial(parts.make_encoder, param_dtype=jnp.float64)
-build.with_head = functools.partial(build.with_head, param_dtype=jnp.float64)
+program.with_head = functools.partial(program.with_head, param_dtype=jnp.float64)
 add = Curve.add
 def adding(self, step, *arguments):
     add(self, step, *arguments)

@@ -11,8 +11,8 @@ from flax import linen as nn
 from configs import digits_tcl
 from tcl_jax.data import DatasetFacts
 from tcl_jax.errors import UserError
-from tcl_jax.experiment.build import Facts, make_program
 from tcl_jax.experiment.parts import make_parts
+from tcl_jax.experiment.program import Facts, make_program
 from tcl_jax.losses.arguments import best_block_size
 from tcl_jax.models.description import encoder_dtype
 from tcl_jax.parallel import make_mesh

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from configs import digits_tcl
-from tcl_jax.experiment import build, parts
+from tcl_jax.experiment import build, parts, program
 from tcl_jax.modes import train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
@@ -63,7 +63,9 @@ def losses_on(tmp_path_factory):
             if x64:
                 wide = functools.partial(parts.make_encoder, param_dtype=jnp.float64)
                 patch.setattr(parts, "make_encoder", wide)
-                patch.setattr(build, "with_head", functools.partial(build.with_head, param_dtype=jnp.float64))
+                patch.setattr(
+                    program, "with_head", functools.partial(program.with_head, param_dtype=jnp.float64)
+                )
             patch.setattr(train, "build_experiment", build_first_epoch)
             patch.setattr(train, "evaluate_run", lambda *_, **__: None)
             train.run(config, workdir, "digits_tcl")
@@ -77,9 +79,9 @@ def losses_on(tmp_path_factory):
 def build_first_epoch(config, **options):
     """The experiment with all its learning rates, ended after one epoch; the images held out are not looked at."""
     experiment = build.build_experiment(config, **options)
-    program = experiment.program
-    program = program._replace(schedule=program.schedule._replace(epochs=1))
-    return dataclasses.replace(experiment, program=program, validation=None)
+    schedule = experiment.program.schedule._replace(epochs=1)
+    shorter = experiment.program._replace(schedule=schedule)
+    return dataclasses.replace(experiment, program=shorter, validation=None)
 
 
 @pytest.mark.parametrize(
