@@ -35,9 +35,6 @@ class Encoder:
       config_name, step: of the run, and its updates until this checkpoint.
       about: all that is known of it, model and loss among it.
       variables: of the encoder as a Flax module, "params" and, if there are any, "batch_stats".
-      apply: (variables, images [n, h, w, c], 0 to 255) -> features [n, f]: a pure function for jax.jit, jax.grad and
-        jax.vmap, on the devices of its arguments. Images are normalised within; they are uint8, or float where their
-        gradient is wanted.
     """
 
     def __init__(self, trained: Trained, mesh: Mesh):
@@ -48,9 +45,9 @@ class Encoder:
         self.class_names = about.class_names
         self.config_name, self.step = about.config_name, about.step
         self._variables, self._mesh = trained.variables, mesh
+        self._apply = make_apply(trained.model, mean=about.mean, std=about.std)
         self._encode = make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh)
         self.variables = trained.encoder_variables
-        self.apply = make_apply(trained.model, mean=about.mean, std=about.std)
         self._apply_head = make_apply_head(trained.model, mesh)
         image = jax.ShapeDtypeStruct((mesh.size, *about.image_shape), np.uint8)
         features = jax.eval_shape(self._encode, self._variables, image)
@@ -71,6 +68,21 @@ class Encoder:
           UserError: other images, or a batch_size below 1.
         """
         return self._batched(self._encode, images, batch_size, self.feature_dim)
+
+    def apply(self, variables: Mapping[str, Any], images: Any) -> jax.Array:
+        """Features of images as a pure function, for jax.jit, jax.grad and jax.vmap: float32 [n, f].
+
+        It runs on the devices of its arguments, all images at once.
+
+        Args:
+          variables: as in `variables`, those or changed ones.
+          images: [n, h, w, c], 0 to 255, which it normalises; uint8, or float where their gradient is wanted.
+
+        Raises:
+          UserError: images of another shape.
+        """
+        self._check_shape(np.shape(images))
+        return self._apply(variables, images)
 
     def project(self, images: Any, *, batch_size: int = 128) -> np.ndarray:
         """Projections of images, which the contrastive loss compares: float32 [n, d], rows of unit length.
@@ -149,13 +161,16 @@ class Encoder:
                 f"The images are of {images.dtype}, expected uint8 with values 0 to 255: give the pixels as they are, "
                 "neither scaled nor normalised."
             )
-        if images.ndim != 4 or images.shape[1:] != self.image_shape:
+        self._check_shape(images.shape)
+        return images
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[1:] != self.image_shape:
             expected = ", ".join(str(side) for side in self.image_shape)
             raise UserError(
-                f"The images have the shape {list(images.shape)}, expected [n, {expected}]: make them of the size that "
+                f"The images have the shape {list(shape)}, expected [n, {expected}]: make them of the size that "
                 "the encoder was trained with, in colour where it is 3 channels and with a first axis of images."
             )
-        return images
 
 
 def _check_batch_size(batch_size: int) -> None:
