@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import textwrap
 from typing import Any
 
 import jax
@@ -36,7 +37,7 @@ def write_stablehlo(trained: Trained, path: epath.Path) -> epath.Path:
             images
         )
     except Exception as error:  # whatever the code of a user's own encoder raises
-        cause = str(error).strip().partition("\n")[0]
+        cause = textwrap.shorten(str(error), width=160, placeholder=" ...")
         raise UserError(
             f"{about.model} is not a program for any number of images ({type(error).__name__}: {cause}): with "
             "train=False an encoder must change none of its variables, draw no random numbers, and not depend on the "

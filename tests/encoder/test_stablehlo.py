@@ -119,6 +119,13 @@ def test_without_flatbuffers_one_sentence_says_what_to_install(tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_program_given_for_weights_is_refused(run):
+    with pytest.raises(
+        UserError, match=r"encoder.stablehlo is a program, .*or give the encoder.safetensors of"
+    ):
+        load_encoder(run.path / "encoder.stablehlo")
+
+
 def test_a_format_that_is_not_known_is_refused(tmp_path):
     with pytest.raises(UserError, match="no format 'pth', expected one of safetensors, stablehlo"):
         export.run(small_run.Workdir(str(tmp_path)), format="pth")
