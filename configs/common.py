@@ -108,8 +108,8 @@ def get_config() -> ConfigDict:
     config.train.decay = "all"
     # Gradients whose norm over all weights is larger are scaled to this norm; 0: none are.
     config.train.clip_norm = 0.0
-    # The rate of layer i of L of the encoder is learning_rate * layer_decay^(L - i), as where trained weights are trained
-    # further; 1: all have one rate. Layer 0 is the stem, the others are blocks; the head has learning_rate.
+    # The rate of layer i of L of the encoder is learning_rate * layer_decay^(L - i), as where trained weights are
+    # trained further; 1: all have one rate. Layer 0 is the stem, the others are blocks; the head has learning_rate.
     config.train.layer_decay = 1.0
     # Of the moving average of the weights that is evaluated, as 0.999; 0: the weights.
     config.train.ema_decay = 0.0

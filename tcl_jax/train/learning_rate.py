@@ -87,8 +87,8 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
     "step(factor,epoch,...)": step,
 }
-"""What follows the warm-up, by name: functions of init_value, and those that they name of decay_steps, steps_per_epoch and
-warmup_steps, which make an optax schedule that counts from the end of the warm-up."""
+"""What follows the warm-up, by name: functions of init_value, and those that they name of decay_steps, steps_per_epoch
+and warmup_steps, which make an optax schedule that counts from the end of the warm-up."""
 
 
 def find_schedule(name: str) -> Callable[..., optax.Schedule]:

@@ -17,7 +17,7 @@ from tcl_jax.train.optimizer import (
     make_optimizer,
     sgd,
 )
-from tests.train.small import HYPER, Parts, batch
+from tests.train.small import HYPER, Parts, batch, largest_difference, parts_on
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 2, 4)},
@@ -401,3 +401,27 @@ def test_a_state_has_nothing_more_where_neither_is_set():
         plain = make_optimizer(name, **options).init(params)
         off = make_optimizer(name, **options, clip_norm=0.0, layer_decay=1.0, layer_names=LAYERS).init(params)
         assert jax.tree.structure(off) == jax.tree.structure(plain)
+
+
+@pytest.mark.slow
+def test_clipping_and_rates_by_layer_are_the_same_on_eight_devices_as_on_one():
+    found = {}
+    for devices in (1, 8):
+        parts = parts_on(devices, clip_norm=0.01, layer_decay=0.5)
+        state, after = parts.initial_state(), []
+        begin = jax.device_get(state.params)
+        for number in range(3):
+            state, metrics = parts.step(state, split_batch(batch(number), parts.mesh), HYPER)
+            after.append(jax.device_get((state.params, metrics["loss"])))
+        found[devices] = after
+    assert largest_difference(found[1], found[8]) < 1e-5
+    # The first step without rate, layers and decay is along a gradient of the norm that is asked for.
+    scales = {"encoder": {"conv1": 0.25, "bn1": 0.25, "conv2": 0.5}, "head": {"linear1": 1.0, "linear2": 1.0}}
+    rate, square = float(HYPER.learning_rate), 0.0
+    for part, layers in scales.items():
+        for layer, scale in layers.items():
+            old, new = begin[part][layer], found[1][0][0][part][layer]
+            for name in old:
+                gradient = (old[name] - new[name]) / (rate * scale) - 1e-3 * old[name]
+                square += float(np.sum(np.square(gradient, dtype=np.float64)))
+    assert np.sqrt(square) == pytest.approx(0.01, rel=1e-3)
