@@ -96,16 +96,25 @@ def get_config() -> ConfigDict:
     # and gradient are those of the whole batch, BatchNorm sees one micro-batch.
     config.train.micro_batch_size = 0
     config.train.epochs = 100
-    config.train.learning_rate = 0.1  # peak; falls on a cosine to a thousandth
+    config.train.learning_rate = 0.1  # peak
     # "none"; "linear": learning_rate is for 256 images per step, and the peak learning_rate * batch_size / 256;
     # "sqrt": learning_rate * sqrt(batch_size / 256).
     config.train.learning_rate_scaling = "none"
     config.train.warmup_epochs = 0  # of linear rise from 0
+    # Then "cosine" or "linear", which fall to a thousandth; "constant"; "step(0.1,700,800)", times 0.1 once 700 epochs
+    # have passed and again after 800; or your own "module:attribute".
+    config.train.schedule = "cosine"
     # "sgd"; "adamw"; "lars": each layer's step in proportion to the size of its weights.
     config.train.optimizer = "sgd"
     config.train.momentum = 0.9
     config.train.weight_decay = 1e-4
-    config.train.decay = "all"  # which parameters decay: "all"; "kernels": not biases, nor BatchNorm's scales
+    # Which parameters decay: "all"; "kernels": not biases, nor scales, tokens and embeddings.
+    config.train.decay = "all"
+    # Gradients whose norm over all weights is larger are scaled to this norm; 0: none are.
+    config.train.clip_norm = 0.0
+    # The rate of layer i of L of the encoder is learning_rate * layer_decay^(L - i), as where trained weights are
+    # trained further; 1: all have one rate. Layer 0 is the stem, the others are blocks; the head has learning_rate.
+    config.train.layer_decay = 1.0
     # Of the moving average of the weights that is evaluated, as 0.999; 0: the weights.
     config.train.ema_decay = 0.0
     config.train.precision = "auto"  # float32, bfloat16; auto: bfloat16 on accelerators, float32 on CPU

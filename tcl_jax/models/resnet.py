@@ -145,6 +145,13 @@ class ResNet(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     remat: bool = False
 
+    @property
+    def layer_names(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the modules of each layer from the images on: the stem, then block by block."""
+        _, sizes = DEPTHS[self.depth]
+        blocks = ((f"layer{stage + 1}_{index}",) for stage, size in enumerate(sizes) for index in range(size))
+        return (("conv1", "bn1"), *blocks)
+
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
