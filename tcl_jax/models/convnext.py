@@ -11,7 +11,7 @@ from tcl_jax.models.layers import Layers, drop_path_rates
 
 
 class Size(NamedTuple):
-    """Blocks of the four stages, channels of the first, and whether the MLP's weights are 1x1 convolutions in timm."""
+    """What the published sizes differ by, as `ConvNeXt` has it."""
 
     blocks: tuple[int, int, int, int]
     channels: int
@@ -59,7 +59,9 @@ class ConvNeXt(nn.Module):
     timm, `stages_0_blocks_1` for stages.0.blocks.1 and so on.
 
     Attributes:
-      size: one of `SIZES`.
+      blocks: of each of the four stages.
+      channels: of the first stage where `width` is 64.
+      conv_mlp: whether the weights of an MLP are those of 1x1 convolutions, which changes their shape alone.
       stem: "imagenet" for 4x4 with stride 4, "cifar" for 1x1 with stride 1, after which the stages see small images
         as those of ResNet do.
       width: of 64ths of the published channels; 64 is the published network.
@@ -75,7 +77,9 @@ class ConvNeXt(nn.Module):
     Source: Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; sizes, names and initial values of timm.
     """
 
-    size: str = "tiny"
+    blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
+    channels: int = 96
+    conv_mlp: bool = False
     stem: str = "cifar"
     width: int = 64
     dtype: DTypeLike | None = None
@@ -90,19 +94,18 @@ class ConvNeXt(nn.Module):
             raise ValueError(f"expected float images [b, h, w, c], got {images.dtype} {list(images.shape)}")
         dtype = self.param_dtype if self.dtype is None else self.dtype
         layers = Layers(train, self.dropout, dtype, self.param_dtype)
-        blocks, published, conv_mlp = SIZES[self.size]
-        channels = max(1, published * self.width // 64)
+        channels = max(1, self.channels * self.width // 64)
 
         stride = _STRIDES[self.stem]
         x = layers.conv(images.astype(dtype), channels, stride, stride=stride, name="stem_0")
         x = layers.layer_norm(x, name="stem_1")
         make_block = nn.remat(Block) if self.remat else Block
-        rates = iter(drop_path_rates(self.drop_path, sum(blocks)))
-        for stage, count in enumerate(blocks):
+        rates = iter(drop_path_rates(self.drop_path, sum(self.blocks)))
+        for stage, count in enumerate(self.blocks):
             if stage:
                 x = layers.layer_norm(x, name=f"stages_{stage}_downsample_0")
                 x = layers.conv(x, channels * 2**stage, 2, stride=2, name=f"stages_{stage}_downsample_1")
             for index in range(count):
-                x = make_block(conv_mlp, next(rates), layers, name=f"stages_{stage}_blocks_{index}")(x)
+                x = make_block(self.conv_mlp, next(rates), layers, name=f"stages_{stage}_blocks_{index}")(x)
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
         return layers.layer_norm(x, name="head_norm")

@@ -25,7 +25,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
         f"vit_{size}_gap": functools.partial(ViT, heads=heads, class_token=False)
         for size, heads in HEADS.items()
     },
-    **{f"convnext_{size}": functools.partial(ConvNeXt, size) for size in SIZES},
+    **{f"convnext_{size_name}": functools.partial(ConvNeXt, *size) for size_name, size in SIZES.items()},
 }
 """Encoders by name: functions that take, by name, any of the options of `make_encoder`."""
 

@@ -30,7 +30,12 @@ class Block(nn.Module):
         y = layers.dense(layers.layer_norm(x, name="norm1"), 3 * features, name="attn_qkv")
         q, k, v = jnp.moveaxis(y.reshape(*y.shape[:2], 3, self.heads, features // self.heads), 2, 0)
         y = nn.dot_product_attention(
-            q, k, v, dtype=layers.dtype, precision=layers.precision, force_fp32_for_softmax=True
+            q,
+            k,
+            v,
+            dtype=layers.dtype,
+            precision=layers.precision,
+            force_fp32_for_softmax=jnp.finfo(layers.dtype).bits < 32,
         ).reshape(x.shape)
         y = layers.drop(layers.dense(y, features, name="attn_proj"))
         x = x + layers.drop_path(y, self.drop_path)
