@@ -56,18 +56,24 @@ def get_config() -> ConfigDict:
     config.augment.flip = True  # whether policies mirror left to right (all but "none" do)
 
     config.model = ConfigDict()
-    config.model.name = "resnet18"  # resnet18, resnet34, resnet50, resnet101
-    # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
+    config.model.name = "resnet18"  # resnet18, 34, 50, 101 or 152; wide_resnet50_2 or wide_resnet101_2;
+    # vit_tiny, vit_small or vit_base, with _gap for the mean over patches; convnext_atto, femto, pico, nano or tiny
+    # "cifar", for small images: 3x3 stride 1, patches of 4x4 (ViT), 1x1 stride 1 (ConvNeXt); "imagenet": 7x7 stride 2
+    # and max-pool, 16x16, 4x4 stride 4
     config.model.stem = "cifar"
-    config.model.width = 64  # channels of the first stage
+    # Channels of the first stage; of each head (ViT); 64ths of the published channels (ConvNeXt). 64 is published.
+    config.model.width = 64
     # Encoder to begin with: the workdir of a run (its latest checkpoint), encoder.safetensors of --mode=export, or
-    # torchvision's weights saved by safetensors.torch.save_file; "": its weights are drawn. Images are normalised by
-    # the mean and deviation with which it was trained, or by those of the data where the file does not say.
+    # torchvision's or timm's weights saved by safetensors.torch.save_file; "": its weights are drawn. Images are
+    # normalised by the mean and deviation with which it was trained, or those of the data where the file does not say.
     config.model.init_from = ""
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
     # Residual blocks are computed again in the backward pass, not kept: less memory.
     config.model.remat = False
+    # ViT and ConvNeXt: the probabilities of dropout, and of stochastic depth at the last block.
+    config.model.dropout = 0.0
+    config.model.drop_path = 0.0
 
     config.loss = ConfigDict()
     config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end

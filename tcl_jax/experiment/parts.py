@@ -85,6 +85,8 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         axis_name=DATA_AXIS if config.model.sync_batch_norm else None,
         dtype=encoder_dtype(config.model.name, config.train.precision, mesh),
         remat=config.model.remat,
+        dropout=config.model.dropout,
+        drop_path=config.model.drop_path,
     )
     policies = tuple(
         make_policy(name, crop_padding=config.augment.crop_padding, flip=config.augment.flip)
@@ -202,6 +204,10 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     **{
         field: (True, lambda x: 1 <= x <= 65_536, "1 to 65536")
         for field in ("model.width", "model.projection_dim")
+    },
+    **{
+        field: (False, lambda x: 0 <= x < 1, "0 to less than 1")
+        for field in ("model.dropout", "model.drop_path")
     },
     "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
     "data.imbalance": (False, lambda x: x >= 1, "1 or more"),

@@ -21,15 +21,20 @@ from tests.modes.tiny import copy_of, tiny_config
 
 pytestmark = [pytest.mark.xdist_group("own"), pytest.mark.usefixtures("shared_parts")]
 
-# Ten lines, without BatchNorm, dropout or train.
+# A small ViT, without BatchNorm, with dropout.
 ENCODER = """
 from flax import linen as nn
 
 class Encoder(nn.Module):
     @nn.compact
-    def __call__(self, images):
-        x = nn.relu(nn.Conv(8, (3, 3), strides=2)(images))
-        return x.mean(axis=(1, 2))
+    def __call__(self, images, train):
+        x = nn.Conv(8, (4, 4), strides=4)(images).reshape(len(images), -1, 8)
+        x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])
+        y = nn.LayerNorm()(x)
+        x = x + nn.MultiHeadDotProductAttention(num_heads=2)(y, y)
+        y = nn.gelu(nn.Dense(16)(nn.LayerNorm()(x)))
+        x = x + nn.Dropout(0.1, deterministic=not train)(nn.Dense(8)(y))
+        return nn.LayerNorm()(x).mean(axis=1)
 
 def make():
     return Encoder()
@@ -56,13 +61,22 @@ def log(workdir, after_step):
 """
 
 
-@pytest.fixture(scope="module")
-def config(data_dir, tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        "own_encoder:make",
+        pytest.param("vit_tiny", marks=pytest.mark.slow),
+        pytest.param("convnext_atto", marks=pytest.mark.slow),
+    ],
+)
+def config(request, data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_encoder.py").write_text(ENCODER)
     (folder / "own_parts.py").write_text(PARTS)
     sys.path.insert(0, str(folder))
-    config = copy_of(tiny_config(data_dir), model__name="own_encoder:make")
+    config = copy_of(tiny_config(data_dir), model__name=request.param, model__width=4)
+    if request.param != "own_encoder:make":
+        config.model.update(dropout=0.1, drop_path=0.2)
     config.augment.views = ("own_parts:shifted", "crop_flip")
     config.validation.metric = "own_parts:brightness"
     config.evaluation.metrics = ("linear_probe", "knn", "own_parts:brightness")

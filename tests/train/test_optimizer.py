@@ -376,6 +376,30 @@ def test_the_layers_of_a_resnet_are_its_stem_and_blocks_and_all_of_it():
 
 
 @pytest.mark.parametrize(
+    ("name", "blocks", "rest"),
+    [
+        ("vit_tiny", 12, {"norm"}),
+        ("vit_tiny_gap", 12, {"norm"}),
+        ("convnext_atto", 12, {"head_norm"}),
+        ("convnext_tiny", 18, {"head_norm"}),
+    ],
+)
+def test_the_layers_of_vit_and_convnext_are_all_but_the_last_norm(name, blocks, rest):
+    model = make_model(name, stem="cifar", width=2, projection_dim=2)
+    params = model_shapes(model, (16, 16, 3))["params"]["encoder"]
+    first, *others = model.encoder.layer_names
+    listed = [part for layer in (first, *others) for part in layer]
+    assert len(others) == blocks
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == set(params) - rest
+    assert all("block" in layer[0] for layer in others)
+    # A stage is made smaller where it begins.
+    downsamples = {layer[0]: layer[1:] for layer in others if len(layer) > 1}
+    assert all(block.endswith("_blocks_0") for block in downsamples)
+    assert all(part.startswith(block[:8]) for block, parts in downsamples.items() for part in parts)
+
+
+@pytest.mark.parametrize(
     ("layer_names", "message"),
     [
         (None, "does not say how deep its layers are: give it an attribute 'layer_names'"),
