@@ -120,7 +120,7 @@ def drawn(encoder):
     return jax.tree.map(lambda x: (0.3 * rng.normal(size=x.shape)).astype(np.float32), shapes), images
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["vit", pytest.param("convnext", marks=pytest.mark.slow)])
 def test_what_is_dropped_follows_from_the_row_with_remat_and_without(name):
     encoder = SMALL[name]
     variables, images = drawn(encoder)
