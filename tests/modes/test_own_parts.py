@@ -172,7 +172,9 @@ def test_training_can_begin_with_its_exported_weights(finished, config):
     state = build_experiment(begins, begins=True).program.initial_state(7)
     trained = load_encoder(finished.path)._variables["params"]["encoder"]
     jax.tree.map(np.testing.assert_array_equal, dict(state.params["encoder"]), dict(trained))
-    other = copy_of(begins, model__name="tests.modes.tiny_encoder:Tiny")
+    other = copy_of(
+        begins, model__name="tests.modes.tiny_encoder:Tiny", model__dropout=0.0, model__drop_path=0.0
+    )
     with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*conv0/kernel is missing"):
         build_experiment(other, begins=True)
 
