@@ -17,7 +17,8 @@ def run(workdir: Workdir, *, checkpoint: str = "latest", format: str = "safetens
 
     As "stablehlo": encoder.stablehlo, a program that JAX alone runs, and encoder.stablehlo.json, which describes it.
 
-    The names, layout and values of a ResNet are torchvision's, those of another encoder Flax' own. The run may be in
+    The names, layout and values of a ResNet are torchvision's, those of a ViT or ConvNeXt timm's, those of another
+    encoder Flax' own. The run may be in
     training meanwhile: its newest checkpoint is read, and nothing of it is touched. What was exported before is
     replaced.
 
@@ -53,13 +54,19 @@ def how_to_load(about: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
     if about.model not in ENCODERS:
         return (
-            f"{about.model} is not one of torchvision's networks, so the file has the names and layout of Flax. "
+            f"{about.model} is not one of torchvision's or timm's networks, so the file has the names and layout of Flax. "
             "In Python: tcl_jax.load_encoder(path), where its module can be imported."
         )
+    family = "torchvision" if about.model.startswith(("resnet", "wide_resnet")) else "timm"
     if about.width != 64:
         return (
-            f"Its width is {about.width}, and torchvision's networks have 64: in PyTorch its names and layout fit a "
+            f"Its width is {about.width}, and {family}'s networks have 64: in PyTorch its names and layout fit a "
             "network of that width. In Python: tcl_jax.load_encoder(path)."
+        )
+    if family == "timm":
+        return (
+            f"Its names and layout are those of timm's {about.model}: docs/encoders.md says how timm makes a network for "
+            "images and patches of this size. In Python: tcl_jax.load_encoder(path)."
         )
     channels = about.image_shape[-1]
     lines = [f"model = torchvision.models.{about.model}()"]

@@ -15,7 +15,7 @@ from tcl_jax.models import ConvNeXt, ViT, check_model, make_model, model_shapes
 from tcl_jax.models.contrastive import ContrastiveModel
 from tcl_jax.models.dropout import dropout_by_row, row_keys
 from tcl_jax.models.heads import ProjectionHead
-from tcl_jax.models.initial_encoder import fit_encoder
+from tcl_jax.models.initial_encoder import InitialEncoder, fit_encoder
 from tcl_jax.models.layout import encoder_tensors, encoder_variables, mismatches, of_encoder
 from tcl_jax.models.timm import TIMM
 from tcl_jax.models.torchvision import layout_of
@@ -40,9 +40,13 @@ def weights_of(name):
     return drawn_weights(json.loads(str(RECORDED[f"{name}/shapes"])))
 
 
+def fitted(tensors, model, shape=(SIDE, SIDE, 3)):
+    return fit_encoder(InitialEncoder("file", tensors, None), model, shape)
+
+
 def loaded(name, encoder):
     model = ContrastiveModel(encoder, ProjectionHead(4))
-    return fit_encoder(weights_of(name), model, (SIDE, SIDE, 3), path="file")
+    return fitted(weights_of(name), model)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -97,7 +101,7 @@ def test_positions_are_resized_to_the_images_as_by_timm(grid):
     tensors = encoder_tensors(
         jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template), TIMM, num_batches=0
     )
-    variables = fit_encoder(tensors | {"pos_embed": POSITIONS}, model, shape, path="file")
+    variables = fitted(tensors | {"pos_embed": POSITIONS}, model, shape)
     found = variables["params"]["pos_embed"]
     np.testing.assert_allclose(found, RECORDED[f"resized/{grid[0]}x{grid[1]}"], atol=1e-5)
 
@@ -105,11 +109,11 @@ def test_positions_are_resized_to_the_images_as_by_timm(grid):
 def test_positions_of_the_same_grid_stay_and_those_that_are_no_square_are_named():
     model = ContrastiveModel(ENCODERS["vit_patch4"], ProjectionHead(4))
     weights = weights_of("vit_patch4")
-    kept = fit_encoder(weights, model, (SIDE, SIDE, 3), path="file")["params"]["pos_embed"]
+    kept = fitted(weights, model)["params"]["pos_embed"]
     np.testing.assert_array_equal(kept, weights["pos_embed"])
     for wrong in (weights["pos_embed"][:, :-1], weights["pos_embed"][0], weights["pos_embed"][:, :1]):
         with pytest.raises(UserError, match=r"does not fit .*pos_embed is \["):
-            fit_encoder(weights | {"pos_embed": wrong}, model, (SIDE, SIDE, 3), path="file")
+            fitted(weights | {"pos_embed": wrong}, model)
 
 
 def drawn(encoder):
@@ -120,7 +124,7 @@ def drawn(encoder):
     return jax.tree.map(lambda x: (0.3 * rng.normal(size=x.shape)).astype(np.float32), shapes), images
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["vit", pytest.param("convnext", marks=pytest.mark.slow)])
 def test_what_is_dropped_follows_from_the_row_with_remat_and_without(name):
     encoder = SMALL[name]
     variables, images = drawn(encoder)
