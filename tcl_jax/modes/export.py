@@ -54,8 +54,8 @@ def how_to_load(about: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
     if about.model not in ENCODERS:
         return (
-            f"{about.model} is not one of torchvision's or timm's networks, so the file has the names and layout of Flax. "
-            "In Python: tcl_jax.load_encoder(path), where its module can be imported."
+            f"{about.model} is not one of torchvision's or timm's networks, so the file has the names and layout of "
+            "Flax. In Python: tcl_jax.load_encoder(path), where its module can be imported."
         )
     family = "torchvision" if about.model.startswith(("resnet", "wide_resnet")) else "timm"
     if about.width != 64:
@@ -65,8 +65,8 @@ def how_to_load(about: EncoderDescription, path: str) -> str:
         )
     if family == "timm":
         return (
-            f"Its names and layout are those of timm's {about.model}: docs/encoders.md says how timm makes a network for "
-            "images and patches of this size. In Python: tcl_jax.load_encoder(path)."
+            f"Its names and layout are those of timm's {about.model}: docs/encoders.md says how timm makes a network "
+            "for images and patches of this size. In Python: tcl_jax.load_encoder(path)."
         )
     channels = about.image_shape[-1]
     lines = [f"model = torchvision.models.{about.model}()"]
