@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the tests compile is kept from one run to the next: compiling is most of their time.
 export TCL_JAX_TESTS_CACHE ?= $(abspath $(VENV))/.tests_cache
 
-.PHONY: demo test test-quick test-slow test-old-jax test-prepare test-tpu-plan lint clean
+.PHONY: demo docs test test-quick test-slow test-old-jax test-prepare test-tpu-plan lint clean
 
 demo: $(VENV)/.train
 	$(BIN)/python main.py --config=configs/digits_tcl.py
@@ -36,13 +36,19 @@ test-tpu-plan:
 	$(MAKE) $(VENV)-tpu-plan/.tpu-plan VENV=$(VENV)-tpu-plan
 	$(VENV)-tpu-plan/bin/pytest -m slow tests/plan
 
+# The site of docs/ in site/, every link of which is checked; in a folder of its own, as nothing else needs what builds it.
+docs:
+	$(MAKE) $(VENV)-docs/.docs VENV=$(VENV)-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet
+	@echo 'The site is in site/index.html'
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -63,6 +69,10 @@ $(VENV)-old-jax/.old-jax:
 	$(MAKE) $(VENV)-old-jax/.python VENV=$(VENV)-old-jax
 	$(VENV)-old-jax/bin/python -m pip install --quiet --disable-pip-version-check 'jax[cpu]==0.4.38' \
 	  'pytest>=8.3,<9.2' pytest-xdist
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 $(VENV)/.prepare: $(VENV)/.test

@@ -53,6 +53,13 @@ _CHECKPOINT = flags.DEFINE_enum(
     ["latest", "best"],
     "With --mode=evaluate and export: which checkpoint. best: that with the highest metric of held-out images.",
 )
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "safetensors",
+    ["safetensors", "stablehlo"],
+    "With --mode=export: safetensors: weights, which JAX and PyTorch load. stablehlo: a program from images to "
+    "features, which JAX runs without this package.",
+)
 _PROFILE_STEPS = flags.DEFINE_integer(
     "profile_steps",
     0,
@@ -95,6 +102,7 @@ _OF_ALL_PROCESSES = ["train", "evaluate", "report", "sweep"]
 # Flags that mean something in some modes only.
 _ONLY_WITH = {
     "checkpoint": ["evaluate", "export"],
+    "format": ["export"],
     "profile_steps": ["train"],
     "plan_topology": ["plan"],
     "plan_peak_share": ["plan"],
@@ -138,7 +146,7 @@ def main(argv: list[str]) -> None:
         compare.run(_WORKDIRS.value, Workdir(_WORKDIR.value or "runs/comparison"))
         return
     if _MODE.value == "export":
-        export.run(_workdir_of_run(), checkpoint=_CHECKPOINT.value)
+        export.run(_workdir_of_run(), checkpoint=_CHECKPOINT.value, format=_FORMAT.value)
         return
     config, workdir, name = _find_experiment()
     if _MODE.value == "train":

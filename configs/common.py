@@ -56,18 +56,24 @@ def get_config() -> ConfigDict:
     config.augment.flip = True  # whether policies mirror left to right (all but "none" do)
 
     config.model = ConfigDict()
-    config.model.name = "resnet18"  # resnet18, resnet34, resnet50, resnet101
-    # "cifar": 3x3 stride 1, for small images; "imagenet": 7x7 stride 2 + max-pool
+    config.model.name = "resnet18"  # resnet18, 34, 50, 101 or 152; wide_resnet50_2 or wide_resnet101_2;
+    # vit_tiny, vit_small or vit_base, with _gap for the mean over patches; convnext_atto, femto, pico, nano or tiny
+    # "cifar", for small images: 3x3 stride 1, patches of 4x4 (ViT), 1x1 stride 1 (ConvNeXt); "imagenet": 7x7 stride 2
+    # and max-pool, 16x16, 4x4 stride 4
     config.model.stem = "cifar"
-    config.model.width = 64  # channels of the first stage
+    # Channels of the first stage; of each head (ViT); 64ths of the published channels (ConvNeXt). 64 is published.
+    config.model.width = 64
     # Encoder to begin with: the workdir of a run (its latest checkpoint), encoder.safetensors of --mode=export, or
-    # torchvision's weights saved by safetensors.torch.save_file; "": its weights are drawn. Images are normalised by
-    # the mean and deviation with which it was trained, or by those of the data where the file does not say.
+    # torchvision's or timm's weights saved by safetensors.torch.save_file; "": its weights are drawn. Images are
+    # normalised by the mean and deviation with which it was trained, or those of the data where the file does not say.
     config.model.init_from = ""
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
     # Residual blocks are computed again in the backward pass, not kept: less memory.
     config.model.remat = False
+    # ViT and ConvNeXt: the probabilities of dropout, and of stochastic depth at the last block.
+    config.model.dropout = 0.0
+    config.model.drop_path = 0.0
 
     config.loss = ConfigDict()
     config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end
@@ -96,16 +102,25 @@ def get_config() -> ConfigDict:
     # and gradient are those of the whole batch, BatchNorm sees one micro-batch.
     config.train.micro_batch_size = 0
     config.train.epochs = 100
-    config.train.learning_rate = 0.1  # peak; falls on a cosine to a thousandth
+    config.train.learning_rate = 0.1  # peak
     # "none"; "linear": learning_rate is for 256 images per step, and the peak learning_rate * batch_size / 256;
     # "sqrt": learning_rate * sqrt(batch_size / 256).
     config.train.learning_rate_scaling = "none"
     config.train.warmup_epochs = 0  # of linear rise from 0
+    # Then "cosine" or "linear", which fall to a thousandth; "constant"; "step(0.1,700,800)", times 0.1 once 700 epochs
+    # have passed and again after 800; or your own "module:attribute".
+    config.train.schedule = "cosine"
     # "sgd"; "adamw"; "lars": each layer's step in proportion to the size of its weights.
     config.train.optimizer = "sgd"
     config.train.momentum = 0.9
     config.train.weight_decay = 1e-4
-    config.train.decay = "all"  # which parameters decay: "all"; "kernels": not biases, nor BatchNorm's scales
+    # Which parameters decay: "all"; "kernels": not biases, nor scales, tokens and embeddings.
+    config.train.decay = "all"
+    # Gradients whose norm over all weights is larger are scaled to this norm; 0: none are.
+    config.train.clip_norm = 0.0
+    # The rate of layer i of L of the encoder is learning_rate * layer_decay^(L - i), as where trained weights are
+    # trained further; 1: all have one rate. Layer 0 is the stem, the others are blocks; the head has learning_rate.
+    config.train.layer_decay = 1.0
     # Of the moving average of the weights that is evaluated, as 0.999; 0: the weights.
     config.train.ema_decay = 0.0
     config.train.precision = "auto"  # float32, bfloat16; auto: bfloat16 on accelerators, float32 on CPU

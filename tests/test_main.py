@@ -42,6 +42,14 @@ MISTAKES = {
         ["--config=configs/digits_tcl.py", "--checkpoint=best"],
         "--checkpoint=best is given with --mode=train, which has no use for it: use it with --mode=evaluate or export.",
     ),
+    "format of an export without an export": (
+        ["--config=configs/digits_tcl.py", "--format=stablehlo"],
+        "--format=stablehlo is given with --mode=train, which has no use for it: use it with --mode=export.",
+    ),
+    "format that there is not": (
+        ["--mode=export", "--format=pth"],
+        "flag --format=pth: value should be one of <safetensors|stablehlo>.",
+    ),
     "share of the peak without a plan": (
         ["--config=configs/digits_tcl.py", "--plan_peak_share=0.5"],
         "--plan_peak_share=0.5 is given with --mode=train, which has no use for it: use it with --mode=plan.",

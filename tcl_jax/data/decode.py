@@ -8,6 +8,10 @@ from PIL import ExifTags, Image, ImageOps
 
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Other modes, such as those of 16 bits, would lose most of what they hold.
+_CHANNELS_OF = {"1": 1, "L": 1, "LA": 1} | dict.fromkeys(
+    ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"), 3
+)
 
 
 def decode_image(encoded: bytes, *, channels: int, size: int = 0) -> np.ndarray:
@@ -48,6 +52,28 @@ def decode_image(encoded: bytes, *, channels: int, size: int = 0) -> np.ndarray:
         converted = image if image.mode == MODES[channels] else image.convert(MODES[channels])
         pixels = np.asarray(_square(converted, size) if size else converted)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+
+
+def require_8_bits(encoded: bytes) -> None:
+    """Refuse an image file whose pixels would lose most of what they hold, such as those of 16 bits.
+
+    Raises:
+      ValueError: its pixels have not 8 bits per channel.
+      Exception: as of `decode_image`.
+    """
+    with Image.open(io.BytesIO(encoded)) as image:
+        channels_of(image)
+
+
+def channels_of(image: Image.Image) -> int:
+    """1 for grey, 3 for colour and for a palette, of an opened image.
+
+    Raises:
+      ValueError: its pixels have not 8 bits per channel.
+    """
+    if image.mode not in _CHANNELS_OF:
+        raise ValueError(f"its pixels are of Pillow's mode {image.mode}, expected 8 bits per channel")
+    return _CHANNELS_OF[image.mode]
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tcl_jax.data.class_folders import ClassFolders, ImageFile, find_class_folders, shortened
 from tcl_jax.data.dataset import BLOCK, Dataset, DatasetFacts, Options
-from tcl_jax.data.decode import decode_image, upright_size
+from tcl_jax.data.decode import channels_of, decode_image, upright_size
 from tcl_jax.data.identity import digest
 from tcl_jax.data.lazy import stays_on_disk
 from tcl_jax.data.source import Source, make_split, map_records
@@ -21,10 +21,6 @@ from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.files import full_path, readable
 
 NAME = "image_folder"
-# Other modes, such as those of 16 bits, would lose most of what they hold.
-_CHANNELS = {"1": 1, "L": 1, "LA": 1} | dict.fromkeys(
-    ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"), 3
-)
 
 
 class _Header(NamedTuple):
@@ -153,11 +149,10 @@ def _require_images_of_each_class(
 
 def _read_header(file: ImageFile, *, size: int) -> _Header:
     with file.path.open("rb") as opened, Image.open(opened) as image:
-        if image.mode not in _CHANNELS:
-            raise ValueError(f"its pixels are of Pillow's mode {image.mode}, expected 8 bits per channel")
+        channels = channels_of(image)
         # Where all are scaled to one size, nobody asks for that of the file.
         width, height = image.size if size else upright_size(image)
-        return _Header(opened.seek(0, os.SEEK_END), width, height, _CHANNELS[image.mode])
+        return _Header(opened.seek(0, os.SEEK_END), width, height, channels)
 
 
 def _digest(files: list[ImageFile], headers: dict[ImageFile, _Header]) -> str:

@@ -1,7 +1,8 @@
 """A trained encoder in somebody else's program: images in, features out; no data set, no config."""
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.encoder.trained import Trained
 from tcl_jax.errors import UserError
 from tcl_jax.models.description import EncoderDescription
-from tcl_jax.models.encode import make_apply_head, make_encode
+from tcl_jax.models.encode import make_apply, make_apply_head, make_encode
 from tcl_jax.models.tensor_file import SUFFIX
 from tcl_jax.parallel import local_rows, make_mesh, split_batch
 from tcl_jax.run.workdir import Workdir
@@ -33,6 +34,7 @@ class Encoder:
       class_names: of the data it was trained on, by label.
       config_name, step: of the run, and its updates until this checkpoint.
       about: all that is known of it, model and loss among it.
+      variables: of the encoder as a Flax module, "params" and, if there are any, "batch_stats".
     """
 
     def __init__(self, trained: Trained, mesh: Mesh):
@@ -43,7 +45,9 @@ class Encoder:
         self.class_names = about.class_names
         self.config_name, self.step = about.config_name, about.step
         self._variables, self._mesh = trained.variables, mesh
+        self._apply = make_apply(trained.model, mean=about.mean, std=about.std)
         self._encode = make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh)
+        self.variables = trained.encoder_variables
         self._apply_head = make_apply_head(trained.model, mesh)
         image = jax.ShapeDtypeStruct((mesh.size, *about.image_shape), np.uint8)
         features = jax.eval_shape(self._encode, self._variables, image)
@@ -65,6 +69,21 @@ class Encoder:
         """
         return self._batched(self._encode, images, batch_size, self.feature_dim)
 
+    def apply(self, variables: Mapping[str, Any], images: Any) -> jax.Array:
+        """Features of images as a pure function, for jax.jit, jax.grad and jax.vmap: float32 [n, f].
+
+        It runs on the devices of its arguments, all images at once.
+
+        Args:
+          variables: as in `variables`, those or changed ones.
+          images: [n, h, w, c], 0 to 255, which it normalises; uint8, or float where their gradient is wanted.
+
+        Raises:
+          UserError: images of another shape.
+        """
+        self._check_shape(np.shape(images))
+        return self._apply(variables, images)
+
     def project(self, images: Any, *, batch_size: int = 128) -> np.ndarray:
         """Projections of images, which the contrastive loss compares: float32 [n, d], rows of unit length.
 
@@ -85,6 +104,33 @@ class Encoder:
 
         return self._batched(project, images, batch_size, self.projection_dim)
 
+    def from_files(self, paths: Iterable[str | os.PathLike[str]], *, batch_size: int = 128) -> np.ndarray:
+        """Features of image files: float32 [n, f], in their order, with a progress bar.
+
+        Images of any size are scaled and cut as `data.image_size` does in training, turned upright, and made grey or
+        colour as the encoder needs it; an encoder of images that are not square takes files of that size alone.
+        No more than `batch_size` images are in memory.
+
+        Args:
+          paths: of files that Pillow reads.
+          batch_size: as in a call.
+
+        Raises:
+          UserError: a file that cannot be read, which is named, or a batch_size below 1.
+        """
+        from tcl_jax.encoder.image_files import in_batches  # Pillow is loaded where files are read
+
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise UserError(f"The paths are {os.fspath(paths)!r}, expected a list of paths: put it into [ ].")
+        _check_batch_size(batch_size)
+        found = in_batches(
+            functools.partial(self, batch_size=batch_size),
+            list(paths),
+            image_shape=self.image_shape,
+            batch_size=batch_size,
+        )
+        return np.concatenate([np.zeros((0, self.feature_dim), np.float32), *found])
+
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
         return (
@@ -94,8 +140,7 @@ class Encoder:
 
     def _batched(self, function: Any, images: Any, batch_size: int, columns: int) -> np.ndarray:
         images = self._checked(images)
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}, expected 1 or more: give a larger one.")
+        _check_batch_size(batch_size)
         if not len(images):
             return np.zeros((0, columns), np.float32)
         size = min(batch_size, 1 << (len(images) - 1).bit_length())
@@ -116,13 +161,21 @@ class Encoder:
                 f"The images are of {images.dtype}, expected uint8 with values 0 to 255: give the pixels as they are, "
                 "neither scaled nor normalised."
             )
-        if images.ndim != 4 or images.shape[1:] != self.image_shape:
+        self._check_shape(images.shape)
+        return images
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[1:] != self.image_shape:
             expected = ", ".join(str(side) for side in self.image_shape)
             raise UserError(
-                f"The images have the shape {list(images.shape)}, expected [n, {expected}]: make them of the size that "
+                f"The images have the shape {list(shape)}, expected [n, {expected}]: make them of the size that "
                 "the encoder was trained with, in colour where it is 3 channels and with a first axis of images."
             )
-        return images
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}, expected 1 or more: give a larger one.")
 
 
 def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") -> Encoder:

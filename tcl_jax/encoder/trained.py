@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from tcl_jax.models import ContrastiveModel
 from tcl_jax.models.description import EncoderDescription
+from tcl_jax.models.layout import of_encoder
 
 
 class Trained(NamedTuple):
@@ -18,6 +19,11 @@ class Trained(NamedTuple):
     model: ContrastiveModel
     variables: Mapping[str, Any]
     about: EncoderDescription
+
+    @property
+    def encoder_variables(self) -> dict[str, Any]:
+        """Those of the encoder alone."""
+        return of_encoder(self.variables)
 
     @property
     def has_projection(self) -> bool:

@@ -25,7 +25,8 @@ from tcl_jax.evaluate.arguments import (
 from tcl_jax.evaluate.standardise import Standardisation, standardisation, standardise
 from tcl_jax.models import ContrastiveModel, LinearClassifier
 from tcl_jax.parallel import DATA_AXIS, local_rows, replicate, split_batch
-from tcl_jax.train.optimizer import descend, learning_rates, sgd
+from tcl_jax.train.learning_rate import learning_rates
+from tcl_jax.train.optimizer import descend, sgd
 from tcl_jax.train.state import PROBE_STREAM, stream_key
 
 # With this decay the usual number of epochs comes to the minimum. Stopped on the way there a classifier can be worse

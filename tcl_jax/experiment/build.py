@@ -19,8 +19,8 @@ from tcl_jax.models import ContrastiveModel
 from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.encode import Encode
 from tcl_jax.parallel import make_mesh
+from tcl_jax.train.learning_rate import learning_rates
 from tcl_jax.train.member import Validation
-from tcl_jax.train.optimizer import learning_rates
 
 
 @dataclasses.dataclass(frozen=True)

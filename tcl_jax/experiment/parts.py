@@ -22,6 +22,7 @@ from tcl_jax.models.description import encoder_dtype
 from tcl_jax.models.initial_encoder import InitialEncoder, check_description, fit_encoder
 from tcl_jax.parallel import DATA_AXIS, check_divides
 from tcl_jax.run.metrics_log import resolve_sinks
+from tcl_jax.train.learning_rate import find_schedule
 from tcl_jax.train.objective import Objective, make_objective
 from tcl_jax.train.optimizer import Optimizer, make_optimizer
 from tcl_jax.train.temperature import HIGHEST, LOWEST
@@ -39,7 +40,7 @@ class Parts(NamedTuple):
       synchronised: whether its BatchNorm shares its statistics over devices.
       initial_encoder: of model.init_from, where a run begins with one.
       objective, optimizer: of the training step.
-      temperature_optimizer: the same optimizer without weight decay; None where the temperature is not learned.
+      temperature_optimizer: the same by name and momentum, and no more; None where the temperature is not learned.
       policies: one for each view, by the names of augment.views.
       micro_batches: parts of a batch that go through the model one after the other.
       metrics: of the final evaluation, by what results call them.
@@ -76,6 +77,7 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
     if config.data.images_per_class:
         check_images_per_class(config.data.images_per_class, config.train.batch_size, fields=BY_CLASS_FIELDS)
     _check_choice("train.not_finite", config.train.not_finite, ("stop", "skip"))
+    find_schedule(config.train.schedule)
     encoder = make_encoder(
         config.model.name,
         stem=config.model.stem,
@@ -83,6 +85,8 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         axis_name=DATA_AXIS if config.model.sync_batch_norm else None,
         dtype=encoder_dtype(config.model.name, config.train.precision, mesh),
         remat=config.model.remat,
+        dropout=config.model.dropout,
+        drop_path=config.model.drop_path,
     )
     policies = tuple(
         make_policy(name, crop_padding=config.augment.crop_padding, flip=config.augment.flip)
@@ -120,7 +124,12 @@ def make_parts(config: ConfigDict, mesh: Mesh, *, begins: bool = False) -> Parts
         synchronised=config.model.sync_batch_norm and takes(config.model.name, "axis_name"),
         initial_encoder=initial,
         objective=objective,
-        optimizer=make_same_optimizer(weight_decay=config.train.weight_decay),
+        optimizer=make_same_optimizer(
+            weight_decay=config.train.weight_decay,
+            clip_norm=config.train.clip_norm,
+            layer_decay=config.train.layer_decay,
+            layer_names=getattr(encoder, "layer_names", None),
+        ),
         temperature_optimizer=make_same_optimizer(weight_decay=0.0)
         if config.loss.learn_temperature
         else None,
@@ -196,6 +205,10 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
         field: (True, lambda x: 1 <= x <= 65_536, "1 to 65536")
         for field in ("model.width", "model.projection_dim")
     },
+    **{
+        field: (False, lambda x: 0 <= x < 1, "0 to less than 1")
+        for field in ("model.dropout", "model.drop_path")
+    },
     "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
     "data.imbalance": (False, lambda x: x >= 1, "1 or more"),
     "data.subset_seed": (True, lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),
@@ -217,6 +230,8 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "loss.classifier_weight": (False, lambda x: x >= 0 or x == -1, "0 or more, or -1 for none"),
     "loss.momentum_encoder": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.ema_decay": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
+    "train.clip_norm": (False, lambda x: x >= 0, "0 or more"),
+    "train.layer_decay": (False, lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "train.momentum": (False, lambda x: 0 <= x < 1, "0 or more and below 1"),
     "train.weight_decay": (False, lambda x: x >= 0, "0 or more"),
 }

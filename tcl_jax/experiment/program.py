@@ -15,8 +15,8 @@ from tcl_jax.models import ContrastiveModel, check_model, make_encode, with_head
 from tcl_jax.models.encode import Encode
 from tcl_jax.models.initial_encoder import fit_encoder
 from tcl_jax.train.classifier import ClassifierLoss
+from tcl_jax.train.learning_rate import learning_rates, scaled_learning_rate
 from tcl_jax.train.objective import balanced_weights, weigh_classes
-from tcl_jax.train.optimizer import learning_rates, scaled_learning_rate
 from tcl_jax.train.schedule import Schedule
 from tcl_jax.train.state import Hyper, TrainState, begin_with, create_state
 from tcl_jax.train.step import DeviceStep, TrainStep, compile_step, make_device_step
@@ -188,6 +188,8 @@ def make_program(config: ConfigDict, parts: Parts, facts: Facts, labels: np.ndar
         initial_encoder=initial,
         classifier=classifier,
     )
+    if config.train.layer_decay < 1:
+        program.state_shapes()  # refuses layers that the encoder does not have
     alone = config.model.sync_batch_norm and not parts.synchronised and parts.mesh.size > 1
     if alone and program.state_shapes().batch_stats:
         raise UserError(
@@ -201,7 +203,7 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
     """The settings of one run.
 
     Raises:
-      UserError: a learning rate or warm-up that cannot be.
+      UserError: a learning rate, warm-up or schedule that cannot be.
     """
     peak = scaled_learning_rate(
         config.train.learning_rate,
@@ -220,6 +222,8 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
             peak,
             total_steps=schedule.steps,
             warmup_steps=config.train.warmup_epochs * schedule.steps_per_epoch,
+            schedule=config.train.schedule,
+            steps_per_epoch=schedule.steps_per_epoch,
         ),
         division=_divide(config, facts),
         seed=config.seed,

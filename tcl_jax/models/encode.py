@@ -8,11 +8,28 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tcl_jax.models.contrastive import ContrastiveModel
+from tcl_jax.models.layout import of_encoder
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.pixels import normalize
 
 Encode = Callable[[Mapping[str, Any], Any], jax.Array]
 """(variables of the model, uint8 images [b, h, w, c]) -> features [b, f], compiled."""
+
+
+def make_apply(
+    model: ContrastiveModel, *, mean: Sequence[float], std: Sequence[float]
+) -> Callable[[Mapping[str, Any], Any], jax.Array]:
+    """(variables of the encoder, images 0 to 255 [b, h, w, c]) -> features [b, f], with its running statistics.
+
+    Args:
+      mean, std: [c], of the pixels divided by 255.
+    """
+
+    def apply(variables: Mapping[str, Any], images: Any) -> Any:
+        of_model = {kind: {"encoder": tree} for kind, tree in variables.items()}
+        return model.apply(of_model, normalize(images, mean=mean, std=std), train=False, method="encode")
+
+    return apply
 
 
 def make_encode(
@@ -24,10 +41,8 @@ def make_encode(
       mean, std: [c], of the pixels divided by 255.
     """
 
-    def encode(variables: Mapping[str, Any], images: jax.Array) -> Any:
-        return model.apply(variables, normalize(images, mean=mean, std=std), train=False, method="encode")
-
-    return _over_devices(encode, mesh)
+    apply = make_apply(model, mean=mean, std=std)
+    return _over_devices(lambda variables, images: apply(of_encoder(variables), images), mesh)
 
 
 def make_apply_head(model: ContrastiveModel, mesh: Mesh) -> Encode:

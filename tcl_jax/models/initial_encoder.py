@@ -78,7 +78,8 @@ def fit_encoder(
 ) -> dict[str, Any] | None:
     """The variables of the encoder of `model` from tensors: "params" and "batch_stats", in numpy.
 
-    A classifier in torchvision's file, fc.weight and fc.bias, is left out, and so is what else torchvision counts.
+    A classifier in the file is left out, and so is what else torchvision counts. A ViT's position embedding is resized
+    to the images.
 
     Args:
       image_shape: (h, w, c); None where it is not known yet, which takes the channels of the file for a ResNet, and
@@ -96,6 +97,7 @@ def fit_encoder(
         image_shape = (32, 32, first.shape[1] if first is not None and first.ndim == 4 else 3)
     template = of_encoder(model_shapes(model, image_shape))
     layout = layout_of(encoder)
+    tensors = layout.resized(tensors, template, image_shape)
     wrong = mismatches(tensors, template, layout)
     if about and about.image_shape[-1] != image_shape[-1]:
         wrong.insert(0, f"it takes images of {about.image_shape[-1]} channels")

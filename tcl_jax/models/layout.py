@@ -20,6 +20,7 @@ class Layout(NamedTuple):
       file_shape: the shape in the file, of a shape.
       ignored: names in a file that are not variables of the encoder.
       counter: for the name of an array, that of a counter of batches beside it; None where it has none.
+      resized: (tensors, template, image_shape) -> tensors of a file made with images of another size, for these.
     """
 
     name: Callable[[Path], str]
@@ -28,6 +29,9 @@ class Layout(NamedTuple):
     file_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     ignored: re.Pattern[str]
     counter: Callable[[str], str | None]
+    resized: Callable[
+        [Mapping[str, np.ndarray], Mapping[str, Any], tuple[int, int, int]], Mapping[str, np.ndarray]
+    ] = lambda tensors, template, image_shape: tensors
 
 
 FLAX = Layout(
@@ -104,6 +108,24 @@ def mismatches(tensors: Mapping[str, np.ndarray], template: Mapping[str, Any], l
         if not layout.ignored.fullmatch(name)
     ]
     return shapes + kinds + missing + unexpected
+
+
+def to_torch(array: np.ndarray) -> np.ndarray:
+    """An array with PyTorch's axes: a kernel [h, w, in, out] is [out, in, h, w], [in, out] is [out, in]."""
+    order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim, range(array.ndim))
+    return np.ascontiguousarray(array.transpose(order))  # files hold nothing but this order
+
+
+def from_torch(array: np.ndarray) -> np.ndarray:
+    """The inverse of `to_torch`."""
+    order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim))
+    return np.ascontiguousarray(array.transpose(order))
+
+
+def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `to_torch` of an array."""
+    order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(shape), range(len(shape)))
+    return tuple(shape[axis] for axis in order)
 
 
 def in_brief(wrong: list[str]) -> str:

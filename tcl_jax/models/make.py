@@ -11,19 +11,35 @@ from jax.typing import DTypeLike
 
 from tcl_jax.errors import UserError
 from tcl_jax.models.contrastive import ContrastiveModel
+from tcl_jax.models.convnext import SIZES, ConvNeXt
 from tcl_jax.models.heads import LinearClassifier, ProjectionHead
 from tcl_jax.models.resnet import DEPTHS, STEMS, ResNet
+from tcl_jax.models.vit import HEADS, ViT
 from tcl_jax.resolve import arguments_of, resolve
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    f"resnet{depth}": functools.partial(ResNet, depth) for depth in DEPTHS
+    **{f"resnet{depth}": functools.partial(ResNet, depth) for depth in DEPTHS},
+    **{f"wide_resnet{depth}_2": functools.partial(ResNet, depth, widening=2) for depth in (50, 101)},
+    **{f"vit_{size}": functools.partial(ViT, heads=heads) for size, heads in HEADS.items()},
+    **{
+        f"vit_{size}_gap": functools.partial(ViT, heads=heads, class_token=False)
+        for size, heads in HEADS.items()
+    },
+    **{f"convnext_{size_name}": functools.partial(ConvNeXt, *size) for size_name, size in SIZES.items()},
 }
-"""Encoders by name: functions that take, by name, any of stem, width, axis_name, dtype, param_dtype and remat."""
+"""Encoders by name: functions that take, by name, any of the options of `make_encoder`."""
 
-_OPTIONS = ("stem", "width", "axis_name", "dtype", "param_dtype", "remat")
+_OPTIONS = ("stem", "width", "axis_name", "dtype", "param_dtype", "remat", "dropout", "drop_path")
+# The fields of options that must not be passed over.
+_FIELDS = {
+    "dtype": "train.precision",
+    "remat": "model.remat",
+    "dropout": "model.dropout",
+    "drop_path": "model.drop_path",
+}
 _EXAMPLE = "my_encoder.py with `def make(): return MyModule()`, images [b, h, w, c] -> features [b, f]"
 
-# Side of the smallest image of a ResNet, in pixels: the one that the last stage sees as a single pixel.
+# Side of the smallest image of a ResNet or ConvNeXt, in pixels: the one that the last stage sees as a single pixel.
 _SMALLEST_SIDE = {"cifar": 8, "imagenet": 32}
 
 
@@ -36,32 +52,43 @@ def make_encoder(
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
     remat: bool = False,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
 ) -> nn.Module:
     """The encoder called `name`: images [b, h, w, c] -> features [b, f].
 
     Args:
-      name: one of `ENCODERS` ("resnet18", "resnet34", "resnet50", "resnet101"), or "module:attribute" of the user's
+      name: one of `ENCODERS` , such as "resnet18", "vit_small" or "convnext_tiny", or "module:attribute" of the user's
         own: a Linen module called with (images) or (images, train), or a function or class that makes one, which is
         handed those of the following arguments that it names.
       stem: "cifar" for small images, "imagenet" for large ones.
-      width: channels of the first stage, at least 1; 64 is the papers'.
+      width: channels of the first stage or features of a head, at least 1; 64 is the papers'.
       axis_name: the mapped axis over which BatchNorm shares its statistics; None keeps each device's own.
       dtype: compute dtype of the encoder; None is `param_dtype`.
       param_dtype: dtype of parameters and statistics.
       remat: compute each residual block again in the backward pass, instead of keeping its activations.
+      dropout: probability with which a number is dropped in training, in [0, 1).
+      drop_path: probability of stochastic depth at the last block, in [0, 1).
 
     Raises:
       UserError: an unknown name or stem, a width below 1, a part that does not make a module, or one that cannot be
-        handed a dtype or remat that is asked for.
+        handed a dtype, remat, dropout or drop_path that is asked for.
     """
     _check_stem(stem)
     _check_positive("model.width", width)
     options = dict(
-        stem=stem, width=width, axis_name=axis_name, dtype=dtype, param_dtype=param_dtype, remat=remat
+        stem=stem,
+        width=width,
+        axis_name=axis_name,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        remat=remat,
+        dropout=dropout,
+        drop_path=drop_path,
     )
     encoder = _resolve(name)
     taken = {} if isinstance(encoder, nn.Module) else arguments_of(encoder, options, field="model.name")
-    for option, field in {"dtype": "train.precision", "remat": "model.remat"}.items():
+    for option, field in _FIELDS.items():
         if options[option] and option not in taken:
             raise UserError(
                 f"{field} is set, but the encoder {name!r} of model.name takes no {option!r}: leave {field} at its "
@@ -123,10 +150,13 @@ def check_model(model: ContrastiveModel, image_shape: tuple[int, int, int]) -> N
     """Refuse an encoder that cannot be trained on images [h, w, c].
 
     Raises:
-      UserError: images too small for a ResNet's stem; or an encoder of the user's own that does not make features
-        [b, f], or keeps other variables than "params" and "batch_stats".
+      UserError: images too small for the stem of a ResNet or ConvNeXt, or not of whole patches of a ViT; or an encoder
+        of the user's own that does not make features [b, f], or keeps other variables than "params" and "batch_stats".
     """
-    if isinstance(model.encoder, ResNet):
+    if isinstance(model.encoder, ViT):
+        _check_patches(*image_shape[:2], stem=model.encoder.stem, patch=model.encoder.patch)
+        return
+    if isinstance(model.encoder, ResNet | ConvNeXt):
         check_image_size(*image_shape[:2], stem=model.encoder.stem)
         return
     images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
@@ -184,6 +214,14 @@ def check_image_size(height: int, width: int, *, stem: str) -> None:
         raise UserError(
             f"The images have {height}x{width} pixels, too few for model.stem {stem!r}, which needs at least "
             f"{smallest}x{smallest}: {remedy}."
+        )
+
+
+def _check_patches(height: int, width: int, *, stem: str, patch: int) -> None:
+    if height % patch or width % patch:
+        raise UserError(
+            f"The images have {height}x{width} pixels, which are not whole patches of {patch}x{patch}, those of a ViT "
+            f"with model.stem {stem!r}: set data.image_size to a multiple of {patch}, or model.stem to the other."
         )
 
 

@@ -67,6 +67,7 @@ class BasicBlock(nn.Module):
     channels: int
     stride: int
     layers: _Layers
+    widening: int = 1  # there is one width alone
 
     expansion = 1
 
@@ -86,16 +87,18 @@ class Bottleneck(nn.Module):
     channels: int
     stride: int
     layers: _Layers
+    widening: int = 1  # of the 3x3 convolution
 
     expansion = 4
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, batch_norm = self.layers.conv, self.layers.batch_norm
-        y = conv(x, self.channels, 1, name="conv1")
+        inner = self.channels * self.widening
+        y = conv(x, inner, 1, name="conv1")
         y = nn.relu(batch_norm(y, name="bn1"))
         # The stride sits here and not in conv1: "v1.5", as in torchvision.
-        y = conv(y, self.channels, 3, stride=self.stride, name="conv2")
+        y = conv(y, inner, 3, stride=self.stride, name="conv2")
         y = nn.relu(batch_norm(y, name="bn2"))
         y = conv(y, self.channels * self.expansion, 1, name="conv3")
         y = batch_norm(y, name="bn3")
@@ -108,19 +111,20 @@ DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
 }
 
 
 class ResNet(nn.Module):
     """ResNet encoder, v1.5: float images [b, h, w, c] -> features [b, 8 * width * expansion].
 
-    The expansion is 1 for depths 18 and 34 and 4 for 50 and 101. Features are the global average over the
+    The expansion is 1 for depths 18 and 34 and 4 for the others. Features are the global average over the
     last stage, in at least float32. Modules are named as in PyTorch (`conv1`, `bn1`, `layer1_0`, ...), with
     `shortcut_conv` and `shortcut_bn` where a block changes the shape. Initial values are those of the papers'
     code: Kaiming normal over fan-out for convolutions, scale 1 and bias 0 for BatchNorm.
 
     Attributes:
-      depth: 18, 34, 50 or 101.
+      depth: 18, 34, 50, 101 or 152.
       stem: "cifar" (3x3, stride 1: for small images) or "imagenet" (7x7, stride 2; 3x3 max-pool, stride 2).
       width: channels of the first stage; 64 is the papers'.
       axis_name: the mapped axis over which BatchNorm averages its training statistics; None leaves each
@@ -130,6 +134,7 @@ class ResNet(nn.Module):
       param_dtype: dtype of parameters and running statistics; the latter are at least float32.
       remat: keep only what goes into each residual block, and compute its activations again in the backward pass: the
         same gradient from less memory, at the price of a second forward pass.
+      widening: of the 3x3 convolutions of depths 50 and more; 2 for wide_resnet50_2 and wide_resnet101_2.
 
     Raises:
       ValueError: images that are not 4-dimensional floats, an unknown depth or an unknown stem.
@@ -144,6 +149,14 @@ class ResNet(nn.Module):
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
     remat: bool = False
+    widening: int = 1
+
+    @property
+    def layer_names(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the modules of each layer from the images on: the stem, then block by block."""
+        _, sizes = DEPTHS[self.depth]
+        blocks = ((f"layer{stage + 1}_{index}",) for stage, size in enumerate(sizes) for index in range(size))
+        return (("conv1", "bn1"), *blocks)
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -160,7 +173,8 @@ class ResNet(nn.Module):
         for stage, size in enumerate(sizes):
             for index in range(size):
                 stride = 2 if stage > 0 and index == 0 else 1
-                x = make_block(self.width * 2**stage, stride, layers, name=f"layer{stage + 1}_{index}")(x)
+                name = f"layer{stage + 1}_{index}"
+                x = make_block(self.width * 2**stage, stride, layers, self.widening, name=name)(x)
         return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -65,6 +65,11 @@ def read_tensors(path: epath.Path) -> TensorFile:
                 f"{path} seems to hold PyTorch's pickles, which are never loaded here, as they can run any code: "
                 "convert it in PyTorch with safetensors.torch.save_file(torch.load(path, weights_only=True), new_path)."
             ) from error
+        if path.suffix == ".stablehlo":
+            raise UserError(
+                f"{path} is a program, not weights: run it with JAX, as docs/encoders.md shows, or "
+                f"give the encoder{SUFFIX} of --mode=export."
+            ) from error
         raise UserError(
             f"{path} is not a {SUFFIX} file of float32 tensors, or damaged ({type(error).__name__}: {error}): "
             "write it again."

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from tcl_jax.models.layout import FLAX, Layout, Path
+from tcl_jax.models.convnext import ConvNeXt
+from tcl_jax.models.layout import FLAX, Layout, Path, from_torch, to_torch, torch_shape
 from tcl_jax.models.resnet import ResNet
+from tcl_jax.models.timm import TIMM
+from tcl_jax.models.vit import ViT
 
 _LEAVES = {
     "kernel": "weight",
@@ -29,8 +32,10 @@ _HEAD = {"linear1": "0", "linear2": "2"}  # as nn.Sequential(Linear, ReLU, Linea
 
 
 def layout_of(encoder: nn.Module) -> Layout:
-    """How the variables of an encoder are written: a ResNet's as torchvision's, all others as Flax has them."""
-    return TORCHVISION if isinstance(encoder, ResNet) else FLAX
+    """How the variables of an encoder are written: by torchvision's or timm's names, or as Flax has them."""
+    if isinstance(encoder, ResNet):
+        return TORCHVISION
+    return TIMM if isinstance(encoder, ViT | ConvNeXt) else FLAX
 
 
 def torchvision_name(path: Path) -> str:
@@ -47,7 +52,7 @@ def torchvision_name(path: Path) -> str:
 def head_tensors(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The parameters of a `ProjectionHead` as those of nn.Sequential(Linear, ReLU, Linear)."""
     return {
-        f"{number}.{_LEAVES[leaf]}": _to_torch(np.asarray(params[layer][leaf]))
+        f"{number}.{_LEAVES[leaf]}": to_torch(np.asarray(params[layer][leaf]))
         for layer, number in _HEAD.items()
         for leaf in ("kernel", "bias")
     }
@@ -60,30 +65,16 @@ def head_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
       KeyError: a tensor is missing.
     """
     return {
-        layer: {leaf: _from_torch(tensors[f"{number}.{_LEAVES[leaf]}"]) for leaf in ("kernel", "bias")}
+        layer: {leaf: from_torch(tensors[f"{number}.{_LEAVES[leaf]}"]) for leaf in ("kernel", "bias")}
         for layer, number in _HEAD.items()
     }
 
 
-def _to_torch(array: np.ndarray) -> np.ndarray:
-    order = (3, 2, 0, 1) if array.ndim == 4 else range(array.ndim)[::-1]
-    return np.ascontiguousarray(array.transpose(order))  # files hold nothing but this order
-
-
-def _from_torch(array: np.ndarray) -> np.ndarray:
-    order = (2, 3, 1, 0) if array.ndim == 4 else range(array.ndim)[::-1]
-    return np.ascontiguousarray(array.transpose(order))
-
-
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
-
-
 TORCHVISION = Layout(
     name=torchvision_name,
-    to_file=_to_torch,
-    from_file=_from_torch,
-    file_shape=_torch_shape,
+    to_file=to_torch,
+    from_file=from_torch,
+    file_shape=torch_shape,
     # In a torchvision file, but not part of the encoder: the classifier, and the counters.
     ignored=re.compile(rf"fc\.(weight|bias)|.*\.{_COUNTER}"),
     counter=lambda name: name.replace("running_var", _COUNTER) if name.endswith(".running_var") else None,

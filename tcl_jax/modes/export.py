@@ -1,29 +1,47 @@
-"""Write the encoder of a run as a file that PyTorch and others read."""
+"""Write the encoder of a run as a file that PyTorch, JAX and others read."""
 
 from tcl_jax.encoder.exported import write_exported
 from tcl_jax.encoder.from_run import read_trained
+from tcl_jax.encoder.stablehlo import write_stablehlo
+from tcl_jax.errors import UserError
 from tcl_jax.models import ENCODERS
 from tcl_jax.models.description import EncoderDescription
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 
+FORMATS = ("safetensors", "stablehlo")
 
-def run(workdir: Workdir, *, checkpoint: str = "latest") -> None:
+
+def run(workdir: Workdir, *, checkpoint: str = "latest", format: str = "safetensors") -> None:
     """Write encoder.safetensors and, if there is a projection head, projection.safetensors into `workdir`.
 
-    The names, layout and values of a ResNet are torchvision's, those of another encoder Flax' own. The run may be in
+    As "stablehlo": encoder.stablehlo, a program that JAX alone runs, and encoder.stablehlo.json, which describes it.
+
+    The names, layout and values of a ResNet are torchvision's, those of a ViT or ConvNeXt timm's, those of another
+    encoder Flax' own. The run may be in
     training meanwhile: its newest checkpoint is read, and nothing of it is touched. What was exported before is
     replaced.
 
     Args:
       checkpoint: "latest", or "best" by the metric of the held-out images.
+      format: one of FORMATS.
 
     Raises:
-      UserError: there is no run, or it has no such checkpoint yet.
+      UserError: there is no run, or it has no such checkpoint yet, no such format, or its encoder does not
+        fit into it.
       RunFailed: its checkpoints cannot be read, or a file cannot be written.
     """
+    if format not in FORMATS:
+        raise UserError(f"There is no format {format!r}, expected one of {', '.join(FORMATS)}.")
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=make_mesh(1))
     about = trained.about
+    if format == "stablehlo":
+        path = workdir.encoder.with_suffix(".stablehlo")
+        with workdir.failures_reported():
+            described = write_stablehlo(trained, path)
+        print(f"The encoder of step {about.step}, a {about.model}, is a program for JAX in {path}")
+        print(f"What it takes and gives is in {described}")
+        return
     with workdir.failures_reported():
         projection = write_exported(trained, workdir.encoder)
     print(f"The encoder of step {about.step}, a {about.model}, is in {workdir.encoder}")
@@ -36,13 +54,19 @@ def how_to_load(about: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
     if about.model not in ENCODERS:
         return (
-            f"{about.model} is not one of torchvision's networks, so the file has the names and layout of Flax. "
-            "In Python: tcl_jax.load_encoder(path), where its module can be imported."
+            f"{about.model} is not one of torchvision's or timm's networks, so the file has the names and layout of "
+            "Flax. In Python: tcl_jax.load_encoder(path), where its module can be imported."
         )
+    family = "torchvision" if about.model.startswith(("resnet", "wide_resnet")) else "timm"
     if about.width != 64:
         return (
-            f"Its width is {about.width}, and torchvision's networks have 64: in PyTorch its names and layout fit a "
+            f"Its width is {about.width}, and {family}'s networks have 64: in PyTorch its names and layout fit a "
             "network of that width. In Python: tcl_jax.load_encoder(path)."
+        )
+    if family == "timm":
+        return (
+            f"Its names and layout are those of timm's {about.model}: docs/encoders.md says how timm makes a network "
+            "for images and patches of this size. In Python: tcl_jax.load_encoder(path)."
         )
     channels = about.image_shape[-1]
     lines = [f"model = torchvision.models.{about.model}()"]

@@ -1,12 +1,10 @@
-"""The optimizers, known ones and the user's own, and their learning rates."""
+"""The optimizers, known ones and the user's own, with clipped gradients and learning rates by depth of layer."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from tcl_jax.errors import UserError
@@ -16,7 +14,6 @@ DECAYS = ("all", "kernels")
 
 # Of LARS: the value of its paper and of SimCLR's code.
 _TRUST_COEFFICIENT = 0.001
-_REFERENCE_BATCH_SIZE = 256
 
 
 class Optimizer(NamedTuple):
@@ -31,7 +28,16 @@ class Optimizer(NamedTuple):
     step: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
 
 
-def make_optimizer(name: str, *, momentum: float, weight_decay: float, decay: str) -> Optimizer:
+def make_optimizer(
+    name: str,
+    *,
+    momentum: float,
+    weight_decay: float,
+    decay: str,
+    clip_norm: float = 0.0,
+    layer_decay: float = 1.0,
+    layer_names: Sequence[Sequence[str]] | None = None,
+) -> Optimizer:
     """The optimizer called `name`.
 
     Args:
@@ -42,10 +48,16 @@ def make_optimizer(name: str, *, momentum: float, weight_decay: float, decay: st
       momentum: 0 or more and below 1; beta_1 of adamw.
       weight_decay: 0 or more.
       decay: which parameters decay: "all", or "kernels", those of convolutions and linear layers alone.
+      clip_norm: gradients whose Euclidean norm over all parameters is larger are scaled to it; 0 leaves them.
+      layer_decay: above 0 and at most 1; the rate of layer i of L, from 0 on, is learning rate * layer_decay^(L - i).
+      layer_names: the L layers of the encoder in order, each as the names of its modules and parameters, as
+        `ResNet.layer_names`; "a/b" is what a module "a" calls "b". All others, and the head, have the learning rate.
 
     Raises:
-      UserError: an unknown name or decay, a number out of range, or a part that does not make a transformation.
+      UserError: an unknown name or decay, a number out of range, a part that does not make a transformation, or a
+        layer_decay below 1 without layer_names. `Optimizer.init` raises it for layers that the encoder does not have.
     """
+    around = _around(clip_norm, layer_decay, layer_names)
     part = resolve(
         name,
         OPTIMIZERS,
@@ -54,10 +66,10 @@ def make_optimizer(name: str, *, momentum: float, weight_decay: float, decay: st
         "transformation",
     )
     if name in OPTIMIZERS:
-        return _with_rate(part(momentum=momentum, weight_decay=weight_decay, decay=decay))
+        return _with_rate(around(part(momentum=momentum, weight_decay=weight_decay, decay=decay)))
     decayed = _weight_decay(weight_decay, decay)
     if isinstance(part, optax.GradientTransformation):
-        return _with_rate(optax.chain(decayed, part))
+        return _with_rate(around(optax.chain(decayed, part)))
     mask = _kernels if decay == "kernels" else None
     available = dict(learning_rate=0.0, momentum=momentum, weight_decay=weight_decay, mask=mask)
     options = arguments_of(part, available, field="train.optimizer")
@@ -71,7 +83,7 @@ def make_optimizer(name: str, *, momentum: float, weight_decay: float, decay: st
                 f"train.optimizer is {name!r}, which makes a {type(own).__name__}, expected an optax transformation, "
                 "as optax.adamw makes."
             )
-        return own if "weight_decay" in options else optax.chain(decayed, own)
+        return around(own if "weight_decay" in options else optax.chain(decayed, own))
 
     return _with_own_rate(make) if takes_rate else _with_rate(make())
 
@@ -167,59 +179,9 @@ OPTIMIZERS = {"sgd": sgd, "lars": lars, "adamw": adamw}
 """Directions by name: functions of momentum, weight_decay and decay."""
 
 
-def scaled_learning_rate(learning_rate: float, *, rule: str, batch_size: int) -> float:
-    """The learning rate for `batch_size` images per step, of one that is for 256.
-
-        "none": rate,   "linear": rate batch_size / 256,   "sqrt": rate sqrt(batch_size / 256)
-
-    Raises:
-      UserError: an unknown rule.
-
-    Sources: linear: Goyal et al., Accurate, Large Minibatch SGD, arXiv 1706.02677. sqrt: Krizhevsky, One weird trick
-      for parallelizing convolutional neural networks, arXiv 1404.5997. SimCLR, arXiv 2002.05709, has both.
-    """
-    ratio = batch_size / _REFERENCE_BATCH_SIZE
-    factors = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}
-    if rule not in factors:
-        raise UserError(f"train.learning_rate_scaling is '{rule}', expected one of {', '.join(factors)}.")
-    return learning_rate * factors[rule]
-
-
 def descend(params: Any, direction: Any, learning_rate: Any) -> Any:
     """The parameters after a step along `direction`, of the same dtypes as before: trees of one structure."""
     return jax.tree.map(lambda p, d: p - (learning_rate * d).astype(p.dtype), params, direction)
-
-
-def learning_rates(
-    peak: float, *, total_steps: int, warmup_steps: int = 0, field: str = "train.learning_rate"
-) -> np.ndarray:
-    """The learning rate of every step: float32 [total_steps].
-
-    Rises linearly from 0 to `peak` over `warmup_steps`, then falls on a cosine to peak / 1000:
-
-        rate(s) = low + (peak - low) (1 + cos(pi (s - warmup) / (total - warmup))) / 2,   low = peak / 1000
-
-    Args:
-      field: the config field of the peak, for messages.
-
-    Raises:
-      UserError: a peak that is not above 0, or a warm-up that leaves no step for the cosine.
-    """
-    if not peak > 0:
-        raise UserError(f"{field} is {peak}, expected a number above 0.")
-    if not 0 <= warmup_steps < total_steps:
-        raise UserError(
-            f"The warm-up takes {warmup_steps} of {total_steps} steps, expected 0 or more and fewer than all: "
-            "change train.warmup_epochs or train.epochs."
-        )
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if warmup_steps else peak,
-        peak_value=peak,
-        warmup_steps=warmup_steps,
-        decay_steps=total_steps,
-        end_value=peak / 1000,
-    )
-    return np.asarray(schedule(jnp.arange(total_steps)), np.float32)
 
 
 def _check_momentum(momentum: float) -> None:
@@ -236,5 +198,72 @@ def _weight_decay(weight_decay: float, decay: str) -> optax.GradientTransformati
 
 
 def _kernels(tree: Any) -> Any:
-    """Which leaves are kernels of convolutions and linear layers: not biases, nor BatchNorm's scales."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, tree)
+    """Which leaves are kernels of convolutions and linear layers, by Flax's name for them.
+
+    Their axes do not say it: class tokens, position embeddings and the biases of attention have several too.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(path) and getattr(path[-1], "key", None) == "kernel", tree
+    )
+
+
+def _around(
+    clip_norm: float, layer_decay: float, layer_names: Sequence[Sequence[str]] | None
+) -> Callable[[optax.GradientTransformation], optax.GradientTransformation]:
+    """What clips gradients before a transformation and scales its updates after it; nothing where neither is set."""
+    if not clip_norm >= 0:
+        raise UserError(f"train.clip_norm is {clip_norm}, expected 0 or more.")
+    if not 0 < layer_decay <= 1:
+        raise UserError(f"train.layer_decay is {layer_decay}, expected above 0 and at most 1.")
+    before = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    after = [_scale_by_layer(layer_decay, layer_names)] if layer_decay < 1 else []
+    if not before and not after:  # not a chain of one, whose state is another
+        return lambda transformation: transformation
+    return lambda transformation: optax.chain(*before, transformation, *after)
+
+
+def _scale_by_layer(
+    layer_decay: float, layer_names: Sequence[Sequence[str]] | None
+) -> optax.GradientTransformation:
+    def refuse(problem: str) -> UserError:
+        return UserError(
+            f"train.layer_decay is {layer_decay}, but the encoder of model.name {problem}: give it an attribute "
+            "'layer_names', as (('stem',), ('block_0',), ('block_1',)), or set train.layer_decay to 1."
+        )
+
+    if layer_names is None:
+        raise refuse("does not say how deep its layers are")
+    if isinstance(layer_names, str) or any(isinstance(names, str) for names in layer_names):
+        raise refuse("has 'layer_names' that are not tuples of names")
+    all_names = [name for names in layer_names for name in names]
+
+    def layer_of(path: Any) -> int:
+        """The layer of a parameter of the encoder; the number of layers for one that is in none."""
+        place = "/".join(entry.key for entry in path) + "/"
+        of_place = (
+            i for i, names in enumerate(layer_names) if any(place.startswith(name + "/") for name in names)
+        )
+        return next(of_place, len(layer_names))
+
+    # A tree without an encoder is the classifier that is trained along, whose rate is that of the head.
+    def init(params: Any) -> optax.EmptyState:
+        if "encoder" not in params:
+            return optax.EmptyState()
+        places = [
+            "/".join(e.key for e in path) + "/" for path, _ in jax.tree.leaves_with_path(params["encoder"])
+        ]
+        for name in all_names:
+            if not any(place.startswith(name + "/") for place in places):
+                raise refuse(f"has no {name!r} of its 'layer_names'")
+        return optax.EmptyState()
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        if "encoder" not in updates:
+            return updates, state
+        scaled = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf * layer_decay ** (len(layer_names) - layer_of(path)), updates["encoder"]
+        )
+        return {**updates, "encoder": scaled}, state
+
+    return optax.GradientTransformation(init, update)

@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
+from PIL import Image
 
 from configs import digits_finetune
 from tcl_jax import load_encoder, losses
@@ -88,6 +89,24 @@ def a_run(path, name="digits_tcl"):
     return dict(images=images(9), queries=images(9)[5:8])
 
 
+def files_of_images(path):
+    (path / "photos").mkdir()
+    for number, pixels in enumerate(images(9)):
+        Image.fromarray(pixels).save(path / "photos" / f"{number}.png")
+    return a_run(path)
+
+
+def a_run_and_labels(path):
+    return a_run(path) | dict(labels=np.arange(9) % 4)
+
+
+def a_program(path):
+    workdir = written_once()
+    export.run(workdir, format="stablehlo")
+    (path / "encoder.stablehlo").write_bytes((workdir.path / "encoder.stablehlo").read_bytes())
+    return dict(images=images(9))
+
+
 def an_export(path):
     workdir = written_once()
     export.run(workdir)
@@ -104,7 +123,10 @@ GIVEN = {
     ("README.md", "An encoder in your own code (1)"): partial(a_run, name="digits_tcl"),
     ("docs/encoders.md", "1. In Python (1)"): a_run,
     ("docs/encoders.md", "1. In Python (2)"): a_run,
+    ("docs/encoders.md", "1. In Python (3)"): files_of_images,
+    ("docs/encoders.md", "1. In Python (4)"): a_run_and_labels,
     ("docs/encoders.md", "2. Export (1)"): an_export,
+    ("docs/encoders.md", "A program for JAX alone (1)"): a_program,
 }
 
 
@@ -224,6 +246,19 @@ def check_nearest(names):
     np.testing.assert_array_equal(names["nearest"], [5, 6, 7])
 
 
+def check_files(names):
+    np.testing.assert_array_equal(names["features"], names["encoder"](images(9)))
+
+
+def check_linear_layer(names):
+    assert names["value"] < 0.95 * np.log(4)  # below chance, by drawn features of drawn labels
+
+
+def check_program(names):
+    expected = load_encoder(written_once().path)(images(9))
+    np.testing.assert_allclose(names["features"], expected, rtol=1e-6, atol=1e-6)
+
+
 def check_export(names):
     """What the page says that the files tell, and nothing else."""
     assert (tuple(names["mean"]), tuple(names["std"])) == (FACTS.mean, FACTS.std)
@@ -261,8 +296,11 @@ CHECKS = {
     ("README.md", "An encoder in your own code (1)"): check_features,
     ("docs/encoders.md", "1. In Python (1)"): check_encoder,
     ("docs/encoders.md", "1. In Python (2)"): check_nearest,
+    ("docs/encoders.md", "1. In Python (3)"): check_files,
+    ("docs/encoders.md", "1. In Python (4)"): check_linear_layer,
     ("docs/encoders.md", "2. Export (1)"): check_export,
     ("docs/encoders.md", "5. Fine-tuning (1)"): check_finetuning,
+    ("docs/encoders.md", "A program for JAX alone (1)"): check_program,
 }
 
 

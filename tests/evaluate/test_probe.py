@@ -8,7 +8,7 @@ from tcl_jax.augment import make_policy, make_views
 from tcl_jax.data import epoch_order
 from tcl_jax.evaluate import linear_probe
 from tcl_jax.parallel import make_mesh
-from tcl_jax.train.optimizer import learning_rates
+from tcl_jax.train.learning_rate import learning_rates
 from tcl_jax.train.state import PROBE_STREAM, stream_key
 
 EPOCHS, BATCH, RATE, SEED = 4, 32, 0.3, 5

@@ -24,8 +24,8 @@ from tcl_jax.evaluate.metrics import GROUPS, METRICS
 from tcl_jax.experiment import parts as parts_module
 from tcl_jax.experiment import program as module
 from tcl_jax.experiment.build import build_experiment, member_of
+from tcl_jax.train.learning_rate import learning_rates
 from tcl_jax.train.objective import balanced_weights
-from tcl_jax.train.optimizer import learning_rates
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
         optimizer="lars", decay="kernels", ema_decay=0.99, not_finite="skip", precision="bfloat16"
     )
     config.train.update(micro_batch_size=8, learning_rate_scaling="linear")
+    config.train.update(schedule="step(0.5,3,5)", clip_norm=2.0, layer_decay=0.75)
     config.validation.images = 200
     config.probe.update(epochs=9, learning_rate=0.4, batch_size=16)
     config.evaluation.metrics = ("knn",)
@@ -84,7 +85,9 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     ]
     optimizer = {"momentum": 0.8, "weight_decay": 0.02, "decay": "kernels"}
     of_temperature = optimizer | {"weight_decay": 0.0}
-    assert calls["make_optimizer"] == [(("lars",), optimizer), (("lars",), of_temperature)]
+    encoder = program.model.encoder
+    of_weights = optimizer | {"clip_norm": 2.0, "layer_decay": 0.75, "layer_names": encoder.layer_names}
+    assert calls["make_optimizer"] == [(("lars",), of_weights), (("lars",), of_temperature)]
     assert len(calls["make_encoder"]) == len(steps) == 1
     per_epoch = steps_per_epoch(800, 40)
     assert steps[0][1] == {
@@ -102,9 +105,15 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     assert len(settings.division.validation) == 200
     np.testing.assert_array_equal(settings.division.train, divide(1000, 200, seed=3).train)
     assert settings.hyper[:5] == (0, np.float32(0.3), 7.0, 2.5, 3)
-    expected = learning_rates(0.7 * 40 / 256, total_steps=6 * per_epoch, warmup_steps=2 * per_epoch)
+    expected = learning_rates(
+        0.7 * 40 / 256,
+        total_steps=6 * per_epoch,
+        warmup_steps=2 * per_epoch,
+        schedule="step(0.5,3,5)",
+        steps_per_epoch=per_epoch,
+    )
     np.testing.assert_array_equal(settings.learning_rates, expected)
-    encoder, head = program.model.encoder, program.model.head
+    head = program.model.head
     assert (encoder.depth, encoder.width, encoder.stem, encoder.axis_name) == (34, 6, "cifar", None)
     assert (encoder.dtype, encoder.remat, head.projection_dim) == (jnp.bfloat16, True, 24)
     evaluator = experiment.evaluator

@@ -28,6 +28,12 @@ MISTAKES = {
     "nothing": ([], "Nothing is given to sweep: name fields and values, as in --sweep=loss.k1=10,100,1000"),
     "no values": (["loss.k1"], "--sweep is 'loss.k1', expected a field and values"),
     "empty": (["loss.k1="], "--sweep is 'loss.k1=', expected a field and values"),
+    "schedules": (
+        ["train.schedule=cosine,linear"],
+        "'train.schedule' cannot be swept, .* a run for each value",
+    ),
+    "norms": (["train.clip_norm=0,1"], "'train.clip_norm' cannot be swept, .* a run for each value"),
+    "decays": (["train.layer_decay=0.5,1"], "'train.layer_decay' cannot be swept, .* a run for each value"),
     "another field": (["model.width=8,16"], "'model.width' cannot be swept, expected one of loss.k1"),
     "no number": (["loss.k1=10,many"], "'many' is given to --sweep for loss.k1, expected a number"),
     "part of a seed": (["seed=0.5"], "'0.5' is given to --sweep for seed, expected a whole number"),

@@ -235,7 +235,7 @@ def test_activations_between_blocks_stay_in_the_compute_dtype() -> None:
             r"float images \[b, h, w, c\], got uint8",
         ),
         (ResNet(depth=18), image_shape(8, 8, 3), r"got float32 \[8, 8, 3\]"),
-        (ResNet(depth=20), image_shape(1, 8, 8, 3), "depth among .18, 34, 50, 101., got 20"),
+        (ResNet(depth=20), image_shape(1, 8, 8, 3), "depth among .18, 34, 50, 101, 152., got 20"),
         (ResNet(stem="tiny"), image_shape(1, 8, 8, 3), "stem among .*, got 'tiny'"),
     ],
 )

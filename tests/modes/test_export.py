@@ -90,6 +90,11 @@ def test_how_to_load_it_fits_the_network():
     grey = export.how_to_load(about_64(image_shape=(28, 28, 1)), "e")
     assert "model.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)" in grey
     assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(about_64(width=8), "e")
+    for model in ("vit_tiny", "vit_small_gap", "convnext_atto"):
+        found = export.how_to_load(about_64(model=model), "e")
+        assert f"those of timm's {model}: docs/encoders.md" in found
+        assert "torchvision" not in found
+        assert "timm's networks have 64" in export.how_to_load(about_64(model=model, width=8), "e")
 
 
 @pytest.mark.parametrize("exported", [True, False])

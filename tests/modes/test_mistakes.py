@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+from flax import linen as nn
 
 from configs import common, digits_tcl
 from tcl_jax.errors import RunFailed, UserError
@@ -100,6 +101,20 @@ MISTAKES = [
     ("train.momentum", 1.0, "momentum is 1.0"),
     ("train.weight_decay", -1e-4, "weight_decay is -0.0001"),
     ("train.optimizer", "adam", "no 'adam' for train.optimizer, expected one of sgd, lars, adamw"),
+    (
+        "train.schedule",
+        "cubic",
+        "no 'cubic' for train.schedule, expected one of cosine, linear, constant, step",
+    ),
+    ("train.schedule", "step(0.1,60)", "train.schedule has steps after 60 epochs, .* train.epochs, 60"),
+    (
+        "train.schedule",
+        "optax:sgd",
+        "train.schedule names a function that needs 'learning_rate', expected by name",
+    ),
+    ("train.clip_norm", -1.0, "train.clip_norm is -1.0, expected 0 or more"),
+    ("train.layer_decay", 0.0, "train.layer_decay is 0.0, expected above 0 and at most 1"),
+    ("train.layer_decay", 1.01, "train.layer_decay is 1.01, expected above 0 and at most 1"),
     ("train.decay", "none", "train.decay is 'none', expected one of all, kernels"),
     (
         "train.learning_rate_scaling",
@@ -300,6 +315,38 @@ def own_loss(rows, labels):
 
 
 OWN_CLASSIFIER = Loss(own_loss, head="classifier")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ("tests.modes.tiny_encoder:Tiny", "does not say how deep its layers are: give it an attribute"),
+        (f"{__name__}:other_layers", "has no 'block_0' of its 'layer_names'"),
+    ],
+)
+def test_rates_by_layer_need_an_encoder_that_names_its_layers(encoder, message, data_dir):
+    config = digits_tcl.get_config()
+    config.data.data_dir = data_dir
+    config.model.update(name=encoder, sync_batch_norm=False)
+    build_experiment(config)
+    config.train.layer_decay = 0.75
+    with pytest.raises(
+        UserError, match=f"^train.layer_decay is 0.75, but the encoder .* {message}"
+    ) as caught:
+        build_experiment(config)
+    assert "\n" not in str(caught.value)
+
+
+def other_layers():
+    return OtherLayers()
+
+
+class OtherLayers(nn.Module):
+    layer_names = (("stem",), ("block_0",))
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(3, name="stem")(images.mean(axis=(1, 2)))
 
 
 NUMBERS = [

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,15 +22,20 @@ from tests.modes.tiny import copy_of, tiny_config
 
 pytestmark = [pytest.mark.xdist_group("own"), pytest.mark.usefixtures("shared_parts")]
 
-# Ten lines, without BatchNorm, dropout or train.
+# A small ViT, without BatchNorm, with dropout.
 ENCODER = """
 from flax import linen as nn
 
 class Encoder(nn.Module):
     @nn.compact
-    def __call__(self, images):
-        x = nn.relu(nn.Conv(8, (3, 3), strides=2)(images))
-        return x.mean(axis=(1, 2))
+    def __call__(self, images, train):
+        x = nn.Conv(8, (4, 4), strides=4)(images).reshape(len(images), -1, 8)
+        x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])
+        y = nn.LayerNorm()(x)
+        x = x + nn.MultiHeadDotProductAttention(num_heads=2)(y, y)
+        y = nn.gelu(nn.Dense(16)(nn.LayerNorm()(x)))
+        x = x + nn.Dropout(0.1, deterministic=not train)(nn.Dense(8)(y))
+        return nn.LayerNorm()(x).mean(axis=1)
 
 def make():
     return Encoder()
@@ -56,13 +62,22 @@ def log(workdir, after_step):
 """
 
 
-@pytest.fixture(scope="module")
-def config(data_dir, tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        "own_encoder:make",
+        pytest.param("vit_tiny", marks=pytest.mark.slow),
+        pytest.param("convnext_atto", marks=pytest.mark.slow),
+    ],
+)
+def config(request, data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_encoder.py").write_text(ENCODER)
     (folder / "own_parts.py").write_text(PARTS)
     sys.path.insert(0, str(folder))
-    config = copy_of(tiny_config(data_dir), model__name="own_encoder:make")
+    config = copy_of(tiny_config(data_dir), model__name=request.param, model__width=4)
+    if request.param != "own_encoder:make":
+        config.model.update(dropout=0.1, drop_path=0.2)
     config.augment.views = ("own_parts:shifted", "crop_flip")
     config.validation.metric = "own_parts:brightness"
     config.evaluation.metrics = ("linear_probe", "knn", "own_parts:brightness")
@@ -142,16 +157,15 @@ def test_a_member_of_a_sweep_is_its_single_run(finished, config, tmp_path):
 
 def test_it_is_exported_and_loaded_again(finished, config, capsys):
     export.run(finished)
-    assert "not one of torchvision's networks, so the file has the names and layout of Flax" in (
-        capsys.readouterr().out
-    )
+    of_own = config.model.name == "own_encoder:make"
+    assert ("the names and layout of Flax" in capsys.readouterr().out) == of_own
     images = build_experiment(config).dataset.test.images[:9]
     of_run, of_file = load_encoder(finished.path), load_encoder(finished.encoder)
-    assert of_run(images).shape == (9, 8)
+    assert of_run(images).shape == (9, {"vit_tiny": 12, "convnext_atto": 16}.get(config.model.name, 8))
     np.testing.assert_array_equal(of_run(images), of_file(images))
     np.testing.assert_array_equal(of_run.project(images), of_file.project(images))
     assert of_file.about == of_run.about
-    assert of_run.about.model == "own_encoder:make"
+    assert of_run.about.model == config.model.name
 
 
 def test_training_can_begin_with_its_exported_weights(finished, config):
@@ -159,11 +173,13 @@ def test_training_can_begin_with_its_exported_weights(finished, config):
     begins = copy_of(config, model__init_from=str(finished.encoder))
     state = build_experiment(begins, begins=True).program.initial_state(7)
     trained = load_encoder(finished.path)._variables["params"]["encoder"]
-    np.testing.assert_array_equal(state.params["encoder"]["Conv_0"]["kernel"], trained["Conv_0"]["kernel"])
-    # It takes no width, which may be another.
-    make_parts(copy_of(begins, model__width=99), make_mesh(1), begins=True)
-    other = copy_of(begins, model__name="tests.modes.tiny_encoder:Tiny")
-    with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*params/conv0/kernel is missing"):
+    jax.tree.map(np.testing.assert_array_equal, dict(state.params["encoder"]), dict(trained))
+    if ":" in begins.model.name:  # one of the user's own, which takes no width
+        make_parts(copy_of(begins, model__width=99), make_mesh(1), begins=True)
+    other = copy_of(
+        begins, model__name="tests.modes.tiny_encoder:Tiny", model__dropout=0.0, model__drop_path=0.0
+    )
+    with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*conv0/kernel is missing"):
         build_experiment(other, begins=True)
 
 

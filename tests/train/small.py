@@ -29,6 +29,8 @@ class SmallEncoder(nn.Module):
     axis_name: str | None
     dtype: type
 
+    layer_names = (("conv1", "bn1"), ("conv2",))
+
     @nn.compact
     def __call__(self, images, *, train):
         x = nn.Conv(4, (3, 3), strides=2, param_dtype=self.dtype, name="conv1")(images)
@@ -67,16 +69,21 @@ class Parts:
     classifier: ClassifierLoss | None = None
     micro_batches: int = 1
     weighted: bool = False
+    clip_norm: float = 0.0
+    layer_decay: float = 1.0
     labels: str = "class"
     model: ContrastiveModel | None = None  # None: the small one
 
     def __post_init__(self):
         self.mesh = make_mesh(self.devices)
-        self.optimizer, without_decay = (
-            make_optimizer(self.optimizer_name, momentum=0.9, weight_decay=decay, decay="all")
-            for decay in (1e-3, 0.0)
+        make = functools.partial(make_optimizer, self.optimizer_name, momentum=0.9, decay="all")
+        self.optimizer = make(
+            weight_decay=1e-3,
+            clip_norm=self.clip_norm,
+            layer_decay=self.layer_decay,
+            layer_names=SmallEncoder.layer_names,
         )
-        self.temperature_optimizer = without_decay if self.learn_temperature else None
+        self.temperature_optimizer = make(weight_decay=0.0) if self.learn_temperature else None
         if self.model is None:
             self.model = small_model(DATA_AXIS if self.sync_batch_norm else None, self.param_dtype)
         self.device_step = make_device_step(

@@ -42,6 +42,15 @@ def long_tailed(config):
     config.train.batch_size = 16
 
 
+def vit(config):
+    config.model.update(name="vit_tiny", width=4, dropout=0.1, drop_path=0.2)
+    config.train.update(optimizer="adamw", learning_rate=1e-3)
+
+
+def convnext(config):
+    config.model.update(name="convnext_atto", width=8, dropout=0.1, drop_path=0.2)
+
+
 def own_statistics(config):
     config.model.sync_batch_norm = False
 
@@ -85,7 +94,8 @@ def build_first_epoch(config, **options):
 
 
 @pytest.mark.parametrize(
-    ("devices", "change"), [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed)]
+    ("devices", "change"),
+    [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed), (8, vit), (8, convnext)],
 )
 def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, devices, change):
     one = losses_on(1, change, x64=True)

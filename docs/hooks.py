@@ -1,0 +1,33 @@
+"""What the site takes from outside of docs/: README.md as its first page, and the records that pages link to."""
+
+import pathlib
+import re
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages of the repository's root, and the records of the benchmarks."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=_from_docs((ROOT / source).read_text("utf-8"))))
+    for path in sorted((ROOT / "benchmarks" / "results").iterdir()):
+        if path.suffix in (".md", ".png"):
+            uri = f"benchmarks/results/{path.name}"
+            files.append(File.generated(config, uri, abs_src_path=str(path)))
+            # Many pages of one kind: docs/reproduction.md leads to each, and the list of contents does not name them.
+            files.get_file_from_path(uri).inclusion = type(files.get_file_from_path(uri).inclusion).NOT_IN_NAV
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links from docs/ to what lies beside it in the repository, and here below it."""
+    return re.sub(r"(\]\(|href=\")\.\./(benchmarks/results/|CONTRIBUTING|CHANGELOG)", r"\1\2", markdown)
+
+
+def _from_docs(markdown: str) -> str:
+    """Links from the root to docs/, as seen from docs/."""
+    return re.sub(r"(\]\(|src=\")docs/", r"\1", markdown)
