@@ -26,10 +26,11 @@ test-old-jax: $(VENV)-old-jax/.old-jax
 	$(VENV)-old-jax/bin/python -m pytest -p tests.losses.old_jax --noconftest -p no:cacheprovider -n 2 \
 	  --dist worksteal tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight"
 
-# What needs TensorFlow: preparing data sets by TFDS' own builders. In a folder of its own, as nothing else may need it.
+# What needs large packages: preparing data sets by TFDS' own builders (TensorFlow), and the logs of W&B and MLflow. In a
+# folder of its own, as nothing else may need them.
 test-prepare:
 	$(MAKE) $(VENV)-prepare/.prepare VENV=$(VENV)-prepare
-	$(VENV)-prepare/bin/pytest -m slow tests/data
+	$(VENV)-prepare/bin/pytest -m slow tests/data tests/docs/test_trackers.py
 
 # What needs the TPU compiler (0.7 GB, no TPU): plans for TPUs that are not there. In a folder of its own, too.
 test-tpu-plan:
@@ -76,7 +77,8 @@ $(VENV)/.docs: $(VENV)/.python pyproject.toml
 	@touch $@
 
 $(VENV)/.prepare: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,prepare]' opencv-python-headless
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,prepare]' opencv-python-headless \
+	  wandb mlflow-skinny
 	@touch $@
 
 $(VENV)/.tpu-plan: $(VENV)/.test

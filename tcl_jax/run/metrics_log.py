@@ -32,8 +32,9 @@ def resolve_sinks(names: Sequence[str]) -> dict[str, Callable[..., Any]]:
     """The logs that `log.to` names, beside metrics.jsonl: known ones, and the user's own.
 
     A log of the user's own is "module:attribute": a function that is handed those of workdir (the folder of the run, a
-    path), after_step (records of later steps come again), name (of the run) and config (a dict) that it names, and
-    makes an object with `append(record)` and, where there is something to end, `close()`.
+    path), after_step, name (of the run) and config (a dict) that it names, and makes an object with `append(record)`
+    and, where there is something to end, `close()`. A run that is continued repeats steps: a log whose function names
+    after_step gets the records of later steps again, any other gets each record once.
 
     Raises:
       UserError: an unknown name, or a function that needs another argument.
@@ -70,18 +71,21 @@ class MetricsLog:
         config: Mapping[str, Any] | None = None,
     ):
         self._path = path
-        self.kept = [record for record in read_metrics(path) if record["step"] <= after_step]
+        written = read_metrics(path)
+        self.kept = [record for record in written if record["step"] <= after_step]
+        self._repeated = {_mark(record) for record in written if record["step"] > after_step}
         write_whole(path, "".join(json.dumps(record) + "\n" for record in self.kept))
         self._file = GrowingFile(path)
         available = dict(workdir=path.parent, after_step=after_step, name=name, config=config)
         self._sinks = []
         for known, make in (sinks or {}).items():
-            sink = make(**arguments_of(make, available, field="log.to"))
+            options = arguments_of(make, available, field="log.to")
+            sink = make(**options)
             if not callable(getattr(sink, "append", None)):
                 raise UserError(
                     f"{known!r} of log.to makes a {type(sink).__name__}, expected an object with append(record)."
                 )
-            self._sinks.append(sink)
+            self._sinks.append((sink, "after_step" in options))
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record; "step" is among its keys.
@@ -89,8 +93,10 @@ class MetricsLog:
         Raises:
           WriteFailed: the disk is full, or the folder of the run is gone.
         """
-        for sink in self._sinks:
-            sink.append(record)
+        repeated = _mark(record) in self._repeated
+        for sink, takes_again in self._sinks:
+            if takes_again or not repeated:
+                sink.append(record)
         with writing(str(self._path)):
             self._file.write((json.dumps(record) + "\n").encode())
             self._file.flush()
@@ -101,7 +107,7 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for sink in self._sinks:
+        for sink, _ in self._sinks:
             try:
                 getattr(sink, "close", lambda: None)()
             except WriteFailed:
@@ -116,6 +122,11 @@ class NoLog:
 
     def append(self, record: dict[str, Any]) -> None:
         """Do nothing."""
+
+
+def _mark(record: Mapping[str, Any]) -> tuple[int, frozenset[str]]:
+    """By which a record is the same when its step is done again."""
+    return record["step"], frozenset(record)
 
 
 def read_metrics(path: epath.Path) -> list[dict[str, Any]]:

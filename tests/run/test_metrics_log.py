@@ -66,6 +66,10 @@ def make(workdir, after_step, name):
     return made[-1]
 
 
+def once(workdir):
+    return make(workdir, 0, "")
+
+
 def nothing(workdir):
     return None
 
@@ -92,6 +96,23 @@ def test_a_log_of_the_users_own_gets_every_record(path, own):
     assert made.given == {"workdir": path.parent, "after_step": 20, "name": "digits"}
     assert (made.records, made.closed) == ([{"step": 30, "loss": 1.0}], True)
     assert read_metrics(path) == made.records
+
+
+def test_a_log_that_cannot_go_back_gets_each_record_once(path, own):
+    """A record of training and one of held-out images may be of one step."""
+    sinks = resolve_sinks(["own_log:make", "own_log:once"])
+    records = [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 0.9}, {"step": 20, "validation_knn": 0.5}]
+    later = [{"step": 30, "loss": 0.8}]
+    with MetricsLog(path, after_step=0, sinks=sinks) as log:
+        for record in records:
+            log.append(record)
+    with MetricsLog(path, after_step=10, sinks=sinks) as log:
+        for record in [*records[1:], *later]:
+            log.append(record)
+    back, once = own().made[0::2], own().made[1::2]
+    assert [log.records for log in back] == [records, [*records[1:], *later]]
+    assert [log.records for log in once] == [records, later]
+    assert read_metrics(path) == [*records, *later]
 
 
 @pytest.mark.parametrize(
