@@ -17,7 +17,13 @@ import re
 import runpy
 import traceback
 
-from ml_collections import ConfigDict
+try:
+    from ml_collections import ConfigDict
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"tcl_jax.config needs {error.name}, which is not installed: pip install 'tcl_jax[train]'.",
+        name=error.name,
+    ) from error
 
 from tcl_jax.errors import UserError, in_short
 from tcl_jax.fields import flat_items
@@ -240,5 +246,5 @@ def _find(word: str) -> pathlib.Path:
     own = [f"{word}.py"] if pathlib.Path(f"{word}.py").is_file() else []
     same = [path.stem] if path.stem in known() else []
     near = own or same or difflib.get_close_matches(path.stem, known(), n=3) or [*known(), "smoke:NAME"]
-    what = f"config file '{os.path.abspath(path)}'" if path.suffix else f"experiment '{word}'"
-    raise UserError(f"There is no {what}: give {', '.join(near)} or a Python file of your own.")
+    given = f"config file '{os.path.abspath(path)}'" if path.suffix else f"experiment '{word}'"
+    raise UserError(f"The {given} does not exist: give {', '.join(near)} or a Python file of your own.")

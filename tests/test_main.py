@@ -255,8 +255,8 @@ def test_the_command_is_the_same_in_any_folder(words, tmp_path):
     assert (ended.returncode, ended.stderr) == (2, "error: train.epochs is 0, expected 1 to 1000000.\n")
     ended = elsewhere(tmp_path, *words, "--config=configs/digits_tcl.py")
     assert ended.stderr == (
-        f"error: There is no config file '{tmp_path}/configs/digits_tcl.py': give digits_tcl or a Python file of your "
-        "own.\n"
+        f"error: The config file '{tmp_path}/configs/digits_tcl.py' does not exist: give digits_tcl or a Python file "
+        "of your own.\n"
     )
     assert not list(tmp_path.iterdir())
 
@@ -281,6 +281,13 @@ def test_a_missing_extra_is_one_sentence(package, tmp_path):
         f"error: The package '{package}' is not installed, which the command needs: pip install 'tcl_jax[train]'.\n"
     )
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("line", ["from tcl_jax import config", "from tcl_jax.config import load"])
+def test_a_missing_extra_of_a_config_is_one_sentence(line, tmp_path):
+    ended = elsewhere(tmp_path, "-c", f"import sys; sys.modules['ml_collections'] = None; {line}")
+    sentence = "tcl_jax.config needs ml_collections, which is not installed: pip install 'tcl_jax[train]'."
+    assert ended.stderr.splitlines()[-1] == f"ModuleNotFoundError: {sentence}"
 
 
 @pytest.mark.parametrize(
