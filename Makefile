@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 # What the tests compile is kept from one run to the next: compiling is most of their time.
 export TCL_JAX_TESTS_CACHE ?= $(abspath $(VENV))/.tests_cache
 
-.PHONY: demo docs test test-quick test-slow test-old-jax test-prepare test-tpu-plan lint clean
+.PHONY: demo dist docs test test-quick test-slow test-old-jax test-prepare test-tpu-plan test-wheel lint clean
 
 demo: $(VENV)/.train
-	$(BIN)/python main.py --config=configs/digits_tcl.py
+	$(BIN)/python main.py --config=digits_tcl
 
 test: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup --durations=60 --durations-min=1
@@ -36,6 +36,18 @@ test-prepare:
 test-tpu-plan:
 	$(MAKE) $(VENV)-tpu-plan/.tpu-plan VENV=$(VENV)-tpu-plan
 	$(VENV)-tpu-plan/bin/pytest -m slow tests/plan
+
+# The files of a release in dist/, as an index takes them.
+dist: $(VENV)/.test
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+
+# What a user has who installs the wheel: in a folder of its own each time, as nothing may be there that it lacks.
+test-wheel: dist
+	rm -rf $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	.ci/wheel $(VENV)-wheel dist/*.whl
 
 # The site of docs/ in site/, every link of which is checked; in a folder of its own, as nothing else needs what builds it.
 docs:

@@ -1,1 +1,1 @@
-"""Experiments: `common.py` lists every field, each other file is one experiment as a few overrides."""
+"""Experiments, each as a few overrides of `tcl_jax.config.defaults()`, or of another experiment."""

@@ -1,9 +1,9 @@
 """TCL on CIFAR-100 by the protocol of the official code: ResNet-50, 64 images = 128 views per step, 100 epochs.
 
-    python main.py --config=configs/cifar100_tcl.py
+    tcl-jax --config=cifar100_tcl
 
 Needs one GPU or TPU. The first start downloads CIFAR-100 (161 MB) and prepares it, which takes
-`pip install -r requirements.txt` (with TensorFlow, used for that alone). Not yet run to the end by us: no accuracy of
+`pip install tensorflow-cpu` (TensorFlow is used for that alone). Not yet run to the end by us: no accuracy of
 our own to quote.
 
 Settings are the defaults of the official train.py at commit 3706336, with which its README trains: crop, flip and
@@ -24,11 +24,11 @@ Other losses: --config.loss.name=supcon, with a --workdir of its own.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from tcl_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = common.get_config()
+    config = defaults()
     config.data.name = "cifar100"
     config.augment.views = ("autoaug_cifar", "autoaug_cifar")
     config.augment.crop_padding = 4

@@ -1,7 +1,7 @@
 """Fine-tuning with few labels: a trained encoder and a classifier on it, end to end on ten images of each digit.
 
-    python main.py --config=configs/digits_tcl.py
-    python main.py --config=configs/digits_finetune.py
+    tcl-jax --config=digits_tcl
+    tcl-jax --config=digits_finetune
 
 A minute for the first run, some seconds for the second. It begins with the encoder of the first, whose folder
 `model.init_from` names, and trains all of it by cross-entropy at a lower rate than drawn weights want. That encoder has
@@ -11,11 +11,11 @@ seen all labels: docs/encoders.md has one that saw none, and what both are worth
 
 from ml_collections import ConfigDict
 
-from configs import digits_tcl
+from tcl_jax.config import load
 
 
 def get_config() -> ConfigDict:
-    config = digits_tcl.get_config()
+    config = load("digits_tcl")
     config.data.train_images_of_class = 10
     config.model.init_from = "runs/digits_tcl"
     config.loss.name = "cross_entropy"

@@ -1,6 +1,6 @@
 """TCL on the embedded digits: a complete run in about a minute on two CPU cores.
 
-    python main.py --config=configs/digits_tcl.py
+    tcl-jax --config=digits_tcl
 
 1,437 training and 360 test images of 8x8 pixels that scikit-learn ships; nothing is downloaded. A narrow ResNet-18.
 Expected: linear probe of about 0.99 top-1; docs/reproduction.md has the spread over seeds.
@@ -8,11 +8,11 @@ Expected: linear probe of about 0.99 top-1; docs/reproduction.md has the spread 
 
 from ml_collections import ConfigDict
 
-from configs import common
+from tcl_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = common.get_config()
+    config = defaults()
     config.data.name = "digits"
     config.augment.crop_padding = 1
     config.augment.flip = False  # a mirrored 2 is not a 2

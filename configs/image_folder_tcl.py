@@ -1,6 +1,6 @@
 """TCL on your own images: ResNet-18, 64 images = 128 views per step, 100 epochs.
 
-    python main.py --config=configs/image_folder_tcl.py --config.data.data_dir=/data/flowers
+    tcl-jax --config=image_folder_tcl --config.data.data_dir=/data/flowers
 
 expects the images of each class in a folder of its own, named after the class:
 
@@ -19,7 +19,7 @@ cases, one of 50 in one of 70,000.
 Images without labels are in /data/flowers/train/ itself, or in /data/flowers itself where there is no train/. They are
 trained on by a loss that needs no labels, and without a test split:
 
-    python main.py --config=configs/image_folder_tcl.py --config.data.data_dir=/data/flowers \\
+    tcl-jax --config=image_folder_tcl --config.data.data_dir=/data/flowers \\
         --config.loss.name=ntxent --config.loss.labels=image --config.data.test_split= --config.validation.images=0
 
 An image that a camera noted to be turned or mirrored (EXIF) is turned upright first; torchvision leaves it as it is.
@@ -33,11 +33,11 @@ measured with them. A set of fewer than some 2,000 images wants a smaller valida
 
 from ml_collections import ConfigDict
 
-from configs import common
+from tcl_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = common.get_config()
+    config = defaults()
     config.data.name = "image_folder"
     config.data.image_size = 128
     config.augment.views = ("simaug", "simaug")

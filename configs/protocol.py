@@ -1,6 +1,6 @@
 """The protocol of docs/reproduction.md: one network, length, augmentation and batch for every method, by data set.
 
-    python main.py --config=configs/protocol.py:cifar10_resnet18
+    tcl-jax --config=protocol:cifar10_resnet18
     python -m benchmarks.accuracy --study=cifar10_reduced       # all methods, three seeds
 
 <data>_<size>: fashion_mnist or cifar10; resnet18 or resnet50 for one GPU, not yet run to the end by us; reduced for two
@@ -9,7 +9,7 @@ CPU cores, about an hour for all methods and seeds, whose figures docs/reproduct
 
 from ml_collections import ConfigDict
 
-from configs import common
+from tcl_jax.config import defaults
 from tcl_jax.errors import UserError
 
 _DATA = ("fashion_mnist", "cifar10")
@@ -26,7 +26,7 @@ def get_config(name: str = "") -> ConfigDict:
     if data not in _DATA or size not in _SIZES:
         known = ", ".join(f"{data}_{size}" for data in _DATA for size in _SIZES)
         raise UserError(f"There is no protocol '{name}', expected one of {known}.")
-    config = common.get_config()
+    config = defaults()
     config.data.name = data
     config.augment.views = ("simaug", "simaug")  # NT-Xent learns little from less, and all have the same
     if size == "reduced":

@@ -1,30 +1,27 @@
 """Any experiment made small: a narrow ResNet-18, a part of the data and few steps, for tests and first tries.
 
-    python main.py --config=configs/smoke.py:cifar10_tcl --config.data.data_dir=/data/tfds
+    tcl-jax --config=smoke:cifar10_tcl --config.data.data_dir=/data/tfds
 
 A minute or two on two CPU cores. Its accuracies show whether the chain works and learns, not how good the method is.
 """
 
-import importlib
-import pathlib
-
 from ml_collections import ConfigDict
 
+from tcl_jax.config import known, load
 from tcl_jax.errors import UserError
 
 
 def get_config(experiment: str = "") -> ConfigDict:
-    """The config of configs/<experiment>.py, shrunk.
+    """The config of an experiment, shrunk.
 
     Raises:
       UserError: there is no such experiment.
     """
-    known = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("[a-z]*_*.py"))
-    if experiment not in known:
+    if experiment not in known():
         raise UserError(
-            f"There is no experiment '{experiment}' to shrink, expected one of {', '.join(known)}."
+            f"There is no experiment '{experiment}' to shrink, expected one of {', '.join(known())}."
         )
-    config = importlib.import_module(f"configs.{experiment}").get_config()
+    config = load(experiment)
     config.data.train_split = "train[:4096]"
     config.data.test_split = "test[:1000]"
     config.model.name = "resnet18"

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import pathlib
 import re
 import signal
 import textwrap
+import traceback
 
 # What a full disk answers, a full quota, and a limit on the size of a file.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -71,6 +73,14 @@ class Interrupted(Exception):
 def in_short(error: BaseException) -> str:
     """Kind and message of an error of a library, on one line."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", width=160, placeholder=" ...")
+
+
+def missing_package(error: ModuleNotFoundError) -> str | None:
+    """The package that this one imports in vain; None where somebody else's module does, or a module is mistyped."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    ours = pathlib.Path(frames[-1].filename).is_relative_to(pathlib.Path(__file__).parent)
+    package = (error.name or "").partition(".")[0]
+    return package if ours and package not in ("", "tcl_jax") else None
 
 
 def _system_error(error: BaseException) -> int | None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tcl_jax.command_line import print_always
+from tcl_jax.command_line.output import print_always
 
 STREAMS = ("stdout", "stderr")
 

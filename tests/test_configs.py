@@ -1,18 +1,11 @@
 """Every experiment of configs/ builds, as it is and made small, without its data."""
 
-import importlib
-import pathlib
-
 import pytest
 
-from configs import smoke
+from tcl_jax.config import known, load
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.experiment.program import Facts, make_program, make_settings
 from tcl_jax.parallel import make_mesh
-
-EXPERIMENTS = sorted(
-    path.stem for path in (pathlib.Path(__file__).parents[1] / "configs").glob("[a-z]*_*.py")
-)
 
 
 def build(config, num_images):
@@ -23,25 +16,25 @@ def build(config, num_images):
     return schedule, make_settings(config, facts, schedule).learning_rates
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", known())
 def test_experiment_builds(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = load(name)
     schedule, rates = build(config, 50_000)
     assert len(rates) == schedule.steps >= config.train.epochs
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", known())
 def test_experiment_builds_made_small(name):
-    schedule, rates = build(smoke.get_config(name), 4096)
+    schedule, rates = build(load(f"smoke:{name}"), 4096)
     assert (schedule.batch_size, schedule.epochs) == (64, 4)
     assert len(rates) == 4 * (4096 - 256) // 64
 
 
 def test_large_batches_have_the_learning_rate_and_the_parts_that_they_state():
-    config = importlib.import_module("configs.cifar10_tcl_large_batch").get_config()
+    config = load("cifar10_tcl_large_batch")
     schedule, rates = build(config, 50_000)
     assert (schedule.batch_size, schedule.micro_batches) == (4096, 16)
     assert len(rates) == 1000 * 11
     assert rates[110] == max(rates) == pytest.approx(4.8)
-    small, _ = build(smoke.get_config("cifar10_tcl_large_batch"), 4096)
+    small, _ = build(load("smoke:cifar10_tcl_large_batch"), 4096)
     assert small.micro_batches > 1  # the way that it trains is what is tried

@@ -1,11 +1,15 @@
 """main.py as a user starts it: real command lines in processes of their own."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from tcl_jax.command_line.show_fields import format_fields
+from tcl_jax.config import load
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -60,7 +64,7 @@ MISTAKES = {
     ),
     "field without a config": (
         ["--config.train.epochs=3"],
-        "--config.train.epochs is given without a config: name an experiment, as in --config=configs/digits_tcl.py.",
+        "--config.train.epochs is given without a config: name an experiment, as in --config=digits_tcl.",
     ),
     "word that is not a flag": (
         ["--config=configs/digits_tcl.py", "train.epochs=3"],
@@ -233,22 +237,81 @@ def test_a_workdir_that_the_locale_cannot_name_is_refused_before_training(tmp_pa
     assert ended.returncode == 2
 
 
-def test_a_config_file_that_is_not_there_is_named_by_its_whole_path(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, ROOT / "main.py", "--config=configs/mine.py"],
+def elsewhere(tmp_path, *words):
+    """A command in an empty folder, to which PYTHONPATH gives the package."""
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
         cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (
-        ended.stderr
-        == f"error: There is no config file '{tmp_path}/configs/mine.py': expected a Python file.\n"
+
+
+@pytest.mark.parametrize("words", [["-m", "tcl_jax"], [ROOT / "main.py"]], ids=str)
+def test_the_command_is_the_same_in_any_folder(words, tmp_path):
+    ended = elsewhere(tmp_path, *words, "--config=digits_tcl", "--config.train.epochs=0")
+    assert (ended.returncode, ended.stderr) == (2, "error: train.epochs is 0, expected 1 to 1000000.\n")
+    ended = elsewhere(tmp_path, *words, "--config=configs/digits_tcl.py")
+    assert ended.stderr == (
+        f"error: The config file '{tmp_path}/configs/digits_tcl.py' does not exist: give digits_tcl or a Python file "
+        "of your own.\n"
     )
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--config=configs/digits_tcl.py", "--helpshort"]])
+def test_a_config_imports_what_lies_in_the_current_folder(tmp_path):
+    (tmp_path / "parts.py").write_text("EPOCHS = 0\n")
+    (tmp_path / "mine.py").write_text(
+        "import parts\nfrom tcl_jax.config import load\n"
+        "def get_config():\n    config = load('digits_tcl')\n    config.train.epochs = parts.EPOCHS\n"
+        "    return config\n"
+    )
+    ended = elsewhere(tmp_path, ROOT / "main.py", "--config=mine.py")
+    assert ended.stderr == "error: train.epochs is 0, expected 1 to 1000000.\n"
+
+
+@pytest.mark.parametrize("package", ["absl", "ml_collections", "flax", "sklearn"])
+def test_a_missing_extra_is_one_sentence(package, tmp_path):
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['tcl-jax', '--config=digits_tcl'];"
+    ended = elsewhere(tmp_path, "-c", f"{code} from tcl_jax.__main__ import main; main()")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"error: The package '{package}' is not installed, which the command needs: pip install 'tcl_jax[train]'.\n"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("line", ["from tcl_jax import config", "from tcl_jax.config import load"])
+def test_a_missing_extra_of_a_config_is_one_sentence(line, tmp_path):
+    ended = elsewhere(tmp_path, "-c", f"import sys; sys.modules['ml_collections'] = None; {line}")
+    sentence = "tcl_jax.config needs ml_collections, which is not installed: pip install 'tcl_jax[train]'."
+    assert ended.stderr.splitlines()[-1] == f"ModuleNotFoundError: {sentence}"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--help"], ["--config=configs/digits_tcl.py", "--helpshort"], ["--helpfull"]]
+)
 def test_help_is_a_success(flags):
     ended = main(*flags)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "--workdir" in ended.stdout
+    assert "--workdir" in ended.stdout or "--[no]" in ended.stdout
+
+
+def test_help_answers_at_once():
+    """It waits for neither JAX nor Flax."""
+    code = "import sys; sys.argv[1:] = ['--help']; from tcl_jax.__main__ import main; main(); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"jax", "flax", "orbax", "numpy"} & set(ended.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("named", [["--config=digits_tcl"], ["--workdir={tmp}"]], ids=str)
+def test_fields_are_those_of_a_config_or_of_a_run(named, tmp_path):
+    config = load("digits_tcl")
+    config.seed = 5
+    stored = {"name": "digits_tcl", "config": json.loads(config.to_json()), "machine": {}}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    ended = main("--mode=fields", *(word.format(tmp=tmp_path) for word in named))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == format_fields(load("digits_tcl") if "config" in named[0] else config) + "\n"

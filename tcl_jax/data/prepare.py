@@ -168,7 +168,7 @@ def _silence() -> Iterator[None]:
 def _not_prepared(name: str, folder: epath.Path) -> UserError:
     return UserError(
         f"The data set '{name}' is not prepared in {folder}: install TensorFlow, which TFDS needs to prepare "
-        "it (pip install -r requirements.txt), and repeat the command, or prepare it elsewhere and copy it "
+        "it (pip install tensorflow-cpu), and repeat the command, or prepare it elsewhere and copy it "
         "there, or point data.data_dir at the folder that holds it."
     )
 

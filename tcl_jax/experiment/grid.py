@@ -64,8 +64,8 @@ def parse_axes(given: Sequence[str], config: ConfigDict) -> Axes:
 def grid(config: ConfigDict, axes: Axes) -> list[GridPoint]:
     """Every combination of the values, the last field changing fastest.
 
-    >>> from configs import digits_tcl
-    >>> [point.name for point in grid(digits_tcl.get_config(), {"loss.k1": (1.0, 50.0), "seed": (0, 1)})]
+    >>> config = ConfigDict({"loss": {"k1": 10.0}, "seed": 7})
+    >>> [point.name for point in grid(config, {"loss.k1": (1.0, 50.0), "seed": (0, 1)})]
     ['k1=1_seed=0', 'k1=1_seed=1', 'k1=50_seed=0', 'k1=50_seed=1']
     """
     points = []

@@ -39,7 +39,13 @@ def write_page(run: Run, evaluation: Evaluation | None, results: dict[str, Any])
 
 def command_of(config: ConfigDict, config_file: ConfigFile, workdir: str) -> str:
     """What to type to make a run again."""
-    return command(config_file.name or "CONFIG.py", _fields(config_file.fields), _fields(config), workdir)
+    return command(
+        config_file.program,
+        config_file.name or "CONFIG.py",
+        _fields(config_file.fields),
+        _fields(config),
+        workdir,
+    )
 
 
 def shown_views(experiment: Experiment, *, images: int, epochs: int) -> tuple[list[Column], list[str]]:

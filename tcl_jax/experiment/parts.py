@@ -237,6 +237,11 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
 }
 
 
+def bounds() -> dict[str, str]:
+    """The range of every number of a config, by the name of its field, as "1 or more"."""
+    return {name: expected for name, (_, _, expected) in _NUMBERS.items()}
+
+
 def check_numbers(config: ConfigDict) -> None:
     """Refuse fields without a value, names that are numbers, and numbers out of their range.
 

@@ -11,11 +11,12 @@ from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 
 
-def run(paths: Sequence[str], workdir: Workdir) -> None:
+def run(paths: Sequence[str], workdir: Workdir, *, program: str = "python main.py") -> None:
     """Write report/ with index.html, comparison.csv, comparison.md and pictures into `workdir`, and print the table.
 
     Args:
       paths: folders of runs, or of several runs each.
+      program: how the command was started, for the page.
 
     Raises:
       UserError: no folder is given, or one holds no run that was evaluated.
@@ -36,8 +37,10 @@ def run(paths: Sequence[str], workdir: Workdir) -> None:
         raise UserError(
             f"None of the runs in {', '.join(paths)} was evaluated yet: train them to their end first."
         )
-    again = shlex.join(["python", "main.py", "--mode=compare", f"--workdirs={','.join(paths)}"])
-    write_comparison(workdir, "Comparison of runs", runs, failures=missing, again=again)
+    flags = ["--mode=compare", f"--workdirs={','.join(paths)}"]
+    write_comparison(
+        workdir, "Comparison of runs", runs, failures=missing, again=f"{program} {shlex.join(flags)}"
+    )
 
 
 def write_comparison(

@@ -85,7 +85,7 @@ def topology_mesh(name: str) -> Mesh:
         )
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            f"--plan_topology={name} needs the TPU compiler, which is not installed: pip install -e '.[tpu-plan]' "
+            f"--plan_topology={name} needs the TPU compiler, which is not installed: pip install 'tcl_jax[tpu-plan]' "
             "(0.7 GB), or plan for the devices of this machine without the flag."
         )
     from jax.experimental import topologies

@@ -7,24 +7,25 @@ from typing import Any
 _LINE = 72  # letters of a command that stays on one line
 
 
-def command(file: str, base: Mapping[str, Any], config: Mapping[str, Any], workdir: str) -> str:
+def command(program: str, file: str, base: Mapping[str, Any], config: Mapping[str, Any], workdir: str) -> str:
     """What to type to make the run again, for a POSIX shell.
 
     Args:
+      program: how the command is started, as "tcl-jax".
       file: what --config names.
       base: all fields that it gives, by their full names.
       config: those of the run.
       workdir: its folder.
 
-    >>> print(command("configs/a.py", {"seed": 0, "model.width": 8}, {"seed": 1, "model.width": 8}, "a b"))
-    python main.py --config=configs/a.py --config.seed=1 --workdir='a b'
+    >>> print(command("tcl-jax", "a.py", {"seed": 0, "model.width": 8}, {"seed": 1, "model.width": 8}, "a b"))
+    tcl-jax --config=a.py --config.seed=1 --workdir='a b'
     """
     changed = {name: value for name, value in config.items() if name not in base or base[name] != value}
     flags = {"config": file} | {f"config.{name}": value for name, value in changed.items()}
-    words = ["python", "main.py", *(f"--{flag}={_quoted(value)}" for flag, value in flags.items())]
+    words = [program, *(f"--{flag}={_quoted(value)}" for flag, value in flags.items())]
     words.append(f"--workdir={_quoted(workdir)}")
     line = " ".join(words)
-    return line if len(line) <= _LINE else " \\\n    ".join([" ".join(words[:3]), *words[3:]])
+    return line if len(line) <= _LINE else " \\\n    ".join([" ".join(words[:2]), *words[2:]])
 
 
 def settings(

@@ -40,14 +40,16 @@ class ConfigFile(NamedTuple):
     """Where a config is from, for the command that makes a run again.
 
     Attributes:
-      name: what --config named, as "configs/smoke.py:cifar10_tcl"; "" where it is from elsewhere.
+      name: what --config named, as "digits_tcl" or "mine.py"; "" where it is from elsewhere.
       fields: all fields as the file gives them, by full names.
       defaults: all fields as they are without a file.
+      program: how the command was started, as "tcl-jax".
     """
 
     name: str = ""
     fields: Mapping[str, Any] = {}
     defaults: Mapping[str, Any] = {}
+    program: str = "python main.py"  # of runs of older versions, which knew no other
 
 
 class Workdir:

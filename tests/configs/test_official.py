@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from configs import common
 from tcl_jax.augment.autoaugment import BINS, CIFAR
 from tcl_jax.augment.autoaugment_ops import FACTORS, magnitude_of, signs_of
+from tcl_jax.config import defaults
 from tcl_jax.fields import flat_items
 from tests.test_configs import build
 
@@ -61,7 +61,7 @@ OF_DATA = {
     "imagenet100_tcl": {"data.name": "imagenet100", "data.image_size": 224},
     "cub200_tcl": {"data.name": "caltech_birds2011", "data.image_size": 224},
 }
-DEFAULTS = dict(flat_items(common.get_config()))
+DEFAULTS = dict(flat_items(defaults()))
 # What is another on purpose.
 DIFFERS = {
     name: {field: DEFAULTS[field] for field in ("train.precision", "evaluation.metrics")} for name in OF_DATA

@@ -66,7 +66,7 @@ def test_prepares_what_is_missing(tmp_path):
 def test_says_how_to_prepare_without_tensorflow(tmp_path, name):
     message = message_of(name, data_dir=tmp_path)
     assert f"'{name}' is not prepared in {tmp_path}:" in message
-    assert "pip install -r requirements.txt" in message
+    assert "pip install tensorflow-cpu" in message
     assert "data.data_dir" in message
     assert not list(tmp_path.iterdir())
 

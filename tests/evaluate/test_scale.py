@@ -80,7 +80,7 @@ def of_scikit_learn(draw):
 
 @functools.cache
 def of_the_probe(draw, change):
-    """Classes predicted with the settings of configs/common.py."""
+    """Classes predicted with the settings of tcl_jax/config.py."""
     scale, offset = (jnp.float32(value) for value in CHANGES[change])
     train, test = features_of(draw, change)
     parameters = dict(weights=jnp.asarray(weights_of(draw)), scale=scale, offset=offset)

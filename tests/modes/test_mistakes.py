@@ -6,7 +6,8 @@ import shutil
 import pytest
 from flax import linen as nn
 
-from configs import common, digits_tcl
+from configs import digits_tcl
+from tcl_jax.config import defaults
 from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.experiment.build import build_experiment
 from tcl_jax.experiment.parts import check_numbers, make_parts
@@ -351,7 +352,7 @@ class OtherLayers(nn.Module):
 
 NUMBERS = [
     field
-    for field, default in flat_items(common.get_config())
+    for field, default in flat_items(defaults())
     if isinstance(default, int | float) and not isinstance(default, bool)
 ]
 
@@ -359,9 +360,9 @@ NUMBERS = [
 @pytest.mark.parametrize("field", NUMBERS)
 def test_every_number_is_refused_by_the_name_of_its_field(field):
     """Values that no field of its kind can have; the data are not needed to see it."""
-    whole = isinstance(dict(flat_items(common.get_config()))[field], int)
+    whole = isinstance(dict(flat_items(defaults()))[field], int)
     for value in (-2, None, *((True,) if whole else (NAN, INF, -INF, 1e300))):
-        config = common.get_config()
+        config = defaults()
         config.update_from_flattened_dict({field: value})
         with pytest.raises(
             UserError, match=rf"^{field} is {re.escape(str(value))}(\.0)?, expected .*\d"
@@ -403,7 +404,7 @@ def test_a_huge_number_is_refused_before_it_takes_memory(field, data_dir):
 
 @pytest.mark.parametrize("field", ["loss.name", "model.remat", "augment.views", "data.train_split", "log.to"])
 def test_a_field_of_another_kind_without_a_value(field):
-    config = common.get_config()
+    config = defaults()
     config.update_from_flattened_dict({field: None})
     with pytest.raises(UserError, match=f"^{field} is None, expected a value"):
         check_numbers(config)
@@ -411,7 +412,7 @@ def test_a_field_of_another_kind_without_a_value(field):
 
 @pytest.mark.parametrize("field", ["augment.views", "evaluation.metrics", "log.to"])
 def test_names_that_are_numbers(field):
-    config = common.get_config()
+    config = defaults()
     config.update_from_flattened_dict({field: (3,)})
     with pytest.raises(UserError, match=rf"^{field} is \(3,\), expected names"):
         check_numbers(config)

@@ -12,7 +12,8 @@ import sys
 import pytest
 from etils import epath
 
-from configs import cifar10_tcl, common
+from configs import cifar10_tcl
+from tcl_jax.config import defaults
 from tcl_jax.errors import UserError
 from tcl_jax.modes import plan as mode
 from tcl_jax.parallel import make_mesh
@@ -36,14 +37,14 @@ def plan(planned, monkeypatch):
 
 def test_only_a_given_workdir_is_written_to(plan, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    mode.run(common.get_config(), None, "common")
+    mode.run(defaults(), None, "common")
     assert list(tmp_path.iterdir()) == []
     printed = capsys.readouterr().out
     assert "8 x cpu" in printed
     assert f"{plan['parameters']:,} " in printed
     gathered = plan["collectives"]["compiled"]["all-gather"]
     assert re.search(rf"all-gather +{gathered['bytes']:,} in {gathered['operations']} operations", printed)
-    mode.run(common.get_config(), Workdir("run"), "common")
+    mode.run(defaults(), Workdir("run"), "common")
     assert list((tmp_path / "run").iterdir()) == [tmp_path / "run/plan.json"]
     assert json.loads((tmp_path / "run/plan.json").read_text()) == {"config_name": "common", **plan}
 
@@ -85,7 +86,7 @@ def test_a_plan_that_cannot_be_written_is_a_mistake_in_the_folder(
         folder.parent.mkdir()
     spoil(folder, monkeypatch)
     with pytest.raises(UserError) as caught:
-        mode.run(common.get_config(), Workdir(str(folder)), "common")
+        mode.run(defaults(), Workdir(str(folder)), "common")
     assert str(caught.value) == (
         f"The plan cannot be written to the folder {folder} ({cause}): {todo} another folder with --workdir."
     )
@@ -95,7 +96,7 @@ def test_a_plan_that_cannot_be_written_is_a_mistake_in_the_folder(
 @pytest.mark.parametrize("share", [0.0, 1.5, -1.0, float("nan")])
 def test_impossible_share_of_the_peak(share):
     with pytest.raises(UserError, match=r"--plan_peak_share is .*, expected a number above 0 and at most 1"):
-        mode.run(common.get_config(), None, "common", peak_share=share)
+        mode.run(defaults(), None, "common", peak_share=share)
 
 
 def main(*arguments):

@@ -6,7 +6,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import common, digits_tcl, smoke
+from configs import digits_tcl, smoke
+from tcl_jax.config import defaults
 from tcl_jax.fields import flat_items
 from tcl_jax.report.page_settings import command, settings
 from tests.report.pages import EVIL, Page, section_page
@@ -47,7 +48,7 @@ def test_the_command_gives_the_config_and_the_folder_of_the_run(file, base, monk
     config.augment.flip = True
     config.train.learning_rate = 1.0
     config.train.ema_decay = 0.5
-    text = command(file, fields_of(base), fields_of(config), "runs/a 'b'")
+    text = command("python main.py", file, fields_of(base), fields_of(config), "runs/a 'b'")
     words = shlex.split(text.replace("\\\n", " "))
     assert words[:2] == ["python", "main.py"]
     found = parsed(words[1:], monkeypatch)
@@ -57,18 +58,18 @@ def test_the_command_gives_the_config_and_the_folder_of_the_run(file, base, monk
 
 def test_the_command_names_no_more_than_what_differs():
     fields = fields_of(digits_tcl.get_config())
-    assert command("configs/digits_tcl.py", fields, fields, "runs/digits_tcl") == (
-        "python main.py --config=configs/digits_tcl.py --workdir=runs/digits_tcl"
+    assert command("tcl-jax", "digits_tcl", fields, fields, "runs/digits_tcl") == (
+        "tcl-jax --config=digits_tcl --workdir=runs/digits_tcl"
     )
 
 
 def test_fields_that_differ_from_their_defaults_come_first_and_all_are_there():
-    config, defaults = fields_of(digits_tcl.get_config()), fields_of(common.get_config())
+    config, by_default = fields_of(digits_tcl.get_config()), fields_of(defaults())
     config["data.data_dir"] = EVIL
-    page = Page(section_page("run/settings", settings(config, defaults, RESULTS, "the command")))
+    page = Page(section_page("run/settings", settings(config, by_default, RESULTS, "the command")))
     first, whole = page.text.split(f"All {len(config)} fields")
     for name, value in config.items():
-        assert (name in first) == (value != defaults[name]), name
+        assert (name in first) == (value != by_default[name]), name
         assert name in whole
     assert repr(EVIL) in first
     assert "the command" in first

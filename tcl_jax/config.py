@@ -1,10 +1,39 @@
-"""Every field of a config, once: its default, its unit, what it does."""
+"""The config of an experiment: every field once, with its default and what it does; and the experiments by name.
 
-from ml_collections import ConfigDict
+A file of your own has a function `get_config` and starts from one of them, or from `defaults()`:
+
+    from tcl_jax.config import load
+
+    def get_config():
+        config = load("digits_tcl")
+        config.train.epochs = 20
+        return config
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import runpy
+import traceback
+
+try:
+    from ml_collections import ConfigDict
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"tcl_jax.config needs {error.name}, which is not installed: pip install 'tcl_jax[train]'.",
+        name=error.name,
+    ) from error
+
+from tcl_jax.errors import UserError, in_short
+from tcl_jax.fields import flat_items
 
 
-def get_config() -> ConfigDict:
-    """A config of defaults for small colour images; an experiment overrides what it needs."""
+def defaults() -> ConfigDict:
+    """A config of defaults for small colour images; an experiment overrides what it needs.
+
+    Comments above a field and behind it are its description, which --mode=fields prints.
+    """
     config = ConfigDict()
     config.seed = 0  # of initial values, order of examples and augmentation
 
@@ -23,9 +52,8 @@ def get_config() -> ConfigDict:
     # f >= 1: class i of 0 to C - 1 keeps floor(n f^(-i / (C - 1))) training images, at least one (long-tailed data); n
     # is train_images_of_class, or the number of images of the smallest class.
     config.data.imbalance = 1.0
-    config.data.subset_seed = (
-        0  # decides which images these are; `seed` does not, so that runs of a sweep share them
-    )
+    # Decides which images these are; `seed` does not, so that runs of a sweep share them.
+    config.data.subset_seed = 0
     # Every batch is of batch_size / images_per_class classes, as many images of each; 0: of images in random order.
     # A class of fewer images leaves rows without an image, which do not count.
     config.data.images_per_class = 0
@@ -46,20 +74,19 @@ def get_config() -> ConfigDict:
     config.data.skip_unreadable = False
 
     config.augment = ConfigDict()
-    config.augment.views = (
-        "crop_flip",
-        "crop_flip",
-    )  # one policy per view, your own "module:attribute" or of these:
-    # "none", "crop_flip", "simaug", "autoaug_cifar", "autoaug_imagenet" and "randaug(n,m)", as in "randaug(2,9)":
-    # n operations of magnitude m, 0 to 30. tcl_jax/augment/policies.py says what each does.
+    # One policy per view, your own "module:attribute" or of these: "none", "crop_flip", "simaug", "autoaug_cifar",
+    # "autoaug_imagenet" and "randaug(n,m)", as in "randaug(2,9)": n operations of magnitude m, 0 to 30.
+    # tcl_jax/augment/policies.py says what each does.
+    config.augment.views = ("crop_flip", "crop_flip")
     config.augment.crop_padding = 4  # pixels by which crop_flip, autoaug_cifar and randaug may shift
     config.augment.flip = True  # whether policies mirror left to right (all but "none" do)
 
     config.model = ConfigDict()
-    config.model.name = "resnet18"  # resnet18, 34, 50, 101 or 152; wide_resnet50_2 or wide_resnet101_2;
-    # vit_tiny, vit_small or vit_base, with _gap for the mean over patches; convnext_atto, femto, pico, nano or tiny
+    # resnet18, 34, 50, 101 or 152; wide_resnet50_2 or wide_resnet101_2; vit_tiny, vit_small or vit_base, with _gap for
+    # the mean over patches; convnext_atto, femto, pico, nano or tiny.
+    config.model.name = "resnet18"
     # "cifar", for small images: 3x3 stride 1, patches of 4x4 (ViT), 1x1 stride 1 (ConvNeXt); "imagenet": 7x7 stride 2
-    # and max-pool, 16x16, 4x4 stride 4
+    # and max-pool, 16x16, 4x4 stride 4.
     config.model.stem = "cifar"
     # Channels of the first stage; of each head (ViT); 64ths of the published channels (ConvNeXt). 64 is published.
     config.model.width = 64
@@ -71,9 +98,8 @@ def get_config() -> ConfigDict:
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
     # Residual blocks are computed again in the backward pass, not kept: less memory.
     config.model.remat = False
-    # ViT and ConvNeXt: the probabilities of dropout, and of stochastic depth at the last block.
-    config.model.dropout = 0.0
-    config.model.drop_path = 0.0
+    config.model.dropout = 0.0  # ViT and ConvNeXt: its probability
+    config.model.drop_path = 0.0  # ViT and ConvNeXt: probability of stochastic depth at the last block
 
     config.loss = ConfigDict()
     config.loss.name = "tcl"  # tcl, supcon, ntxent; cross_entropy trains a classifier end to end
@@ -81,7 +107,7 @@ def get_config() -> ConfigDict:
     # "balanced": an anchor weighs n / (C n_c) in the mean, where n_c of the n training images, those held out among
     # them, are of its class, one of C; "none": all weigh 1.
     config.loss.class_weights = "none"
-    config.loss.temperature = 0.1
+    config.loss.temperature = 0.1  # similarities are divided by it
     config.loss.k1 = 5000.0  # tcl only: weight of hard positives
     config.loss.k2 = 1.0  # tcl only: weight of hard negatives
     # Whether the temperature is learned, from loss.temperature on and between 0.01 and 1: its logarithm, by the
@@ -101,7 +127,7 @@ def get_config() -> ConfigDict:
     # Images per forward and backward pass over all devices, a divisor of batch_size; 0: the whole batch at once. Loss
     # and gradient are those of the whole batch, BatchNorm sees one micro-batch.
     config.train.micro_batch_size = 0
-    config.train.epochs = 100
+    config.train.epochs = 100  # passes over the training images
     config.train.learning_rate = 0.1  # peak
     # "none"; "linear": learning_rate is for 256 images per step, and the peak learning_rate * batch_size / 256;
     # "sqrt": learning_rate * sqrt(batch_size / 256).
@@ -112,8 +138,8 @@ def get_config() -> ConfigDict:
     config.train.schedule = "cosine"
     # "sgd"; "adamw"; "lars": each layer's step in proportion to the size of its weights.
     config.train.optimizer = "sgd"
-    config.train.momentum = 0.9
-    config.train.weight_decay = 1e-4
+    config.train.momentum = 0.9  # of sgd and lars; beta_1 of adamw
+    config.train.weight_decay = 1e-4  # times the weights, added to the gradient; of adamw apart from it
     # Which parameters decay: "all"; "kernels": not biases, nor scales, tokens and embeddings.
     config.train.decay = "all"
     # Gradients whose norm over all weights is larger are scaled to this norm; 0: none are.
@@ -134,11 +160,8 @@ def get_config() -> ConfigDict:
     config.validation.metric = "knn"  # of encoder features, the higher the better
 
     config.evaluation = ConfigDict()
-    config.evaluation.metrics = (
-        "linear_probe",
-        "logistic_regression",
-        "knn",
-    )  # after training, on all test images; also "retrieval" and "few_labels", which stand for several metrics
+    # After training, on all test images; also "retrieval" and "few_labels", which stand for several metrics.
+    config.evaluation.metrics = ("linear_probe", "logistic_regression", "knn")
     # Other data, whose test split is to be distinguished from the own one by its distance from the training images
     # (adds the metric outlier_auroc): scaled, and made grey or colour, as training images are; labels do not matter.
     config.evaluation.outliers = ConfigDict()
@@ -147,14 +170,81 @@ def get_config() -> ConfigDict:
     config.evaluation.outliers.test_split = "test"
 
     config.probe = ConfigDict()
-    config.probe.epochs = 50
+    config.probe.epochs = 50  # of training the linear probe
     config.probe.learning_rate = 0.5  # peak; falls on a cosine to a thousandth
     config.probe.batch_size = 64  # images per step over all devices
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every_epochs = 1
+    config.checkpoint.every_epochs = 1  # epochs from one checkpoint to the next
 
     config.log = ConfigDict()
     config.log.every_steps = 10  # steps per record of metrics.jsonl
     config.log.to = ("tensorboard",)  # where records go beside metrics.jsonl; () for nowhere
     return config.lock()  # a mistyped field in an experiment is an error, not a new field
+
+
+def load(name: str) -> ConfigDict:
+    """The config of an experiment: of its name, as "digits_tcl" or "smoke:cifar10_tcl", or of a Python file.
+
+    Args:
+      name: what --config takes. A word after the colon is the argument of the file's `get_config`.
+
+    Raises:
+      UserError: there is no such experiment or file, the file cannot be loaded, or its config lacks a field.
+
+    >>> load("digits_tcl").model.width
+    8
+    """
+    word, _, argument = name.partition(":")
+    path = str(_find(word))
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+        config = get_config(argument) if argument else get_config()
+        missing = sorted(dict(flat_items(defaults())).keys() - dict(flat_items(config)).keys())
+    except UserError:
+        raise
+    except Exception as error:  # whatever a mistake in the file raises
+        inside = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        place = f" in line {inside[-1]}" if inside else ""
+        raise UserError(
+            f"The config file '{path}' cannot be loaded ({in_short(error)}{place}): correct it."
+        ) from error
+    if missing:
+        raise UserError(
+            f"The config file '{path}' lacks {missing[0]}: begin with defaults() of tcl_jax.config."
+        )
+    return config
+
+
+def known() -> list[str]:
+    """Names of the experiments that come with the package; "smoke" and "protocol" make further ones.
+
+    >>> "digits_tcl" in known()
+    True
+    """
+    return sorted(path.stem for path in _folder().glob("[a-z]*_*.py"))
+
+
+def _folder() -> pathlib.Path:
+    """That of the experiments: in the package where it was installed, beside it in a checkout."""
+    package = pathlib.Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _find(word: str) -> pathlib.Path:
+    """The file that an experiment's name or a path means.
+
+    Raises:
+      UserError: there is none.
+    """
+    path, ours = pathlib.Path(word), _folder() / f"{word}.py"
+    if re.fullmatch(r"[a-z]\w*", word) and ours.is_file():
+        return ours
+    if path.is_file():
+        return path
+    own = [f"{word}.py"] if pathlib.Path(f"{word}.py").is_file() else []
+    same = [path.stem] if path.stem in known() else []
+    near = own or same or difflib.get_close_matches(path.stem, known(), n=3) or [*known(), "smoke:NAME"]
+    given = f"config file '{os.path.abspath(path)}'" if path.suffix else f"experiment '{word}'"
+    raise UserError(f"The {given} does not exist: give {', '.join(near)} or a Python file of your own.")

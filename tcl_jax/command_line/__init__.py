@@ -1,0 +1,1 @@
+"""The command: what is typed, what it starts, and how it ends."""
