@@ -41,6 +41,8 @@ os.environ["XDG_CACHE_HOME"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cac
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 
+from tests import shapes  # what it imports finds all this
+
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -63,4 +65,5 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 
 def pytest_configure(config):
+    shapes.check()
     config.addinivalue_line("markers", "xdist_group(name): tests of one process, also known without xdist")
