@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import jax
 import jaxtyping
+import numpy as np
 from beartype import beartype
 from beartype.vale import Is
 
-CHECKED = ("tcl_jax.losses",)
-NAMES = {
-    name: getattr(jaxtyping, name) for name in ("Array", "Bool", "Float", "Int32", "Integer", "Real", "UInt8")
-}
+ROOMS = ("augment", "data", "encoder", "evaluate", "losses", "models", "pixels")
+CHECKED = tuple(f"tcl_jax.{room}" for room in ROOMS)
+NAMES = "ArrayLike Bool Float Float32 Int Int32 Integer PRNGKeyArray Real Shaped UInt8"
+# Arrays of NumPy go where JAX's do, as far as shapes and dtypes are concerned.
+TYPES = {name: getattr(jaxtyping, name) for name in NAMES.split()} | {"Array": jax.Array | np.ndarray}
 
 
 def is_other(value):
@@ -28,10 +30,10 @@ Other = Annotated[object, Is[is_other]]
 
 
 def on_return(function):
-    """Check arguments together with the result, once there is one: wrong arguments have met the function's own errors.
+    """Check arguments and result once there is a result: wrong arguments have met the function's own errors by then.
 
-    jaxtyping asks for two checks of each call: before it, of the arguments, and after it, of arguments and result. Types
-    without shapes are left to mypy.
+    jaxtyping asks for two checks of each call: before it, of the arguments, and after it, of arguments and result. Of
+    them the second is made. Types without shapes are left to mypy.
     """
     hints = {
         name: hint if name == "return" else hint | Other
@@ -54,7 +56,7 @@ class Finder:
         spec = self.hook.find_spec(name, path, target)
         if spec is not None:
             execute = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: (vars(module).update(NAMES), execute(module))
+            spec.loader.exec_module = lambda module: (vars(module).update(TYPES), execute(module))
         return spec
 
 

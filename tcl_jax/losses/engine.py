@@ -33,8 +33,7 @@ from tcl_jax.losses.pairs import Anchors, Pairs, find_pairs, product, similariti
 from tcl_jax.losses.tiles import Kind
 
 if TYPE_CHECKING:
-    from jax.typing import ArrayLike
-    from jaxtyping import Bool, Float, Integer, Real
+    from jaxtyping import Array, Bool, Float, Integer, Real
 
 
 class Form(NamedTuple):
@@ -68,10 +67,10 @@ class References(NamedTuple):
       left_out: integer [m], as of the rows, which must then have them too. By default no reference is left out.
     """
 
-    embeddings: Float[ArrayLike, "m d"]
-    labels: Integer[ArrayLike, " m"] | Float[ArrayLike, "m c"]
-    weights: Real[ArrayLike, " m"] | Bool[ArrayLike, " m"] | None = None
-    left_out: Integer[ArrayLike, " m"] | None = None
+    embeddings: Float[Array, "m d"]
+    labels: Integer[Array, " m"] | Float[Array, "m c"]
+    weights: Real[Array, " m"] | Bool[Array, " m"] | None = None
+    left_out: Integer[Array, " m"] | None = None
 
 
 class Fixed(NamedTuple):
