@@ -6,6 +6,7 @@ small, and compiling them is most of the suite's time.
 
 import atexit
 import gc
+import importlib
 import os
 import pathlib
 import shutil
@@ -40,6 +41,8 @@ cache = pathlib.Path(os.environ["TCL_JAX_TESTS_CACHE"]).absolute()
 os.environ["XDG_CACHE_HOME"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+# It imports JAX, which reads all this; and no module of the library is imported yet.
+importlib.import_module("tests.shapes").check()
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 

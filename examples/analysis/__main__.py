@@ -13,6 +13,7 @@ import io
 import math
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 from etils import epath
@@ -79,7 +80,7 @@ def rows_of_csv(curves: Sequence[Curve]) -> str:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     class Parser(argparse.ArgumentParser):
-        def error(self, message: str):
+        def error(self, message: str) -> NoReturn:
             raise UserError(f"{message[0].upper()}{message[1:]}; --help lists the options.")
 
     parser = Parser(prog="python -m examples.analysis", description=(__doc__ or "").splitlines()[0])

@@ -1,7 +1,14 @@
 """Blends, grey and hue, as PIL and torchvision define them on uint8 images."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, UInt8
 
 
 def check_image(function: str, image: jax.Array, *, any_channels: bool = False) -> None:
@@ -31,7 +38,7 @@ def blend(start: jax.Array, end: jax.Array, factor: jax.Array) -> jax.Array:
     return jnp.clip(mixed, 0, 255).astype(jnp.uint8)
 
 
-def gray(image: jax.Array) -> jax.Array:
+def gray(image: UInt8[Array, "h w c"]) -> UInt8[Array, "h w 1"]:
     """PIL's L: (19595 R + 38470 G + 7471 B + 32768) / 65536, cut to a whole number: uint8 [h, w, c] -> uint8 [h, w, 1].
 
     An image of one channel is its own grey.
@@ -46,13 +53,13 @@ def gray(image: jax.Array) -> jax.Array:
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(jnp.uint8)
 
 
-def mean_gray(grays: jax.Array) -> jax.Array:
+def mean_gray(grays: UInt8[Array, "h w 1"]) -> UInt8[Array, ""]:
     """The mean of all pixels, rounded half up: uint8 [h, w, 1] -> uint8 [], for up to 2^22 pixels."""
     total = jnp.sum(grays, dtype=jnp.uint32)
     return ((2 * total + grays.size) // (2 * grays.size)).astype(jnp.uint8)
 
 
-def adjust_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
+def adjust_hue(image: UInt8[Array, "h w 3"], shift: Float[Array, ""] | float) -> UInt8[Array, "h w 3"]:
     """Turn the colour wheel, as torchvision's adjust_hue on PIL images: uint8 [h, w, 3] -> uint8 [h, w, 3].
 
     The image goes to PIL's HSV of three uint8 channels, trunc(255 shift) is added to the hue modulo 256, and the image

@@ -1,6 +1,9 @@
 """Windows of an image, shifted or resized; its mirror image; and a square cut out of it."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +11,13 @@ from jax import lax
 
 from tcl_jax.augment.color import check_image
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Int32, PRNGKeyArray, Shaped, UInt8
+
 TRIES = 10
 
 
-def random_crop(key: jax.Array, image: jax.Array, *, padding: int) -> jax.Array:
+def random_crop(key: PRNGKeyArray, image: Shaped[Array, "h w c"], *, padding: int) -> Shaped[Array, "h w c"]:
     """Pad with black and cut out a random window of the old size, as torchvision's RandomCrop(size, padding).
 
     Each of the (2 padding + 1)^2 windows is equally likely.
@@ -29,19 +35,19 @@ def random_crop(key: jax.Array, image: jax.Array, *, padding: int) -> jax.Array:
     return lax.dynamic_slice(padded, (top, left, jnp.int32(0)), image.shape)
 
 
-def random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
+def random_flip(key: PRNGKeyArray, image: Shaped[Array, "h w c"]) -> Shaped[Array, "h w c"]:
     """Mirror an image left to right half of the time: [h, w, c] of any dtype -> the same."""
     # The float32 probability fixes the width of the draw: 64-bit mode mirrors the same images.
     return jnp.where(jax.random.bernoulli(key, jnp.float32(0.5)), image[:, ::-1], image)
 
 
 def random_resized_crop(
-    key: jax.Array,
-    image: jax.Array,
+    key: PRNGKeyArray,
+    image: UInt8[Array, "h w c"],
     *,
     area: tuple[float, float] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> jax.Array:
+) -> UInt8[Array, "h w c"]:
     """Cut out a window of random area, shape and place, and resize it to the size of the image.
 
     The window is that of `random_window`, the resizing that of `resized_crop`; together they are torchvision's
@@ -65,8 +71,8 @@ def random_resized_crop(
 
 
 def random_window(
-    key: jax.Array, height: int, width: int, *, area: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    key: PRNGKeyArray, height: int, width: int, *, area: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[Int32[Array, ""], Int32[Array, ""], Int32[Array, ""], Int32[Array, ""]]:
     """Top, left, height and width of a random window within [height, width], by torchvision's RandomResizedCrop.
 
     Up to ten times, a share a of the area is drawn uniformly and an aspect ratio r log-uniformly, which give
@@ -112,8 +118,12 @@ def _largest_window(height: int, width: int, ratio: tuple[float, float]) -> tupl
 
 
 def resized_crop(
-    image: jax.Array, top: jax.Array, left: jax.Array, height: jax.Array, width: jax.Array
-) -> jax.Array:
+    image: UInt8[Array, "h w c"],
+    top: Int32[Array, ""] | int,
+    left: Int32[Array, ""] | int,
+    height: Int32[Array, ""] | int,
+    width: Int32[Array, ""] | int,
+) -> UInt8[Array, "h w c"]:
     """Resize a window of an image to the size of the image, bilinearly: uint8 [h, w, c] -> uint8 [h, w, c].
 
     Pixel centres lie at half-integers and the window's own border is repeated outward, as in PIL's resize with
@@ -131,7 +141,7 @@ def resized_crop(
     return pixels.astype(jnp.uint8)
 
 
-def _taps(start: jax.Array, length: jax.Array, size: int) -> jax.Array:
+def _taps(start: jax.Array | int, length: jax.Array | int, size: int) -> jax.Array:
     """The matrix [size, size] that enlarges pixels start ... start + length - 1 to `size` of them, times 2 size.
 
     Its entries are whole numbers, so sums of products with uint8 pixels are exact in float32 on every device.
@@ -158,14 +168,16 @@ def _divide_rounding(total: jax.Array, count: int) -> jax.Array:
     return ((total.astype(jnp.uint32) + count // 2) // count).astype(jnp.float32)
 
 
-def random_cutout(key: jax.Array, image: jax.Array, *, size: int) -> jax.Array:
+def random_cutout(key: PRNGKeyArray, image: Shaped[Array, "h w c"], *, size: int) -> Shaped[Array, "h w c"]:
     """`cutout` about a pixel of the image, each with equal chance (arXiv 1708.04552): [h, w, c] -> [h, w, c]."""
     h, w, _ = image.shape
     row, column = jax.random.randint(key, (2,), 0, jnp.asarray([h, w], jnp.int32), dtype=jnp.int32)
     return cutout(image, row, column, size=size)
 
 
-def cutout(image: jax.Array, row: jax.Array, column: jax.Array, *, size: int) -> jax.Array:
+def cutout(
+    image: Shaped[Array, "h w c"], row: Int32[Array, ""] | int, column: Int32[Array, ""] | int, *, size: int
+) -> Shaped[Array, "h w c"]:
     """Black rows row - size // 2 ... and columns column - size // 2 ..., `size` of each, as far as the image goes.
 
     Args:

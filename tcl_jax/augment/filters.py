@@ -1,5 +1,9 @@
 """Smoothing and Gaussian blur."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +11,11 @@ from jax import lax
 
 from tcl_jax.augment.color import check_image
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-def smooth(image: jax.Array) -> jax.Array:
+
+def smooth(image: UInt8[Array, "h w c"]) -> UInt8[Array, "h w c"]:
     """PIL's filter SMOOTH: (5 p + its eight neighbours) / 13, rounded: uint8 [h, w, c] -> uint8 [h, w, c].
 
     The pixels of the border stay as they are, and so do images of less than three rows or columns.
@@ -30,13 +37,13 @@ def smooth(image: jax.Array) -> jax.Array:
 
 
 def random_gaussian_blur(
-    key: jax.Array,
-    image: jax.Array,
+    key: PRNGKeyArray,
+    image: UInt8[Array, "h w c"],
     *,
     kernel_size: int,
     probability: float = 0.5,
     sigma: tuple[float, float] = (0.1, 2.0),
-) -> jax.Array:
+) -> UInt8[Array, "h w c"]:
     """`gaussian_blur` with the given probability, sigma drawn uniformly; the defaults are SimCLR's (arXiv 2002.05709).
 
     As torchvision's RandomApply([GaussianBlur(kernel_size, sigma)], probability). SimCLR takes a kernel of a tenth of
@@ -61,7 +68,9 @@ def random_gaussian_blur(
     return jnp.where(draws[1] < probability, blurred, image)
 
 
-def gaussian_blur(image: jax.Array, sigma: jax.Array, *, kernel_size: int) -> jax.Array:
+def gaussian_blur(
+    image: UInt8[Array, "h w c"], sigma: Float[Array, ""] | float, *, kernel_size: int
+) -> UInt8[Array, "h w c"]:
     """Weighted means of neighbours, as torchvision's gaussian_blur: uint8 [h, w, c] -> uint8 [h, w, c].
 
     The weights are exp(-x^2 / (2 sigma^2)) for x = -k/2 ... k/2, divided by their sum, by rows and by columns. The
@@ -89,7 +98,7 @@ def gaussian_blur(image: jax.Array, sigma: jax.Array, *, kernel_size: int) -> ja
     return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
 
 
-def _blur_matrix(sigma: jax.Array, kernel_size: int, size: int) -> jax.Array:
+def _blur_matrix(sigma: jax.Array | float, kernel_size: int, size: int) -> jax.Array:
     """The matrix float32 [size, size] that blurs a line of pixels."""
     reach = kernel_size // 2
     offsets = np.arange(-reach, reach + 1)

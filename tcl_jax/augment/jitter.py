@@ -1,11 +1,17 @@
 """Random changes of colour, in random order, and random grey."""
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
 from tcl_jax.augment.color import adjust_hue, blend, check_image, gray, mean_gray
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 ORDERS = tuple(itertools.permutations(range(4)))
@@ -13,13 +19,13 @@ ORDERS = tuple(itertools.permutations(range(4)))
 
 
 def random_color_jitter(
-    key: jax.Array,
-    image: jax.Array,
+    key: PRNGKeyArray,
+    image: UInt8[Array, "h w c"],
     *,
     probability: float = 0.8,
     strength: float = 0.4,
     hue: float = 0.1,
-) -> jax.Array:
+) -> UInt8[Array, "h w c"]:
     """Change brightness, contrast, saturation and hue at random and in random order, or leave the image as it is.
 
     With the given probability three factors are drawn uniformly from [1 - strength, 1 + strength], the shift of hue
@@ -45,7 +51,12 @@ def random_color_jitter(
     return jnp.where(draws[5] < probability, jittered, image)
 
 
-def color_jitter(image: jax.Array, factors: jax.Array, shift: jax.Array, order: jax.Array) -> jax.Array:
+def color_jitter(
+    image: UInt8[Array, "h w c"],
+    factors: Float[Array, 3],
+    shift: Float[Array, ""] | float,
+    order: Int32[Array, 4],
+) -> UInt8[Array, "h w c"]:
     """Brightness, contrast, saturation and hue changed in the given order: uint8 [h, w, 1 or 3] -> uint8 alike.
 
     Each change ends in uint8, as PIL's ImageEnhance.Brightness, Contrast and Color and `adjust_hue`.
@@ -81,7 +92,9 @@ def color_jitter(image: jax.Array, factors: jax.Array, shift: jax.Array, order: 
     return image
 
 
-def random_gray(key: jax.Array, image: jax.Array, *, probability: float = 0.2) -> jax.Array:
+def random_gray(
+    key: PRNGKeyArray, image: UInt8[Array, "h w c"], *, probability: float = 0.2
+) -> UInt8[Array, "h w c"]:
     """Three equal channels of PIL's L with the given probability: uint8 [h, w, 1 or 3] -> uint8 alike.
 
     As torchvision's RandomGrayscale on PIL images; an image of one channel is left as it is.

@@ -1,11 +1,13 @@
 """Augmentation policies by name: those known here, and users' own."""
 
+from __future__ import annotations
+
 import functools
 import pathlib
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,9 @@ from tcl_jax.augment.jitter import random_color_jitter, random_gray
 from tcl_jax.errors import UserError, in_short
 from tcl_jax.resolve import arguments_of, is_own, resolve
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, PRNGKeyArray, Shaped, UInt8
+
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
 """(random key, uint8 image [h, w, c]) -> uint8 image of the same shape.
 
@@ -23,19 +28,21 @@ The known policies but none and crop_flip expect one channel or three, and raise
 """
 
 
-def none(key: jax.Array, image: jax.Array) -> jax.Array:
+def none(key: PRNGKeyArray, image: Shaped[Array, "h w c"]) -> Shaped[Array, "h w c"]:
     """The image as it is."""
     return image
 
 
-def crop_flip(key: jax.Array, image: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
+def crop_flip(
+    key: PRNGKeyArray, image: Shaped[Array, "h w c"], *, crop_padding: int, flip: bool
+) -> Shaped[Array, "h w c"]:
     """A crop shifted by up to `crop_padding` pixels and, if `flip`, a mirror image half of the time."""
     crop_key, flip_key = jax.random.split(key)
     image = random_crop(crop_key, image, padding=crop_padding)
     return random_flip(flip_key, image) if flip else image
 
 
-def simaug(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
+def simaug(key: PRNGKeyArray, image: UInt8[Array, "h w c"], *, flip: bool) -> UInt8[Array, "h w c"]:
     """The augmentation of SimCLR (arXiv 2002.05709) as SupCon (arXiv 2004.11362) sets it for CIFAR.
 
     In this order: a window of 0.2 ... 1 of the area with aspect ratio 3/4 ... 4/3, resized to the old size; if `flip`,
@@ -50,14 +57,16 @@ def simaug(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
     return random_gray(gray_key, random_color_jitter(jitter_key, image))
 
 
-def autoaug_cifar(key: jax.Array, image: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
+def autoaug_cifar(
+    key: PRNGKeyArray, image: UInt8[Array, "h w c"], *, crop_padding: int, flip: bool
+) -> UInt8[Array, "h w c"]:
     """`crop_flip` and then AutoAugment's policy for CIFAR-10."""
     crop_key, key = jax.random.split(key)
     image = crop_flip(crop_key, image, crop_padding=crop_padding, flip=flip)
     return auto_augment(key, image, sub_policies=CIFAR)
 
 
-def autoaug_imagenet(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Array:
+def autoaug_imagenet(key: PRNGKeyArray, image: UInt8[Array, "h w c"], *, flip: bool) -> UInt8[Array, "h w c"]:
     """A resized crop of 0.08 ... 1 of the area, a mirror image if `flip`, then AutoAugment's policy for ImageNet."""
     crop_key, key = jax.random.split(key)
     crop_key, flip_key = jax.random.split(crop_key)
@@ -68,8 +77,14 @@ def autoaug_imagenet(key: jax.Array, image: jax.Array, *, flip: bool) -> jax.Arr
 
 
 def randaug(
-    key: jax.Array, image: jax.Array, *, count: int, magnitude: int, crop_padding: int, flip: bool
-) -> jax.Array:
+    key: PRNGKeyArray,
+    image: UInt8[Array, "h w c"],
+    *,
+    count: int,
+    magnitude: int,
+    crop_padding: int,
+    flip: bool,
+) -> UInt8[Array, "h w c"]:
     """`crop_flip` and then `count` operations of RandAugment with a magnitude of 0 ... 30."""
     crop_key, key = jax.random.split(key)
     image = crop_flip(crop_key, image, crop_padding=crop_padding, flip=flip)

@@ -1,6 +1,9 @@
 """Views of a batch: one policy for each, with a random key for each example."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,9 @@ import numpy as np
 
 from tcl_jax.augment.policies import Policy
 from tcl_jax.pixels import normalize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Integer, PRNGKeyArray, UInt8
 
 Array = jax.Array | np.ndarray
 Views = Callable[[jax.Array, Array, Array], jax.Array]
@@ -25,7 +31,9 @@ def make_views(policies: Sequence[Policy], *, mean: Sequence[float], std: Sequen
       mean, std: [c], of the pixels divided by 255, as for `normalize`.
     """
 
-    def views(key: jax.Array, images: Array, indices: Array) -> jax.Array:
+    def views(
+        key: PRNGKeyArray, images: UInt8[Array, "b h w c"], indices: Integer[Array, " b"]
+    ) -> Float[jax.Array, "vb h w c"]:
         def one(policy: Policy, number: int) -> jax.Array:
             def augment(image: jax.Array, index: jax.Array) -> jax.Array:
                 return policy(jax.random.fold_in(jax.random.fold_in(key, index), number), image)

@@ -1,7 +1,9 @@
 """Batches on the host: which examples, held out or trained on, in which order, as plain numpy arrays."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from tcl_jax.data.dataset import Split
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.data.order import raw_stream
 from tcl_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int32, UInt8
 
 _HELD_OUT = (0, 1)  # spawn key of the choice of `divide`; those of `epoch_order` have one number
 
@@ -25,10 +30,10 @@ class Batch(NamedTuple):
       weights: float32 [b], 1 for an example and 0 for padding.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    weights: np.ndarray
+    images: UInt8[np.ndarray, "b h w c"]
+    labels: Int32[np.ndarray, " b"]
+    indices: Int32[np.ndarray, " b"]
+    weights: Float32[np.ndarray, " b"]
 
 
 class Division(NamedTuple):
@@ -40,9 +45,9 @@ class Division(NamedTuple):
       bank: int32, in no order; part of train, among which the nearest neighbours of validation are looked for.
     """
 
-    train: np.ndarray
-    validation: np.ndarray
-    bank: np.ndarray
+    train: Int32[np.ndarray, " t"]
+    validation: Int32[np.ndarray, " v"]
+    bank: Int32[np.ndarray, " b"]
 
 
 def divide(num_examples: int, num_held_out: int, *, seed: int, largest_bank: int = 10_000) -> Division:
@@ -88,7 +93,7 @@ def steps_per_epoch(num_examples: int, batch_size: int, *, field: str = "batch_s
     return num_examples // batch_size
 
 
-def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(num_examples: int, *, seed: int, epoch: int) -> Int32[np.ndarray, " n"]:
     """Order of the examples in one epoch: a permutation that depends on nothing but the arguments.
 
     Args:
@@ -180,7 +185,7 @@ class _Rows(NamedTuple):
     live: np.ndarray
 
     @classmethod
-    def of(cls, positions: np.ndarray) -> "_Rows":
+    def of(cls, positions: np.ndarray) -> _Rows:
         """Those of a whole batch, in which rows without an image are negative; they read the others' in turn."""
         live = positions >= 0
         read = positions.copy()

@@ -1,9 +1,16 @@
 """Batches of a few classes with several images of each, so that an anchor has positives beside its own views."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tcl_jax.data.order import raw_stream
 from tcl_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int32, Integer
 
 _BY_CLASS = 2  # ends the spawn key; see `tcl_jax.data.order`
 NO_IMAGE = -1
@@ -35,7 +42,7 @@ def check_images_per_class(
 
 
 def class_steps(
-    labels: np.ndarray,
+    labels: Integer[np.ndarray, " n"],
     batch_size: int,
     images_per_class: int,
     *,
@@ -65,8 +72,8 @@ def class_steps(
 
 
 def class_batches(
-    labels: np.ndarray, batch_size: int, images_per_class: int, *, seed: int, epoch: int
-) -> np.ndarray:
+    labels: Integer[np.ndarray, " n"], batch_size: int, images_per_class: int, *, seed: int, epoch: int
+) -> Int32[np.ndarray, "steps {batch_size}"]:
     """The batches of one epoch by class: a pure function of the arguments, the same in every version of NumPy.
 
     Class c of n_c images is divided at random into g_c = ceil(n_c / m) groups of at most m images, m being

@@ -1,14 +1,19 @@
 """Part of the labelled training images: some classes, equally many images of each, or fewer from class to class."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tcl_jax.data.dataset import Dataset, DatasetFacts
 from tcl_jax.data.order import raw_stream
 from tcl_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int, Integer
 
 _SUBSET = (0, 3)  # spawn key; see `tcl_jax.data.order`
 
@@ -90,7 +95,7 @@ def subset_facts(facts: DatasetFacts, subset: Subset) -> DatasetFacts:
     )
 
 
-def long_tail(largest: int, num_classes: int, imbalance: float) -> np.ndarray:
+def long_tail(largest: int, num_classes: int, imbalance: float) -> Int[np.ndarray, " c"]:
     """Numbers of images of classes that become fewer exponentially, by label.
 
         n_i = max(1, floor(n f^(-i / (C - 1)))),    i = 0, ..., C - 1
@@ -115,7 +120,9 @@ def long_tail(largest: int, num_classes: int, imbalance: float) -> np.ndarray:
     return np.maximum(np.floor(largest / imbalance**exponents + 1e-9), 1).astype(np.int64)
 
 
-def choose_of_classes(labels: np.ndarray, sizes: np.ndarray, *, seed: int) -> np.ndarray:
+def choose_of_classes(
+    labels: Integer[np.ndarray, " n"], sizes: Integer[np.ndarray, " c"], *, seed: int
+) -> Int[np.ndarray, " chosen"]:
     """Positions of sizes[c] images of each class c, at random: a pure function of the arguments.
 
     It is the same in every version of NumPy. With the same labels and seed, a smaller number of images of a class are

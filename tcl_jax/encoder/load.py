@@ -1,9 +1,11 @@
 """A trained encoder in somebody else's program: images in, features out; no data set, no config."""
 
+from __future__ import annotations
+
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -18,6 +20,9 @@ from tcl_jax.models.encode import make_apply, make_apply_head, make_encode
 from tcl_jax.models.tensor_file import SUFFIX
 from tcl_jax.parallel import local_rows, make_mesh, split_batch
 from tcl_jax.run.workdir import Workdir
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, ArrayLike, Float32, Real, UInt8
 
 
 class Encoder:
@@ -56,7 +61,9 @@ class Encoder:
             trained.model.head.projection_dim if trained.has_projection else None
         )
 
-    def __call__(self, images: Any, *, batch_size: int = 128) -> np.ndarray:
+    def __call__(
+        self, images: UInt8[ArrayLike, "n h w c"], *, batch_size: int = 128
+    ) -> Float32[np.ndarray, "n {self.feature_dim}"]:
         """Features of images: float32 [n, f], not normalised.
 
         Args:
@@ -69,7 +76,9 @@ class Encoder:
         """
         return self._batched(self._encode, images, batch_size, self.feature_dim)
 
-    def apply(self, variables: Mapping[str, Any], images: Any) -> jax.Array:
+    def apply(
+        self, variables: Mapping[str, Any], images: Real[ArrayLike, "n h w c"]
+    ) -> Float32[Array, "n {self.feature_dim}"]:
         """Features of images as a pure function, for jax.jit, jax.grad and jax.vmap: float32 [n, f].
 
         It runs on the devices of its arguments, all images at once.
@@ -84,7 +93,9 @@ class Encoder:
         self._check_shape(np.shape(images))
         return self._apply(variables, images)
 
-    def project(self, images: Any, *, batch_size: int = 128) -> np.ndarray:
+    def project(
+        self, images: UInt8[ArrayLike, "n h w c"], *, batch_size: int = 128
+    ) -> Float32[np.ndarray, "n {self.projection_dim}"]:
         """Projections of images, which the contrastive loss compares: float32 [n, d], rows of unit length.
 
         Arguments and errors are those of a call.
@@ -104,7 +115,9 @@ class Encoder:
 
         return self._batched(project, images, batch_size, self.projection_dim)
 
-    def from_files(self, paths: Iterable[str | os.PathLike[str]], *, batch_size: int = 128) -> np.ndarray:
+    def from_files(
+        self, paths: Iterable[str | os.PathLike[str]], *, batch_size: int = 128
+    ) -> Float32[np.ndarray, "n {self.feature_dim}"]:
         """Features of image files: float32 [n, f], in their order, with a progress bar.
 
         Images of any size are scaled and cut as `data.image_size` does in training, turned upright, and made grey or

@@ -1,7 +1,9 @@
 """Features of every example of a split, by the frozen encoder."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,10 +13,13 @@ from tcl_jax.evaluate.arguments import check_split
 from tcl_jax.models.encode import Encode
 from tcl_jax.parallel import local_rows, split_batch
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 def extract_features(
     encode: Encode, variables: Mapping[str, Any], split: Split, *, batch_size: int, mesh: Mesh
-) -> np.ndarray:
+) -> Float[np.ndarray, "n f"]:
     """Encoder features (not projections) of all images as they are, without augmentation: float [n, f].
 
     Args:

@@ -1,5 +1,9 @@
 """Few labels: what a linear classifier makes of the features when it is shown some images of each class alone."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -7,18 +11,21 @@ from tcl_jax.data import epoch_order
 from tcl_jax.evaluate.arguments import check_count, check_features, check_labels
 from tcl_jax.evaluate.standardise import standardisation, standardise
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int32, Integer
+
 DRAWS = 10
 
 
 def few_labels_predict(
-    train_features: ArrayLike,
-    train_labels: ArrayLike,
-    test_features: ArrayLike,
+    train_features: Float[ArrayLike, "n f"],
+    train_labels: Integer[ArrayLike, " n"],
+    test_features: Float[ArrayLike, "m f"],
     *,
-    counts: ArrayLike,
+    counts: Integer[ArrayLike, " c"],
     draws: int = DRAWS,
     seed: int = 0,
-) -> np.ndarray:
+) -> Int32[np.ndarray, "{draws} m"]:
     """Classes of the test images by ridge regression on a few training images, for several draws of them.
 
     With x the features, standardised by mean and deviation of all training features (a constant feature has deviation
@@ -62,7 +69,9 @@ def few_labels_predict(
     return np.asarray(predicted, np.int32)
 
 
-def draw_images(labels: np.ndarray, counts: np.ndarray, *, seed: int, draw: int) -> np.ndarray:
+def draw_images(
+    labels: Integer[np.ndarray, " n"], counts: Integer[np.ndarray, " c"], *, seed: int, draw: int
+) -> Int32[np.ndarray, " drawn"]:
     """Which images are drawn: the first counts[c] of each class c in a random order of all, which draw and seed decide.
 
     Of one draw, the images of smaller counts are among those of larger ones.
@@ -76,7 +85,7 @@ def draw_images(labels: np.ndarray, counts: np.ndarray, *, seed: int, draw: int)
     return by_class[place < np.repeat(counts, sizes)]
 
 
-def share_of_each(sizes: np.ndarray, share: float) -> np.ndarray:
+def share_of_each(sizes: Integer[np.ndarray, " c"], share: float) -> Integer[np.ndarray, " c"]:
     """A share of the images of each class, rounded, but at least one where there is any: int [c].
 
     >>> share_of_each(np.array([1000, 140, 20, 0]), 0.01).tolist()

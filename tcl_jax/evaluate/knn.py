@@ -1,6 +1,9 @@
 """Weighted nearest neighbours in feature space."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +13,19 @@ from jax.typing import ArrayLike
 
 from tcl_jax.evaluate.arguments import check_above_zero, check_count, check_features, check_labels
 
+if TYPE_CHECKING:
+    from jaxtyping import ArrayLike, Float, Int32, Integer
+
 
 def knn_predict(
-    queries: ArrayLike,
-    bank: ArrayLike,
-    bank_labels: ArrayLike,
+    queries: Float[ArrayLike, "m f"],
+    bank: Float[ArrayLike, "n f"],
+    bank_labels: Integer[ArrayLike, " n"],
     *,
     num_classes: int,
     k: int = 20,
     temperature: float = 0.07,
-) -> np.ndarray:
+) -> Int32[np.ndarray, " m"]:
     """Class of each query by the votes of its nearest neighbours among the rows of `bank`.
 
         score_c = sum over the k nearest neighbours j of class c of exp(s_j / temperature),   s_j their cosine
@@ -45,14 +51,14 @@ def knn_predict(
 
 
 def knn_scores(
-    queries: ArrayLike,
-    bank: ArrayLike,
-    bank_labels: ArrayLike,
+    queries: Float[ArrayLike, "m f"],
+    bank: Float[ArrayLike, "n f"],
+    bank_labels: Integer[ArrayLike, " n"],
     *,
     num_classes: int,
     k: int = 20,
     temperature: float = 0.07,
-) -> np.ndarray:
+) -> Float[np.ndarray, "m {num_classes}"]:
     """The scores of which `knn_predict` takes the largest; arguments and errors are those of it.
 
     Returns:

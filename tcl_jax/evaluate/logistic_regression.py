@@ -1,6 +1,8 @@
 """Logistic regression on the features of the images as they are: a linear classifier without a training recipe."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,9 @@ from tqdm import tqdm
 from tcl_jax.data import epoch_order
 from tcl_jax.evaluate.arguments import check_count, check_features, check_labels
 from tcl_jax.evaluate.standardise import standardisation, standardise
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int32, Integer
 
 STRENGTHS = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
 """Strengths of the penalty that are tried, in this order."""
@@ -32,13 +37,13 @@ class _Classifier(NamedTuple):
 
 
 def logistic_regression_predict(
-    train_features: ArrayLike,
-    train_labels: ArrayLike,
-    test_features: ArrayLike,
+    train_features: Float[ArrayLike, "n f"],
+    train_labels: Integer[ArrayLike, " n"],
+    test_features: Float[ArrayLike, "m f"],
     *,
     num_classes: int,
     seed: int = 0,
-) -> np.ndarray:
+) -> Int32[np.ndarray, " m"]:
     """Classes of the test images by multinomial logistic regression with an L2 penalty.
 
     With x the features, standardised by mean and deviation of the training features (a constant feature has deviation
@@ -78,13 +83,13 @@ def logistic_regression_predict(
 
 
 def logistic_regression_logits(
-    train_features: ArrayLike,
-    train_labels: ArrayLike,
-    test_features: ArrayLike,
+    train_features: Float[ArrayLike, "n f"],
+    train_labels: Integer[ArrayLike, " n"],
+    test_features: Float[ArrayLike, "m f"],
     *,
     num_classes: int,
     seed: int = 0,
-) -> np.ndarray:
+) -> Float[np.ndarray, "m {num_classes}"]:
     """x W + b of which `logistic_regression_predict` takes the largest: floating [m, num_classes].
 
     Arguments and errors are those of it.

@@ -1,6 +1,9 @@
 """Outliers: whether images of other data are farther from the training images than the test images are."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +14,16 @@ from jax.typing import ArrayLike
 from tcl_jax.evaluate.arguments import check_count, check_features
 from tcl_jax.evaluate.knn import near_unit, unit
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 def knn_auroc(
-    features: ArrayLike, train_features: ArrayLike, outlier_features: ArrayLike, *, k: int = 50
+    features: Float[ArrayLike, "m f"],
+    train_features: Float[ArrayLike, "n f"],
+    outlier_features: Float[ArrayLike, "o f"],
+    *,
+    k: int = 50,
 ) -> float:
     """How well outliers are distinguished from the test images by their distance to the training images.
 

@@ -1,8 +1,10 @@
 """A linear classifier on top of the frozen encoder."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,9 @@ from tcl_jax.train.learning_rate import learning_rates
 from tcl_jax.train.optimizer import descend, sgd
 from tcl_jax.train.state import PROBE_STREAM, stream_key
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int32
+
 # With this decay the usual number of epochs comes to the minimum. Stopped on the way there a classifier can be worse
 # than with less decay and with more.
 _OPTIMIZER = sgd(momentum=0.9, weight_decay=2e-3, decay="kernels")
@@ -51,7 +56,7 @@ class _ProbeState(NamedTuple):
     opt_state: Any
 
 
-def linear_probe(*arguments: Any, **options: Any) -> tuple[np.ndarray, list[float]]:
+def linear_probe(*arguments: Any, **options: Any) -> tuple[Int32[np.ndarray, " m"], list[float]]:
     """Classes of the test images by a linear classifier trained on augmented training images.
 
     Arguments and errors are those of `linear_probe_logits`.
@@ -68,9 +73,9 @@ def linear_probe_logits(
     model: ContrastiveModel,
     variables: Mapping[str, Any],
     split: Split,
-    test_features: np.ndarray,
+    test_features: Float[np.ndarray, "m f"],
     *,
-    train_features: np.ndarray,
+    train_features: Float[np.ndarray, "n f"],
     views: Views,
     num_classes: int,
     epochs: int,
@@ -78,7 +83,7 @@ def linear_probe_logits(
     batch_size: int,
     seed: int,
     mesh: Mesh,
-) -> tuple[np.ndarray, list[float]]:
+) -> tuple[Float[np.ndarray, "m {num_classes}"], list[float]]:
     """Logits of the test images by a linear classifier trained on augmented training images.
 
     The classifier alone is trained; the encoder runs with its running statistics, and neither they nor its parameters
@@ -168,17 +173,17 @@ def _compile_step(
 
     def device_step(
         state: _ProbeState,
-        variables,
+        variables: Mapping[str, Any],
         scaling: Standardisation,
         batch: Batch,
         rate: jax.Array,
         key: jax.Array,
         epoch: jax.Array,
-    ):
+    ) -> tuple[_ProbeState, jax.Array]:
         images = views(jax.random.fold_in(key, epoch), batch.images, batch.indices)
         features = standardise(model.apply(variables, images, train=False, method="encode"), scaling)
 
-        def loss_of(params):
+        def loss_of(params: Any) -> jax.Array:
             logits = classifier.apply({"params": params}, features)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
             return lax.pmean(jnp.mean(losses), DATA_AXIS)

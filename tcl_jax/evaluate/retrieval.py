@@ -1,7 +1,9 @@
 """Retrieval: whether the images that are nearest to an image are of its class."""
 
+from __future__ import annotations
+
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,9 @@ from jax.typing import ArrayLike
 from tcl_jax.evaluate.arguments import check_features, check_labels
 from tcl_jax.evaluate.knn import near_unit, unit
 from tcl_jax.parallel import DATA_AXIS, local_rows, make_mesh, replicate, split_batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Integer
 
 
 class Retrieval(NamedTuple):
@@ -39,7 +44,9 @@ _CUTOFFS = (1, 2, 4, 8)
 _CELLS = 2**24  # cosines at once on a device
 
 
-def retrieval_metrics(features: ArrayLike, labels: ArrayLike, *, mesh: Mesh | None = None) -> Retrieval:
+def retrieval_metrics(
+    features: Float[ArrayLike, "n f"], labels: Integer[ArrayLike, " n"], *, mesh: Mesh | None = None
+) -> Retrieval:
     """How well each row finds the other rows of its class, when all other rows are sorted by their cosine with it.
 
         rel(i)       1 if the i-th of the sorted rows is of the query's class, otherwise 0

@@ -1,8 +1,13 @@
 """Features of mean 0 and deviation 1: what learns from them depends neither on their scale nor on their offset."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _BLOCK = 4096  # rows that are in float64 at a time
 
@@ -10,11 +15,11 @@ _BLOCK = 4096  # rows that are in float64 at a time
 class Standardisation(NamedTuple):
     """Mean and standard deviation of each feature: [f], in the dtype of the features."""
 
-    mean: np.ndarray
-    deviation: np.ndarray
+    mean: Float[np.ndarray, " f"]
+    deviation: Float[np.ndarray, " f"]
 
 
-def standardisation(features: np.ndarray) -> Standardisation:
+def standardisation(features: Float[np.ndarray, "n f"]) -> Standardisation:
     """Mean and standard deviation of each column of float [n, f], summed in float64.
 
     A column that is constant, up to the rounding of its values, has deviation 1, so that it can be divided by.

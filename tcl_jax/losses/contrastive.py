@@ -1,7 +1,9 @@
 """Losses of rows that meet each other. One engine computes them all; a function only fixes what its paper fixes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,9 @@ from tcl_jax.losses.hard_negatives import HardNegatives, Hardness
 from tcl_jax.losses.one_positive import OnePositive
 from tcl_jax.losses.softmax import Coefficients, Softmax
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Integer, Real
+
 Reduction = Literal["mean", "none"]
 
 SUPCON: dict[tuple[str, str], Family] = {
@@ -41,19 +46,19 @@ SUPCON: dict[tuple[str, str], Family] = {
 
 
 def tcl_loss(
-    embeddings: ArrayLike,
-    labels: ArrayLike,
+    embeddings: Float[ArrayLike, "n d"],
+    labels: Integer[ArrayLike, " n"] | Float[ArrayLike, "n c"],
     *,
-    temperature: ArrayLike = 0.1,
-    k1: ArrayLike = 5000.0,
-    k2: ArrayLike = 1.0,
-    left_out: ArrayLike | None = None,
+    temperature: Real[ArrayLike, ""] = 0.1,
+    k1: Real[ArrayLike, ""] = 5000.0,
+    k2: Real[ArrayLike, ""] = 1.0,
+    left_out: Integer[ArrayLike, " n"] | None = None,
     references: References | tuple[Any, ...] | None = None,
-    weights: ArrayLike | None = None,
+    weights: Real[ArrayLike, " n"] | Bool[ArrayLike, " n"] | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
     reduction: Reduction = "mean",
-) -> jax.Array:
+) -> Float[Array, ""] | Float[Array, " n"]:
     r"""Tuned contrastive loss.
 
     With s_ij = z_i . z_j, P(i) the other rows of the class of anchor i, N(i) the rows of other classes, temperature t:
@@ -133,20 +138,20 @@ def tcl_loss(
 
 
 def supcon_loss(
-    embeddings: ArrayLike,
-    labels: ArrayLike,
+    embeddings: Float[ArrayLike, "n d"],
+    labels: Integer[ArrayLike, " n"] | Float[ArrayLike, "n c"],
     *,
-    temperature: ArrayLike = 0.1,
+    temperature: Real[ArrayLike, ""] = 0.1,
     positives: Literal["outside", "inside"] = "outside",
     denominator: Literal["all", "one_positive", "negatives"] = "all",
-    hardness: ArrayLike | None = None,
-    left_out: ArrayLike | None = None,
+    hardness: Real[ArrayLike, ""] | None = None,
+    left_out: Integer[ArrayLike, " n"] | None = None,
     references: References | tuple[Any, ...] | None = None,
-    weights: ArrayLike | None = None,
+    weights: Real[ArrayLike, " n"] | Bool[ArrayLike, " n"] | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
     reduction: Reduction = "mean",
-) -> jax.Array:
+) -> Float[Array, ""] | Float[Array, " n"]:
     """Supervised contrastive loss: `tcl_loss` with k1 = 0 and k2 = 1, and its variants.
 
         L_i = -1 / |P(i)| sum_{p in P(i)} log [exp(s_ip / t) / D_ip]        positives outside of the logarithm: L_out
@@ -213,15 +218,15 @@ def supcon_loss(
 
 
 def ntxent_loss(
-    embeddings: ArrayLike,
+    embeddings: Float[ArrayLike, "n d"],
     *,
     num_views: int = 2,
-    temperature: ArrayLike = 0.5,
-    weights: ArrayLike | None = None,
+    temperature: Real[ArrayLike, ""] = 0.5,
+    weights: Real[ArrayLike, " n"] | Bool[ArrayLike, " n"] | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
     reduction: Reduction = "mean",
-) -> jax.Array:
+) -> Float[Array, ""] | Float[Array, " n"]:
     """Normalised temperature-scaled cross-entropy of SimCLR: `supcon_loss` whose labels are image ids.
 
     The rows are stacked view by view: [view 1 of all images; view 2 of all images; ...], on each device for its own

@@ -1,8 +1,10 @@
 """What drives a contrastive loss: which pairs its gradient comes from, and how the rows lie on the sphere."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,9 @@ from tcl_jax.losses.engine import collect
 from tcl_jax.losses.pairs import Anchors, find_pairs, similarities
 from tcl_jax.losses.softmax import Coefficients, Softmax
 from tcl_jax.losses.tiles import Kind
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Integer, Real
 
 
 class Diagnostics(NamedTuple):
@@ -51,24 +56,24 @@ class Diagnostics(NamedTuple):
       Their Rank, ICML 2023, arXiv 2210.02885, Eq. 1.
     """
 
-    counted: jax.Array
-    positive_similarity: jax.Array
-    negative_similarity: jax.Array
-    hard_positive_mass: jax.Array
-    hard_negative_mass: jax.Array
-    alignment: jax.Array
-    uniformity: jax.Array
-    rank: jax.Array
+    counted: Float[Array, ""]
+    positive_similarity: Float[Array, ""]
+    negative_similarity: Float[Array, ""]
+    hard_positive_mass: Float[Array, ""]
+    hard_negative_mass: Float[Array, ""]
+    alignment: Float[Array, ""]
+    uniformity: Float[Array, ""]
+    rank: Float[Array, ""]
 
 
 def diagnostics(
-    embeddings: ArrayLike,
-    labels: ArrayLike,
+    embeddings: Float[ArrayLike, "n d"],
+    labels: Integer[ArrayLike, " n"],
     *,
-    temperature: ArrayLike = 0.1,
-    k1: ArrayLike = 5000.0,
-    k2: ArrayLike = 1.0,
-    weights: ArrayLike | None = None,
+    temperature: Real[ArrayLike, ""] = 0.1,
+    k1: Real[ArrayLike, ""] = 5000.0,
+    k2: Real[ArrayLike, ""] = 1.0,
+    weights: Real[ArrayLike, " n"] | Bool[ArrayLike, " n"] | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
 ) -> Diagnostics:

@@ -9,9 +9,11 @@ The first half of each sum is row i as an anchor, the second half row i as a pai
 the rows, so each device finds the exact gradient of its own rows by itself. References have the first half alone.
 """
 
+from __future__ import annotations
+
 import functools
 import operator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,9 @@ from tcl_jax.losses.batch import (
 from tcl_jax.losses.family import Family, Pass
 from tcl_jax.losses.pairs import Anchors, Pairs, find_pairs, product, similarities
 from tcl_jax.losses.tiles import Kind
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Integer, Real
 
 
 class Form(NamedTuple):
@@ -62,10 +67,10 @@ class References(NamedTuple):
       left_out: integer [m], as of the rows, which must then have them too. By default no reference is left out.
     """
 
-    embeddings: jax.Array
-    labels: jax.Array
-    weights: jax.Array | None = None
-    left_out: jax.Array | None = None
+    embeddings: Float[Array, "m d"]
+    labels: Integer[Array, " m"] | Float[Array, "m c"]
+    weights: Real[Array, " m"] | Bool[Array, " m"] | None = None
+    left_out: Integer[Array, " m"] | None = None
 
 
 class Fixed(NamedTuple):

@@ -1,7 +1,9 @@
 """Losses of two towers: rows of one meet the rows of the other, as images meet their captions."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,18 +26,21 @@ from tcl_jax.losses.family import Family
 from tcl_jax.losses.sigmoid import Affine, Sigmoid
 from tcl_jax.losses.softmax import Softmax
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Integer, Real
+
 
 def clip_loss(
-    a: ArrayLike,
-    b: ArrayLike,
+    a: Float[ArrayLike, "n d"],
+    b: Float[ArrayLike, "n d"],
     *,
-    labels: ArrayLike | None = None,
-    scale: ArrayLike = 1.0 / 0.07,
-    weights: ArrayLike | None = None,
+    labels: Integer[ArrayLike, " n"] | Float[ArrayLike, "n c"] | None = None,
+    scale: Real[ArrayLike, ""] = 1.0 / 0.07,
+    weights: Real[ArrayLike, " n"] | Bool[ArrayLike, " n"] | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
     reduction: Literal["mean", "none"] = "mean",
-) -> jax.Array:
+) -> Float[Array, ""] | Float[Array, " n"]:
     """Symmetric cross-entropy of two towers: CLIP; with labels UniCL.
 
     With s_ij = a_i . b_j and P(i) the rows of the label of row i, row i itself among them:
@@ -70,17 +75,17 @@ def clip_loss(
 
 
 def siglip_loss(
-    a: ArrayLike,
-    b: ArrayLike,
+    a: Float[ArrayLike, "n d"],
+    b: Float[ArrayLike, "n d"],
     *,
-    labels: ArrayLike | None = None,
-    scale: ArrayLike = 10.0,
-    bias: ArrayLike = -10.0,
-    weights: ArrayLike | None = None,
+    labels: Integer[ArrayLike, " n"] | Float[ArrayLike, "n c"] | None = None,
+    scale: Real[ArrayLike, ""] = 10.0,
+    bias: Real[ArrayLike, ""] = -10.0,
+    weights: Real[ArrayLike, " n"] | Bool[ArrayLike, " n"] | None = None,
     axis_name: Hashable | None = None,
     block_size: BlockSize = "auto",
     reduction: Literal["mean", "none"] = "mean",
-) -> jax.Array:
+) -> Float[Array, ""] | Float[Array, " n"]:
     """Sigmoid loss of two towers: SigLIP. Every pair is a question of its own: do a_i and b_j belong together?
 
     With s_ij = a_i . b_j, and m_ij = 1 where labels i and j are equal, -1 elsewhere:

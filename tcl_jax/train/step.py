@@ -73,7 +73,7 @@ def make_device_step(
         none.
     """
 
-    def device_step(state: TrainState, batch: Batch, hyper: Hyper):
+    def device_step(state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, dict[str, jax.Array]]:
         epoch = state.step // steps_per_epoch
         views_key, dropout_key = (
             jax.random.fold_in(stream_key(hyper.seed, stream), epoch)

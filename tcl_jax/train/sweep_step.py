@@ -71,11 +71,13 @@ class AtOnce:
     def __init__(self, device_step: DeviceStep, mesh: Mesh):
         self._replicated = NamedSharding(mesh, P())
 
-        def sweep_step(states: TrainState, batches: Batch | list[Batch], hyper: Hyper):
+        def sweep_step(
+            states: TrainState, batches: Batch | list[Batch], hyper: Hyper
+        ) -> tuple[TrainState, list[dict[str, jax.Array]]]:
             common = batches if isinstance(batches, Batch) else None
             own = None if common else jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
 
-            def one(state: Any, settings: Any, batch: Any):
+            def one(state: Any, settings: Any, batch: Any) -> tuple[Any, dict[str, jax.Array]]:
                 hyper_of_one = Hyper(*settings)._replace(diagnose=hyper.diagnose)
                 after, metrics = device_step(TrainState(states.step, *state), common or batch, hyper_of_one)
                 return after[1:], metrics
