@@ -4,9 +4,10 @@
     public/bin/python tests/golden/record_timm.py
 
 Each network of `NETWORKS` is filled with `drawn_weights` of its state_dict's shapes, in eval() and double(). The file
-holds, by name, `shapes` as JSON, `features` of `IMAGES` and `gradient`, d sum(features ** 2) / d images, axes
-[b, h, w, c]. "resized" holds what resample_abs_pos_embed makes of POSITIONS, by the new grid, and "names" the names and
-shapes of the published sizes, of timm and of torchvision's ResNets that torchvision_names.json lacks.
+holds, by name, `shapes` as JSON, `features` of `IMAGES`, and `gradients`: `projected` gradients of the sum of the
+squared features, by every parameter and by "images" [b, h, w, c]. "resized" holds what resample_abs_pos_embed makes
+of POSITIONS, by the new grid, and "names" the names and shapes of the published sizes, of timm and of the ResNets of
+torchvision that torchvision_names.json lacks.
 """
 
 import json
@@ -24,8 +25,8 @@ NETWORKS = {
     "vit": VIT,
     "vit_gap": VIT | dict(class_token=False, global_pool="avg", fc_norm=False),
     "vit_patch4": VIT | dict(patch_size=4),
-    "convnext_tiny": dict(depths=(3, 3, 9, 3), dims=(6, 12, 24, 48), num_classes=0),
-    "convnext_atto": dict(depths=(2, 2, 6, 2), dims=(5, 10, 20, 40), conv_mlp=True, num_classes=0),
+    "convnext": dict(depths=(1, 2, 1, 1), dims=(6, 12, 24, 48), num_classes=0),
+    "convnext_conv_mlp": dict(depths=(2, 1, 2, 1), dims=(5, 10, 20, 40), conv_mlp=True, num_classes=0),
 }
 PUBLISHED = (
     "vit_tiny_patch16_224",
@@ -53,6 +54,14 @@ def drawn_weights(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
     return {name: draw(name, shapes[name]).astype(np.float32) for name in sorted(shapes)}
 
 
+def projected(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Four random projections of each array, float64 [arrays, 4], in the order of the sorted names."""
+    rng = np.random.default_rng(3)
+    return np.array(
+        [rng.normal(size=(4, arrays[name].size)) @ arrays[name].ravel() for name in sorted(arrays)]
+    )
+
+
 def shapes_of(network) -> dict[str, list[int]]:
     """Shapes of its state by name."""
     return {name: list(value.shape) for name, value in network.state_dict().items()}
@@ -77,7 +86,9 @@ def main() -> None:
         features.square().sum().backward()
         recorded[f"{name}/shapes"] = json.dumps(shapes)
         recorded[f"{name}/features"] = features.detach().numpy()
-        recorded[f"{name}/gradient"] = images.grad.permute(0, 2, 3, 1).numpy().astype(np.float32)
+        gradients = {key: parameter.grad.numpy() for key, parameter in network.named_parameters()}
+        gradients["images"] = images.grad.permute(0, 2, 3, 1).numpy()
+        recorded[f"{name}/gradients"] = projected(gradients)
     for grid in GRIDS:
         resized = resample_abs_pos_embed(torch.from_numpy(POSITIONS), list(grid), num_prefix_tokens=1)
         recorded[f"resized/{grid[0]}x{grid[1]}"] = resized.numpy()
