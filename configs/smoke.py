@@ -22,7 +22,7 @@ def get_config(experiment: str = "") -> ConfigDict:
     known = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("[a-z]*_*.py"))
     if experiment not in known:
         raise UserError(
-            f"There is no experiment '{experiment}' to shrink, expected one of {', '.join(known)}."
+            f"--config names the experiment '{experiment}' to shrink, expected one of {', '.join(known)}."
         )
     config = importlib.import_module(f"configs.{experiment}").get_config()
     config.data.train_split = "train[:4096]"
