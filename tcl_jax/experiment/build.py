@@ -150,13 +150,13 @@ def _with_settings(
             "many: set validation.images to 0, so that all train on the same images, or train each alone."
         )
     validation = None
-    if len(settings.division.validation):
+    if len(settings.split.validation):
         name, metric = program.parts.validation_metric
         measure = make_validate(
             metric,
             program.encode,
             data.training.train,
-            settings.division,
+            settings.split,
             num_classes=facts.num_classes,
             batch_size=program.schedule.images_at_once,
             mesh=program.parts.mesh,
