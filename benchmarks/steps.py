@@ -42,7 +42,7 @@ def without_augmentation(experiment: Experiment, **parts: Any) -> Program:
 
 def batches(experiment: Experiment) -> Iterator[Batch]:
     """The batches of one epoch after the other, as training reads them."""
-    size, examples = experiment.program.schedule.batch_size, experiment.settings.division.train
+    size, examples = experiment.program.schedule.batch_size, experiment.settings.split.train
     for epoch in itertools.count():
         yield from train_batches(experiment.dataset.train, size, seed=0, epoch=epoch, examples=examples)
 

@@ -25,7 +25,7 @@ def get_config(name: str = "") -> ConfigDict:
     data, _, size = name.rpartition("_")
     if data not in _DATA or size not in _SIZES:
         known = ", ".join(f"{data}_{size}" for data in _DATA for size in _SIZES)
-        raise UserError(f"There is no protocol '{name}', expected one of {known}.")
+        raise UserError(f"--config names the protocol '{name}', expected one of {known}.")
     config = defaults()
     config.data.name = data
     config.augment.views = ("simaug", "simaug")  # NT-Xent learns little from less, and all have the same

@@ -19,7 +19,7 @@ def get_config(experiment: str = "") -> ConfigDict:
     """
     if experiment not in known():
         raise UserError(
-            f"There is no experiment '{experiment}' to shrink, expected one of {', '.join(known())}."
+            f"--config names the experiment '{experiment}' to shrink, expected one of {', '.join(known())}."
         )
     config = load(experiment)
     config.data.train_split = "train[:4096]"

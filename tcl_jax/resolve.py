@@ -41,8 +41,7 @@ def resolve(name: str, known: Mapping[str, Any], *, field: str, example: str) ->
     own = _OWN.fullmatch(name)
     if own is None:
         raise UserError(
-            f"There is no {name!r} for {field}, expected one of {', '.join(known)}, or 'module:attribute' of your own "
-            f"({example})."
+            f"{field} is {name!r}, expected one of {', '.join(known)}, or 'module:attribute' of your own ({example})."
         )
     if os.getcwd() not in sys.path:  # as `python -m` has it; a console command does not
         sys.path.insert(0, os.getcwd())

@@ -177,7 +177,7 @@ def test_without_a_folder_for_caches_it_goes_on_without_one(environment, cause, 
     assert ended.returncode == 2
     note, error = ended.stderr.splitlines()
     assert note == NOT_KEPT.format(cause, variable)
-    assert error.startswith(f"error: There is no run in {tmp_path}")
+    assert error.startswith(f"error: The workdir {tmp_path}")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_other_names_are_not_parts_of_the_users_own(name):
     assert not is_own(name)
     with pytest.raises(
         UserError,
-        match=r"^There is no '.*' for model\.name, expected one of one, two, or 'module:attribute' of your own "
+        match=r"^model\.name is '.*', expected one of one, two, or 'module:attribute' of your own "
         r"\(my\.py with `def make\(\): \.\.\.`\)\.$",
     ):
         find(name)

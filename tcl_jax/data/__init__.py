@@ -2,41 +2,41 @@
 
 from tcl_jax.data.batches import (
     Batch,
-    Division,
-    divide,
+    TrainValidationSplit,
     epoch_order,
     padded_batches,
     steps_per_epoch,
     train_batches,
+    train_validation_split,
 )
 from tcl_jax.data.by_class import check_images_per_class, class_batches, class_steps
 from tcl_jax.data.dataset import ChannelStatistics, Dataset, DatasetFacts, Split, channel_statistics
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.data.load import dataset_facts, load_dataset
-from tcl_jax.data.subset import Subset, choose_of_classes, long_tail, subset_facts, take_subset
+from tcl_jax.data.subset import Subset, long_tail, sample_per_class, subset_facts, take_subset
 
 __all__ = [
     "Batch",
     "ChannelStatistics",
     "Dataset",
     "DatasetFacts",
-    "Division",
     "LazyImages",
     "Split",
     "Subset",
+    "TrainValidationSplit",
     "channel_statistics",
     "check_images_per_class",
-    "choose_of_classes",
     "class_batches",
     "class_steps",
     "dataset_facts",
-    "divide",
     "epoch_order",
     "load_dataset",
     "long_tail",
     "padded_batches",
+    "sample_per_class",
     "steps_per_epoch",
     "subset_facts",
     "take_subset",
     "train_batches",
+    "train_validation_split",
 ]

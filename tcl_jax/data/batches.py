@@ -16,7 +16,7 @@ from tcl_jax.errors import UserError
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int32, UInt8
 
-_HELD_OUT = (0, 1)  # spawn key of the choice of `divide`; those of `epoch_order` have one number
+_HELD_OUT = (0, 1)  # spawn key of `train_validation_split`; those of `epoch_order` have one number
 
 
 class Batch(NamedTuple):
@@ -36,13 +36,13 @@ class Batch(NamedTuple):
     weights: Float32[np.ndarray, " b"]
 
 
-class Division(NamedTuple):
-    """Positions in the training split; train and validation share no image and make up the split.
+class TrainValidationSplit(NamedTuple):
+    """Positions in the training split. Those of train and validation share no image, and make up the split.
 
     Attributes:
-      train: int32, ascending; contrastive training sees these.
-      validation: int32, in no order; held out, to watch the training by.
-      bank: int32, in no order; part of train, among which the nearest neighbours of validation are looked for.
+      train: int32, ascending. Contrastive training sees these.
+      validation: int32, in random order. Held out, to measure the encoder during training.
+      bank: int32, in random order, a part of train. kNN looks here for the neighbours of validation.
     """
 
     train: Int32[np.ndarray, " t"]
@@ -50,27 +50,29 @@ class Division(NamedTuple):
     bank: Int32[np.ndarray, " b"]
 
 
-def divide(num_examples: int, num_held_out: int, *, seed: int, largest_bank: int = 10_000) -> Division:
-    """Hold out some images, and choose those of the rest among which their nearest neighbours are looked for.
+def train_validation_split(
+    num_examples: int, num_held_out: int, *, seed: int, largest_bank: int = 10_000
+) -> TrainValidationSplit:
+    """The training split divided into images to train on and held-out images, at random.
 
-    The choice is random and depends on nothing but the arguments.
+    The result depends on nothing but the arguments.
 
     Args:
       num_held_out: 0 to num_examples.
       seed: 0 or more.
-      largest_bank: the most images that the bank takes.
+      largest_bank: the most images in the bank.
 
     Raises:
       ValueError: num_held_out is another number.
 
-    >>> [len(part) for part in divide(1437, 100, seed=0)]
+    >>> [len(part) for part in train_validation_split(1437, 100, seed=0)]
     [1337, 100, 1337]
     """
     if not 0 <= num_held_out <= num_examples:
         raise ValueError(f"num_held_out is {num_held_out}, expected 0 to {num_examples}")
     order = _random_order(num_examples, seed, _HELD_OUT)
     validation, rest = order[:num_held_out], order[num_held_out:]
-    return Division(np.sort(rest), validation, rest[:largest_bank])
+    return TrainValidationSplit(np.sort(rest), validation, rest[:largest_bank])
 
 
 def steps_per_epoch(num_examples: int, batch_size: int, *, field: str = "batch_size") -> int:

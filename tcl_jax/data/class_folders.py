@@ -74,7 +74,7 @@ def find_class_folders(root: epath.Path) -> ClassFolders:
         top = _list(root, itertools.islice(_walk(root), 1)) if root.is_dir() else None
         if top is None or not top.images:
             raise UserError(
-                f"There is no folder 'train' in {readable(root)}: give as data.data_dir the folder that holds "
+                f"data.data_dir is {readable(root)}, which has no folder 'train': give the folder that holds "
                 "train/<class>/ with the images, or one that holds images alone, to train without labels."
             )
         return _without_classes(top, "")
@@ -83,8 +83,9 @@ def find_class_folders(root: epath.Path) -> ClassFolders:
         return _without_classes(train, "train/")
     if not train.folders:
         raise UserError(
-            f"There are no class folders in {readable(train.folder)}: put the images of each class into a folder "
-            "of its own there, named after the class, or all images into it, to train without labels."
+            f"data.data_dir is {readable(root)}, whose folder 'train' has no class folders: put the images of each "
+            "class into a folder of its own there, named after the class, or all images into it, to train without "
+            "labels."
         )
     class_names = tuple(sorted(_classes(train)))
     splits, others = {}, []

@@ -93,11 +93,11 @@ def _checked_split(split: Any, num_classes: int, whose: str) -> Split:
     if len(images) != len(labels):
         raise UserError(
             f"{whose} images are {len(images)} and labels {len(labels)}, expected one label for each image: return "
-            "equally many."
+            "as many labels as images."
         )
     if not len(images):
         raise UserError(
-            f"{whose} images are none, expected at least one: see that the function finds its files."
+            f"{whose} images are an empty array, expected at least one image: see that the function finds its files."
         )
     unknown = labels[(labels < -1) | (labels >= num_classes)]
     if len(unknown):

@@ -73,7 +73,7 @@ def _data_folder(data_dir: str | os.PathLike[str]) -> epath.Path:
     if not os.fspath(data_dir) and os.path.expanduser(default).startswith("~"):  # as in containers
         default = os.path.join(tempfile.gettempdir(), "tensorflow_datasets")
         print(
-            f"There is no home folder: data sets are looked for in {default}; data.data_dir gives another.",
+            f"data.data_dir is not set, and there is no home folder: data sets are looked for in {default}.",
             file=sys.stderr,
         )
     folder = utf8_path(data_dir or default, "data.data_dir")

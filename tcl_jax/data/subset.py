@@ -67,7 +67,7 @@ def take_subset(dataset: Dataset, subset: Subset) -> Dataset:
     sizes = _sizes(subset, counts, of=f"class '{names[fewest]}' has {counts[fewest]:,} training images")
     if sizes is None:
         return dataset
-    chosen = choose_of_classes(labels, sizes, seed=subset.subset_seed)
+    chosen = sample_per_class(labels, sizes, seed=subset.subset_seed)
     return dataclasses.replace(dataset, train=dataset.train.select(chosen))
 
 
@@ -120,7 +120,7 @@ def long_tail(largest: int, num_classes: int, imbalance: float) -> Int[np.ndarra
     return np.maximum(np.floor(largest / imbalance**exponents + 1e-9), 1).astype(np.int64)
 
 
-def choose_of_classes(
+def sample_per_class(
     labels: Integer[np.ndarray, " n"], sizes: Integer[np.ndarray, " c"], *, seed: int
 ) -> Int[np.ndarray, " chosen"]:
     """Positions of sizes[c] images of each class c, at random: a pure function of the arguments.
@@ -139,7 +139,7 @@ def choose_of_classes(
     Raises:
       ValueError: seed is negative.
 
-    >>> choose_of_classes(np.array([0, 0, 0, 1, 1]), np.array([3, 0]), seed=0).tolist()
+    >>> sample_per_class(np.array([0, 0, 0, 1, 1]), np.array([3, 0]), seed=0).tolist()
     [0, 1, 2]
     """
     drawn = raw_stream(seed, _SUBSET).random_raw(len(labels))

@@ -76,8 +76,8 @@ def described(metadata: dict[str, str], path: epath.Path) -> EncoderDescription:
     version = metadata.get("format_version")
     if version is None:
         raise UserError(
-            f"{path} does not say how images go into it, as the files of --mode=export do: export a run, or begin a "
-            "training with these weights by model.init_from."
+            f"{path} does not describe the images of its encoder, as files of --mode=export do: export a run, or start "
+            "a training from these weights with model.init_from."
         )
     if version != _VERSION:
         raise UserError(

@@ -23,7 +23,7 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
       RunFailed: its checkpoints cannot be read.
     """
     if checkpoint not in CHECKPOINTS:
-        raise UserError(f"There is no checkpoint {checkpoint!r}, expected one of {', '.join(CHECKPOINTS)}.")
+        raise UserError(f"checkpoint is {checkpoint!r}, expected one of {', '.join(CHECKPOINTS)}.")
     try:
         about = EncoderDescription.from_json(workdir.read_description())
     except TypeError as error:
@@ -38,9 +38,9 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
     )
     if read is None:
         raise UserError(
-            f"There is no checkpoint in {workdir.checkpoints} yet: train the run first."
+            f"The run in {workdir.path} has no checkpoint yet: train it first."
             if checkpoint == "latest"
-            else f"There is no best checkpoint in {workdir.checkpoints}, as none was made at the end of an epoch with "
+            else f"The run in {workdir.path} has no best checkpoint, as none was made at the end of an epoch with "
             "validation.images above 0: take the latest."
         )
     stored = read.items["model"]

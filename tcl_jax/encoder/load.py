@@ -134,7 +134,7 @@ class Encoder:
         from tcl_jax.encoder.image_files import in_batches  # Pillow is loaded where files are read
 
         if isinstance(paths, str | bytes | os.PathLike):
-            raise UserError(f"The paths are {os.fspath(paths)!r}, expected a list of paths: put it into [ ].")
+            raise UserError(f"paths is {os.fspath(paths)!r}, expected a list of paths: put it into [ ].")
         _check_batch_size(batch_size)
         found = in_batches(
             functools.partial(self, batch_size=batch_size),
@@ -171,7 +171,7 @@ class Encoder:
         images = np.asarray(images)
         if images.dtype != np.uint8:
             raise UserError(
-                f"The images are of {images.dtype}, expected uint8 with values 0 to 255: give the pixels as they are, "
+                f"images are {images.dtype}, expected uint8 with values 0 to 255: give the pixels as they are, "
                 "neither scaled nor normalised."
             )
         self._check_shape(images.shape)
@@ -181,8 +181,8 @@ class Encoder:
         if len(shape) != 4 or shape[1:] != self.image_shape:
             expected = ", ".join(str(side) for side in self.image_shape)
             raise UserError(
-                f"The images have the shape {list(shape)}, expected [n, {expected}]: make them of the size that "
-                "the encoder was trained with, in colour where it is 3 channels and with a first axis of images."
+                f"images have the shape {list(shape)}, expected [n, {expected}], with which the encoder was trained: "
+                "resize them, convert them to colour or grey, or add a first axis."
             )
 
 
@@ -216,7 +216,7 @@ def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") ->
         return Encoder(read_exported(workdir.path, mesh), mesh)
     if not workdir.config.exists():
         raise UserError(
-            f"There is no encoder at {workdir.path}: give the workdir of a run, which has a config.json, or an "
+            f"{workdir.path} does not hold an encoder: give the workdir of a run, which has a config.json, or an "
             f"encoder{SUFFIX} of --mode=export."
         )
     return Encoder(read_trained(workdir, checkpoint=checkpoint, mesh=mesh), mesh)

@@ -211,8 +211,8 @@ def resolve_metric(name: str, *, field: str, available: Sequence[str]) -> tuple[
             and parameters[asked].default is inspect.Parameter.empty
         ):
             raise UserError(
-                f"{field} ({name!r}) names a metric that needs {asked!r}, which is there only {where}: change that, or "
-                "name another metric."
+                f"{field} ({name!r}) names a metric that needs {asked!r}, which is available only {where}: change "
+                "that, or name another metric."
             )
     arguments_of(metric, dict.fromkeys(available), field=f"{field} ({name!r})")
     return name.rpartition(":")[2].rpartition(".")[2], metric

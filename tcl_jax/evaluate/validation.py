@@ -6,7 +6,7 @@ from typing import Any
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from tcl_jax.data import Division, Split
+from tcl_jax.data import Split, TrainValidationSplit
 from tcl_jax.evaluate.features import extract_features
 from tcl_jax.evaluate.metrics import Metric, measure, of_features
 from tcl_jax.models.encode import Encode
@@ -19,25 +19,27 @@ def make_validate(
     metric: Metric,
     encode: Encode,
     split: Split,
-    division: Division,
+    indices: TrainValidationSplit,
     *,
     num_classes: int,
     batch_size: int,
     mesh: Mesh,
 ) -> Validate:
-    """A metric of the held-out images of `division`, whose bank are the training images, by encoder features.
+    """A function that measures the held-out images by the features of the encoder.
 
-    Where it has no value, or leaves images out, a line says why, once for each reason.
+    The bank takes the place of the training images. Where the metric has no value, or leaves images out, a line says
+    why, once for each reason.
 
     Args:
       metric: of `tcl_jax.evaluate.metrics.OF_FEATURES`.
       encode: from `make_encode`; it compiles nothing anew where the final evaluation has the same batch size.
-      split: the training split that `division` divides.
+      split: the training split.
+      indices: which of its images are held out, and which are the bank.
       num_classes: labels are 0 to num_classes - 1.
       batch_size: images at a time over all devices, a multiple of their number.
     """
     said: set[str] = set()
-    held_out, bank = split.select(division.validation), split.select(division.bank)
+    held_out, bank = split.select(indices.validation), split.select(indices.bank)
 
     def say_once(line: str) -> None:
         if line not in said:

@@ -145,18 +145,18 @@ def _with_settings(
     steps, _ = epoch_of(config, facts, data.training.train.labels)
     if steps != program.schedule.steps_per_epoch:
         raise UserError(
-            f"data.images_per_class is {config.data.images_per_class}, and an epoch has {steps} steps with seed "
-            f"{config.seed} but {program.schedule.steps_per_epoch} with that of another run, as other images are held "
-            "out, while runs that train together need equally many: set validation.images to 0, or train each alone."
+            f"data.images_per_class is {config.data.images_per_class}, with which an epoch has {steps} steps for seed "
+            f"{config.seed} and {program.schedule.steps_per_epoch} for another seed of the sweep, expected equally "
+            "many: set validation.images to 0, so that all train on the same images, or train each alone."
         )
     validation = None
-    if len(settings.division.validation):
+    if len(settings.split.validation):
         name, metric = program.parts.validation_metric
         measure = make_validate(
             metric,
             program.encode,
             data.training.train,
-            settings.division,
+            settings.split,
             num_classes=facts.num_classes,
             batch_size=program.schedule.images_at_once,
             mesh=program.parts.mesh,

@@ -71,7 +71,7 @@ class Run:
             name=name,
             hyper=settings.hyper,
             learning_rates=settings.learning_rates,
-            examples=settings.division.train,
+            examples=settings.split.train,
             validation=self.experiment.validation,
             log=log,
             checkpoints=self.checkpoints,

@@ -59,7 +59,7 @@ def shown_views(experiment: Experiment, *, images: int, epochs: int) -> tuple[li
       epochs: views of each image by each policy.
     """
     dataset, settings = experiment.dataset, experiment.settings
-    train = settings.division.train
+    train = settings.split.train
     order = train[epoch_order(len(train), seed=settings.seed, epoch=0)]
     indices = first_of_classes(dataset.train.labels, order, images)
     pictures = dataset.train.images[indices]

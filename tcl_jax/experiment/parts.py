@@ -172,8 +172,8 @@ def _check_loss(config: ConfigDict, objective: Objective) -> None:
         )
     if config.loss.classifier_weight >= 0 and objective.head == "classifier":
         raise UserError(
-            f"loss.classifier_weight is {config.loss.classifier_weight}, but the loss '{name}' trains a classifier by "
-            "itself: set it to -1, or train with a contrastive loss."
+            f"loss.classifier_weight is {config.loss.classifier_weight}, but the loss '{name}' already trains a "
+            "classifier: set it to -1, or train with a contrastive loss."
         )
     if size and "references" not in objective.takes:
         raise UserError(

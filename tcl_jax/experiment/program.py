@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from tcl_jax.augment import check_policy, make_views
 from tcl_jax.augment.views import Views
-from tcl_jax.data import Division, class_steps, divide, steps_per_epoch
+from tcl_jax.data import TrainValidationSplit, class_steps, steps_per_epoch, train_validation_split
 from tcl_jax.errors import UserError
 from tcl_jax.experiment.parts import BY_CLASS_FIELDS, Parts
 from tcl_jax.models import ContrastiveModel, check_model, make_encode, with_head
@@ -109,13 +109,13 @@ class Settings(NamedTuple):
     Attributes:
       hyper: traced values of the step; the learning rate comes from `learning_rates`.
       learning_rates: float32, one for each step of all epochs.
-      division: which images of the training split contrastive training sees, and which are held out.
+      split: which images of the training split contrastive training sees, and which are held out.
       seed: of all randomness.
     """
 
     hyper: Hyper
     learning_rates: np.ndarray
-    division: Division
+    split: TrainValidationSplit
     seed: int
 
 
@@ -225,7 +225,7 @@ def make_settings(config: ConfigDict, facts: Facts, schedule: Schedule) -> Setti
             schedule=config.train.schedule,
             steps_per_epoch=schedule.steps_per_epoch,
         ),
-        division=_divide(config, facts),
+        split=_split(config, facts),
         seed=config.seed,
     )
 
@@ -235,13 +235,13 @@ def epoch_of(config: ConfigDict, facts: Facts, labels: np.ndarray) -> tuple[int,
     batch_size = config.train.batch_size
     if not config.data.images_per_class:
         return steps_per_epoch(facts.num_images - config.validation.images, batch_size), 0
-    labels = labels[_divide(config, facts).train]
+    labels = labels[_split(config, facts).train]
     steps, images = class_steps(labels, batch_size, config.data.images_per_class, fields=BY_CLASS_FIELDS)
     return steps, batch_size - round(images)
 
 
-def _divide(config: ConfigDict, facts: Facts) -> Division:
-    return divide(facts.num_images, config.validation.images, seed=config.seed)
+def _split(config: ConfigDict, facts: Facts) -> TrainValidationSplit:
+    return train_validation_split(facts.num_images, config.validation.images, seed=config.seed)
 
 
 def _check_held_out(held_out: int, num_images: int, batch_size: int) -> None:

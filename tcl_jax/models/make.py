@@ -194,9 +194,7 @@ def compute_dtype(precision: str, platform: str) -> jnp.dtype | None:
     """
     known = ("auto", "float32", "bfloat16")
     if precision not in known:
-        raise UserError(
-            f"There is no precision {precision!r} for train.precision, expected one of {', '.join(known)}."
-        )
+        raise UserError(f"train.precision is {precision!r}, expected one of {', '.join(known)}.")
     narrow = precision == "bfloat16" or (precision == "auto" and platform != "cpu")
     return jnp.dtype(jnp.bfloat16) if narrow else None
 
@@ -231,7 +229,7 @@ def _resolve(name: str) -> Any:
 
 def _check_stem(stem: str) -> None:
     if stem not in STEMS:
-        raise UserError(f"There is no stem {stem!r} for model.stem, expected one of {', '.join(STEMS)}.")
+        raise UserError(f"model.stem is {stem!r}, expected one of {', '.join(STEMS)}.")
 
 
 def _check_positive(field: str, value: int) -> None:

@@ -99,7 +99,7 @@ def _runs_in(path: str) -> list[str]:
     found = [str(folder) for folder in inside if Workdir(str(folder)).config.exists()]
     if not found:
         raise UserError(
-            f"There is no run in {workdir.path}, nor in a folder of it: "
+            f"--workdirs names {workdir.path}, which is not a run and holds none: "
             "name the folders of runs, as in --workdirs=runs/tcl,runs/supcon."
         )
     return found

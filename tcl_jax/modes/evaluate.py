@@ -38,8 +38,8 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, *, checkpoint: s
     experiment = together(lambda: build_experiment(config, began_with=[began_with]))
     if experiment.evaluator is None:
         raise UserError(
-            f"The run in {workdir.path} has nothing to be evaluated on, as data.test_split is '': name labelled data "
-            "by --config.data.evaluate_on.name."
+            f"The run in {workdir.path} has no test images, as data.test_split is '': name labelled data to evaluate "
+            "on by --config.data.evaluate_on.name."
         )
     with (
         workdir.failures_reported(),

@@ -32,7 +32,7 @@ def run(workdir: Workdir, *, checkpoint: str = "latest", format: str = "safetens
       RunFailed: its checkpoints cannot be read, or a file cannot be written.
     """
     if format not in FORMATS:
-        raise UserError(f"There is no format {format!r}, expected one of {', '.join(FORMATS)}.")
+        raise UserError(f"--format is '{format}', expected one of {', '.join(FORMATS)}.")
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=make_mesh(1))
     about = trained.about
     if format == "stablehlo":

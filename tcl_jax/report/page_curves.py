@@ -65,7 +65,7 @@ _DIAGNOSTICS = (
         "share of the gradient",
         (("hard_positive_mass", "hard positives"), ("hard_negative_mass", "hard negatives")),
         "How much of an anchor's gradient comes from hard positives, which are farther from it than some negative, and "
-        "from hard negatives, which are nearer to it than some positive: near 0 the batch has little left to teach.",
+        "from hard negatives, which are nearer to it than some positive: near 0 a batch has few of them.",
     ),
     _Panel(
         "mean cosine",

@@ -158,7 +158,7 @@ class Workdir:
         """What config.json holds: name and config of the run, where that is from, and the machine of the last start."""
         if not self.config.exists():
             raise UserError(
-                f"There is no run in {self.path} (no config.json): "
+                f"The workdir {self.path} does not hold a run (no config.json): "
                 "give the folder of a run with --workdir, or train one first with --mode=train."
             )
         try:

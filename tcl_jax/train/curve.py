@@ -126,12 +126,12 @@ class Curve:
             self._skipped_in_a_row = self._skipped_in_a_row + 1 if was_skipped else 0
             if self._skipped_in_a_row == _MOST_SKIPPED_IN_A_ROW:
                 raise not_finite(
-                    f"{_MOST_SKIPPED_IN_A_ROW} steps in a row were skipped, as their loss or gradient was not",
+                    f"{_MOST_SKIPPED_IN_A_ROW} steps in a row were skipped, as their loss or gradient was not finite",
                     step.number,
                     self._checkpoints,
                 )
             if not was_skipped and not np.isfinite(loss):
-                raise not_finite(f"The loss is {loss}, which is not", step.number, self._checkpoints)
+                raise not_finite(f"The loss became {loss}", step.number, self._checkpoints)
             if not was_skipped:
                 counted.append(loss)
         last, left_out = interval[-1], len(interval) - len(counted)
@@ -161,7 +161,7 @@ class Curve:
 
 
 def not_finite(what: str, step: int, checkpoints: Checkpoints) -> NotFinite:
-    """The error for numbers that are not finite: `what` is not, at `step`."""
+    """The error for numbers that are not finite: `what` happened at `step`."""
     saved = checkpoints.latest_step()
     rest = (
         "no checkpoint was written yet"
@@ -169,6 +169,6 @@ def not_finite(what: str, step: int, checkpoints: Checkpoints) -> NotFinite:
         else f"the last good checkpoint is that of step {saved}"
     )
     return NotFinite(
-        f"{what} finite at step {step}; {rest}: try a smaller train.learning_rate, more train.warmup_epochs or a "
+        f"{what} at step {step}; {rest}: try a smaller train.learning_rate, more train.warmup_epochs or a "
         "larger loss.temperature, with a new --workdir."
     )

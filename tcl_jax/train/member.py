@@ -138,7 +138,7 @@ class Recorder:
             self._curve.flush()
             step, value = int(state.step), None
             if not bool(all_finite(state)):
-                raise not_finite("The parameters are not", step, self._member.checkpoints)
+                raise not_finite("The parameters are not finite", step, self._member.checkpoints)
             validation = self._member.validation
             if validation is not None and whole_epoch:
                 asked_at = time.monotonic()

@@ -232,7 +232,7 @@ def _scale_by_layer(
         )
 
     if layer_names is None:
-        raise refuse("does not say how deep its layers are")
+        raise refuse("has no attribute 'layer_names'")
     if isinstance(layer_names, str) or any(isinstance(names, str) for names in layer_names):
         raise refuse("has 'layer_names' that are not tuples of names")
     all_names = [name for names in layer_names for name in names]

@@ -124,7 +124,7 @@ def test_other_images_are_refused(name):
         (
             "cropflip",
             4,
-            r"'cropflip' for augment.views, expected one of none, crop_flip.*def policy\(key, image\)",
+            r"augment.views is 'cropflip', expected one of none, crop_flip.*def policy\(key, image\)",
         ),
         ("crop_flip", -1, "crop_padding is -1"),
         ("autoaug", 4, r"'autoaug'.*autoaug_cifar, autoaug_imagenet, randaug\(n,m\)"),

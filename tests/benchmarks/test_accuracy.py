@@ -66,7 +66,7 @@ def test_methods_differ_in_what_they_change_and_nothing_else(name: str) -> None:
 
 def test_a_protocol_that_is_not_there_is_named() -> None:
     for name in ("", "cifar10", "cifar10_large", "mnist_reduced"):
-        with pytest.raises(UserError, match=f"no protocol '{name}', expected one of fashion_mnist_resnet18"):
+        with pytest.raises(UserError, match=f"the protocol '{name}', expected one of fashion_mnist_resnet18"):
             protocol.get_config(name)
 
 

@@ -228,13 +228,13 @@ def test_empty_class_folder(write_tree):
 
 def test_no_class_folders(write_tree):
     folder = write_tree({"train/notes.txt": b"", "test/a/1.png": colour()})
-    assert f"There are no class folders in {folder / 'train'}: put the images of" in message_of(folder)
+    assert f"data.data_dir is {folder}, whose folder 'train' has no class folders: put" in message_of(folder)
 
 
 def test_no_train_folder(write_tree, tmp_path):
     folder = write_tree({"cat/1.png": colour()})
-    assert message_of(folder).startswith(f"There is no folder 'train' in {folder}: give as data.data_dir")
-    assert "There is no folder 'train' in" in message_of(tmp_path / "nowhere")
+    assert message_of(folder).startswith(f"data.data_dir is {folder}, which has no folder 'train': give")
+    assert "which has no folder 'train'" in message_of(tmp_path / "nowhere")
 
 
 def test_no_data_dir():

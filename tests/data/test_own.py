@@ -139,9 +139,9 @@ def test_a_name_with_a_version_is_that_of_tfds(write_images):
         ("made(list(images))", "images are a list, expected a NumPy array uint8"),
         (
             "made(images[:11])",
-            "images are 11 and labels 12, expected one label for each image: return equally",
+            "images are 11 and labels 12, expected one label for each image: return as many",
         ),
-        ("made(images[:0], labels[:0])", "images are none, expected at least one: see that"),
+        ("made(images[:0], labels[:0])", "images are an empty array, expected at least one image: see that"),
         (
             "made(images, labels / 1)",
             "labels are ndarray float64 [12], expected a NumPy array of integers [n]",

@@ -90,7 +90,7 @@ def test_without_a_home_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert len(load_dataset("digits").train.labels) == 1437
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
-    assert f"data sets are looked for in {tmp_path}/temporary/tensorflow_datasets;" in capsys.readouterr().err
+    assert f"data sets are looked for in {tmp_path}/temporary/tensorflow_datasets." in capsys.readouterr().err
     for folder in ("~/mine", "~nobody_at_all/mine"):
         assert f"'{folder}', but there is no such home folder: give" in message_of("digits", data_dir=folder)
     assert capsys.readouterr().err == ""

@@ -9,10 +9,10 @@ from tcl_jax.data import (
     LazyImages,
     Split,
     Subset,
-    choose_of_classes,
     dataset_facts,
     load_dataset,
     long_tail,
+    sample_per_class,
     subset_facts,
     take_subset,
 )
@@ -65,17 +65,17 @@ def test_a_choice_has_its_sizes_is_repeatable_and_grows_by_adding(case):
     labels = rng.integers(0, int(rng.integers(1, 12)), int(rng.integers(1, 300)))
     counts = np.bincount(labels)
     sizes = rng.integers(0, counts + 1)
-    chosen = choose_of_classes(labels, sizes, seed=case)
+    chosen = sample_per_class(labels, sizes, seed=case)
     assert chosen.dtype == np.int32
     assert (np.diff(chosen) > 0).all()
     np.testing.assert_array_equal(np.bincount(labels[chosen], minlength=len(counts)), sizes)
-    np.testing.assert_array_equal(chosen, choose_of_classes(labels, sizes, seed=case))
-    assert set(choose_of_classes(labels, sizes // 2, seed=case)) <= set(chosen)
+    np.testing.assert_array_equal(chosen, sample_per_class(labels, sizes, seed=case))
+    assert set(sample_per_class(labels, sizes // 2, seed=case)) <= set(chosen)
 
 
 def test_every_image_of_a_class_is_chosen_as_often_as_another():
     labels = np.repeat([0, 1], [10, 30])
-    chosen = [choose_of_classes(labels, np.array([5, 3]), seed=seed) for seed in range(2000)]
+    chosen = [sample_per_class(labels, np.array([5, 3]), seed=seed) for seed in range(2000)]
     shares = np.bincount(np.concatenate(chosen), minlength=40) / 2000
     np.testing.assert_allclose(shares[:10], 0.5, atol=0.05)
     np.testing.assert_allclose(shares[10:], 0.1, atol=0.04)
@@ -83,7 +83,7 @@ def test_every_image_of_a_class_is_chosen_as_often_as_another():
 
 def test_a_choice_that_is_stored_stays_what_it_is():
     # In every version of NumPy: a run that goes on has the images with which it began.
-    assert choose_of_classes(np.arange(40) % 4, np.array([3, 2, 1, 0]), seed=3).tolist() == [
+    assert sample_per_class(np.arange(40) % 4, np.array([3, 2, 1, 0]), seed=3).tolist() == [
         12,
         16,
         17,

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow  # of tools and records
 
 ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/reproduction.md", "docs/scaling.md")
+PAGES = ("README.md", "docs/reproduction.md", "docs/running.md", "docs/scaling.md")
 STUDIES = sorted(path.stem for path in RESULTS.glob("accuracy_*.json"))
 
 

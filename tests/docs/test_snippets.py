@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 import shutil
 import tempfile
 from functools import partial
@@ -12,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 from PIL import Image
 
-from configs import digits_finetune
+from configs import common, digits_finetune
 from tcl_jax import load_encoder, losses
 from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.experiment.parts import make_parts
+from tcl_jax.fields import flat_items
 from tcl_jax.modes import export
 from tcl_jax.parallel import make_mesh
 from tests.losses import reference
@@ -68,13 +68,6 @@ def run(block, given):
 
 # What the fragments in README expect to be there.
 ROWS, LABELS, WEIGHTS, COEFFICIENTS = reference.random_case(0, n=32)
-INPUTS = np.random.default_rng(1).normal(size=(32, 7)).astype("float32")
-KERNEL = np.random.default_rng(2).normal(size=(7, 5)).astype("float32")
-
-
-def encode(params, images):
-    z = jnp.tanh(images @ params)
-    return z / jnp.linalg.norm(z, axis=1, keepdims=True)
 
 
 @functools.cache
@@ -116,11 +109,10 @@ def an_export(path):
 
 
 GIVEN = {
-    ("README.md", "The losses in your own code (1)"): dict(
+    ("README.md", "Use the losses (2)"): dict(
         embeddings=jnp.asarray(ROWS), texts=np.roll(ROWS, 1, axis=0), labels=LABELS
     ),
-    ("README.md", "The losses in your own code (2)"): dict(jax=jax, losses=losses, encode=encode),
-    ("README.md", "An encoder in your own code (1)"): partial(a_run, name="digits_tcl"),
+    ("README.md", "Your own images (1)"): partial(a_run, name="image_folder_tcl"),
     ("docs/encoders.md", "1. In Python (1)"): a_run,
     ("docs/encoders.md", "1. In Python (2)"): a_run,
     ("docs/encoders.md", "1. In Python (3)"): files_of_images,
@@ -137,13 +129,12 @@ def check_readme_losses(names):
 
 
 def check_readme_step(names):
-    """Nothing has to be added to the gradient, as the text after it says."""
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    step = jax.shard_map(names["step"], mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=(P(), P()))
-    loss, gradient = jax.jit(step)(KERNEL, INPUTS, LABELS)
-    whole = jax.value_and_grad(lambda params: losses.tcl_loss(encode(params, INPUTS), LABELS))(KERNEL)
-    assert float(loss) == pytest.approx(float(whole[0]), rel=1e-6)
-    assert reference.relative_error(gradient, whole[1]) < 1e-5
+    """The gradient is complete, as the comment in the block says."""
+    encode, params, images, labels = (names[name] for name in ("encode", "params", "images", "labels"))
+    assert names["mesh"].size == 2
+    whole = jax.value_and_grad(lambda params: losses.tcl_loss(encode(params, images), labels))(params)
+    assert float(names["loss"]) == pytest.approx(float(whole[0]), rel=1e-6)
+    assert reference.relative_error(names["gradient"], whole[1]) < 1e-5
 
 
 def check_derivation(names):
@@ -275,8 +266,8 @@ def check_finetuning(names):
 
 
 CHECKS = {
-    ("README.md", "The losses in your own code (1)"): check_readme_losses,
-    ("README.md", "The losses in your own code (2)"): check_readme_step,
+    ("README.md", "Use the losses (1)"): check_readme_step,
+    ("README.md", "Use the losses (2)"): check_readme_losses,
     ("docs/losses.md", "The family (1)"): check_two_towers,
     ("docs/losses.md", "2. Gradient (1)"): check_derivation,
     ("docs/losses.md", "5. Many devices (1)"): check_psum_and_pmean,
@@ -293,7 +284,7 @@ CHECKS = {
     ("docs/micro_batches.md", "Flax NNX (1)"): check_statistics,
     ("docs/micro_batches.md", "Equinox (1)"): check_falling,
     ("docs/micro_batches.md", "Many devices (1)"): check_same_as_plain_jax,
-    ("README.md", "An encoder in your own code (1)"): check_features,
+    ("README.md", "Your own images (1)"): check_features,
     ("docs/encoders.md", "1. In Python (1)"): check_encoder,
     ("docs/encoders.md", "1. In Python (2)"): check_nearest,
     ("docs/encoders.md", "1. In Python (3)"): check_files,
@@ -314,7 +305,7 @@ def in_turn(block):
     return pytest.param(block, id=f"{block.page}:{block.heading}", marks=marks)
 
 
-@pytest.mark.parametrize("block", map(in_turn, BLOCKS))
+@pytest.mark.parametrize("block", [in_turn(block) for block in BLOCKS])
 def test_block(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = GIVEN.get((block.page, block.heading), {})
@@ -328,3 +319,17 @@ def test_lines_for_pytorch_are_those_that_the_export_prints(stem, model, number)
     printed = export.how_to_load(about_64(model=model, stem=stem), "encoder.safetensors").splitlines()[1:]
     lines = [line for line in block.source.splitlines() if line.startswith("model")]
     assert lines == [*(line.strip() for line in printed), "model.eval()"]
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+)
+def test_commands_name_fields_and_configs_that_exist(page):
+    text = (ROOT / page).read_text()
+    fields = set(re.findall(r"--config\.([\w.]*\w)=", text)) | set(re.findall(r"--sweep=([\w.]+)=", text))
+    assert fields <= dict(flat_items(common.get_config())).keys()
+    assert all((ROOT / path).is_file() for path in re.findall(r"--config=(configs/\w+\.py)", text))

@@ -197,11 +197,11 @@ def test_a_classifier_has_no_projections(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (images(2).astype(np.float32) / 255, "of float32, expected uint8 with values 0 to 255"),
+        (images(2).astype(np.float32) / 255, "are float32, expected uint8 with values 0 to 255"),
         (images(2)[0], r"shape \[12, 10, 3\], expected \[n, 12, 10, 3\]"),
         (images(2)[..., :1], r"shape \[2, 12, 10, 1\], expected \[n, 12, 10, 3\]"),
         (images(2).swapaxes(1, 2), r"shape \[2, 10, 12, 3\], expected"),
-        ([], "of float64, expected uint8"),
+        ([], "are float64, expected uint8"),
     ],
 )
 def test_other_images_are_refused(loaded, given, message):
@@ -216,22 +216,22 @@ def test_a_batch_of_no_images_is_refused(loaded):
 
 
 def test_what_is_no_encoder_is_refused(run, tmp_path):
-    with pytest.raises(UserError, match=r"no encoder at .*nothing: give the workdir of a run"):
+    with pytest.raises(UserError, match=r"nothing does not hold an encoder: give the workdir of a run"):
         load_encoder(tmp_path / "nothing")
     with pytest.raises(UserError, match=r"a.safetensors cannot be read \(No such file"):
         load_encoder(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"no checkpoint 'last', expected one of latest, best"):
+    with pytest.raises(UserError, match=r"checkpoint is 'last', expected one of latest, best"):
         load_encoder(run.path, checkpoint="last")
     with pytest.raises(UserError, match=r"checkpoint is 'best', but .* an exported encoder"):
         load_encoder(run.encoder, checkpoint="best")
     save_file({"conv1.weight": np.zeros(3)}, tmp_path / "b.safetensors")
-    with pytest.raises(UserError, match=r"does not say how images go into it.* model.init_from"):
+    with pytest.raises(UserError, match=r"does not describe the images of its encoder.* model.init_from"):
         load_encoder(tmp_path / "b.safetensors")
 
 
 def test_a_run_that_is_not_far_enough_is_refused(tmp_path):
     workdir = write_run(tmp_path, validation_knn=())
-    with pytest.raises(UserError, match=r"no checkpoint in .* yet: train the run first"):
+    with pytest.raises(UserError, match=r"has no checkpoint yet: train it first"):
         load_encoder(tmp_path)
     write_run(tmp_path, validation_knn=(None,))
     assert load_encoder(tmp_path).step == 1

@@ -127,5 +127,5 @@ def test_a_program_given_for_weights_is_refused(run):
 
 
 def test_a_format_that_is_not_known_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no format 'pth', expected one of safetensors, stablehlo"):
+    with pytest.raises(UserError, match="--format is 'pth', expected one of safetensors, stablehlo"):
         export.run(small_run.Workdir(str(tmp_path)), format="pth")

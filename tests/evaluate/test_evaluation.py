@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcl_jax.augment import make_policy, make_views
-from tcl_jax.data import Division
+from tcl_jax.data import TrainValidationSplit
 from tcl_jax.evaluate import METRICS, Evaluator, evaluate, evaluation, make_validate
 from tcl_jax.evaluate.probe import ProbeSettings
 from tcl_jax.models import make_encode
@@ -78,12 +78,12 @@ def test_held_out_images_of_one_class_have_no_metric_and_a_line_says_so_once(
     frozen, evaluator, split, capsys
 ):
     of_one_class, others = np.flatnonzero(split.labels == 1)[:5], np.flatnonzero(split.labels != 1)
-    division = Division(np.setdiff1d(np.arange(110), of_one_class), of_one_class, others)
+    indices = TrainValidationSplit(np.setdiff1d(np.arange(110), of_one_class), of_one_class, others)
     validate = make_validate(
         METRICS["knn"],
         evaluator.encode,
         split,
-        division,
+        indices,
         num_classes=3,
         batch_size=50,
         mesh=evaluator.mesh,

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from tcl_jax.data import Division
+from tcl_jax.data import TrainValidationSplit
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import METRICS, few_labels_predict, make_validate
 from tcl_jax.evaluate.few_labels import DRAWS, draw_images, share_of_each
@@ -157,9 +157,9 @@ def test_they_may_choose_the_best_checkpoint(frozen, split):
     mesh = make_mesh(1)
     encode = make_encode(frozen.model, mean=frozen.mean, std=frozen.std, mesh=mesh)
     held_out, bank = np.arange(40), np.arange(40, 110)
-    division = Division(bank, held_out, bank)
+    indices = TrainValidationSplit(bank, held_out, bank)
     validate = make_validate(
-        METRICS["labels_5_per_class"], encode, split, division, num_classes=3, batch_size=50, mesh=mesh
+        METRICS["labels_5_per_class"], encode, split, indices, num_classes=3, batch_size=50, mesh=mesh
     )
     features = frozen.features(split.images)
     predicted = few_labels_predict(features[bank], split.labels[bank], features[held_out], counts=[5] * 3)

@@ -286,9 +286,9 @@ def test_knn_is_the_vote_of_the_training_features():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["recall"], r"no 'recall' for validation.metric, expected one of linear_probe, knn, .*my_metric.py"),
+        (["recall"], r"validation.metric is 'recall', expected one of linear_probe, knn, .*my_metric.py"),
         (["linear_probe"], r"validation.metric \('linear_probe'\) names .* needs 'train_probe'"),
-        (["classifier"], r"needs 'logits', which is there only in evaluation.metrics, where loss.name"),
+        (["classifier"], r"needs 'logits', which is available only in evaluation.metrics, where loss.name"),
         (["outlier_auroc"], r"needs 'outlier_features', .* where evaluation.outliers.name names a data set"),
         (["own_metric:of_logits"], r"\('own_metric:of_logits'\) names .* needs 'logits'"),
         (["own_metric:wanting"], r"needs 'colour', expected .* any of features, labels"),

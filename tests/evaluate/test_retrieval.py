@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tcl_jax.data import Division
+from tcl_jax.data import TrainValidationSplit
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import (
     METRICS,
@@ -263,9 +263,9 @@ def test_an_evaluation_is_of_the_test_images_alone(frozen, split, encode, capsys
 def test_it_may_choose_the_best_checkpoint_and_says_once_what_it_leaves_out(frozen, split, encode, capsys):
     held_out = np.arange(50)
     split = split._replace(labels=np.where(np.arange(110) == 3, 3, split.labels))
-    division = Division(np.arange(50, 110), held_out, np.arange(50, 110))
+    indices = TrainValidationSplit(np.arange(50, 110), held_out, np.arange(50, 110))
     options = dict(num_classes=4, batch_size=50, mesh=ONE)
-    validate = make_validate(METRICS["map_at_r"], encode, split, division, **options)
+    validate = make_validate(METRICS["map_at_r"], encode, split, indices, **options)
     expected = reference(frozen.features(split.images[:50]), split.labels[:50])[5]
     assert validate(frozen.variables) == pytest.approx(expected, rel=1e-6)
     assert validate(frozen.variables) == pytest.approx(expected, rel=1e-6)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tcl_jax.data import Division
+from tcl_jax.data import TrainValidationSplit
 from tcl_jax.evaluate import METRICS, extract_features, make_validate
 from tcl_jax.models import make_encode
 from tcl_jax.parallel import make_mesh
@@ -13,10 +13,10 @@ def test_held_out_images_are_classified_by_the_bank_alone(frozen, split):
     encode = make_encode(frozen.model, mean=frozen.mean, std=frozen.std, mesh=mesh)
     extract_features(encode, frozen.variables, split, batch_size=32, mesh=mesh)
     validation, bank = np.arange(0, 110, 4), np.arange(1, 110, 4)
-    division = Division(np.setdiff1d(np.arange(110), validation), validation, bank)
+    indices = TrainValidationSplit(np.setdiff1d(np.arange(110), validation), validation, bank)
     # Labels that the images do not tell, so that an accuracy is that of these neighbours and no others.
     split = split._replace(labels=np.random.default_rng(1).integers(0, 3, 110).astype(np.int32))
-    validate = make_validate(METRICS["knn"], encode, split, division, num_classes=3, batch_size=32, mesh=mesh)
+    validate = make_validate(METRICS["knn"], encode, split, indices, num_classes=3, batch_size=32, mesh=mesh)
 
     features = frozen.features(split.images)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)

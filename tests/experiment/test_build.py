@@ -13,10 +13,10 @@ from tcl_jax.data import (
     Split,
     Subset,
     channel_statistics,
-    divide,
     load_dataset,
     steps_per_epoch,
     take_subset,
+    train_validation_split,
 )
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
@@ -102,8 +102,8 @@ def test_each_field_reaches_its_part_and_each_part_is_made_once(config, monkeypa
     }
     assert program.schedule == (40, 5, 3, 6, per_epoch, 11, 4, 0, 0)
     assert len(experiment.dataset.train.labels) == 1000
-    assert len(settings.division.validation) == 200
-    np.testing.assert_array_equal(settings.division.train, divide(1000, 200, seed=3).train)
+    assert len(settings.split.validation) == 200
+    np.testing.assert_array_equal(settings.split.train, train_validation_split(1000, 200, seed=3).train)
     assert settings.hyper[:5] == (0, np.float32(0.3), 7.0, 2.5, 3)
     expected = learning_rates(
         0.7 * 40 / 256,
@@ -164,7 +164,7 @@ def test_outliers_are_as_large_as_the_training_images_and_make_a_metric(config):
         ({"name": "digits", "test_split": ""}, "^evaluation.outliers.test_split is ''"),
         (
             {"name": "image_folder"},
-            "no folder 'train' in .*: give as evaluation.outliers.data_dir the folder",
+            "evaluation.outliers.data_dir is .*, which has no folder 'train': give the folder",
         ),
         ({"name": "no_such_file:load"}, "^evaluation.outliers.name is 'no_such_file:load', but its module"),
         ({"name": f"{__name__}:two_channels"}, "outliers.name is .*, whose images are 8x8x2, expected 8x8x1"),
@@ -195,7 +195,7 @@ def test_members_share_what_is_compiled_and_have_their_own_settings(config):
     assert member.dataset is experiment.dataset
     assert (member.settings.seed, member.settings.hyper.k1, member.settings.hyper.seed) == (5, 7.0, 5)
     assert member.settings.learning_rates.max() == pytest.approx(0.01)
-    held_out = [set(e.settings.division.validation) for e in (experiment, member)]
+    held_out = [set(e.settings.split.validation) for e in (experiment, member)]
     assert held_out[0] != held_out[1]
 
 
@@ -228,8 +228,8 @@ def test_a_subset_is_what_is_trained_on_normalised_and_held_out_from(config):
     assert experiment.dataset.class_names == tuple("2345670189")
     assert experiment.facts == ((8, 8, 1), 6, 309, *channel_statistics(train.images), tuple("234567"))
     assert experiment.facts.mean != whole.channel_statistics.mean
-    division = experiment.settings.division
-    assert (len(division.validation), len(division.train)) == (60, 249)
+    indices = experiment.settings.split
+    assert (len(indices.validation), len(indices.train)) == (60, 249)
     assert experiment.program.schedule.steps_per_epoch == 249 // config.train.batch_size
     assert experiment.data.identities["data"]["training images"] == 309
     changed = config.copy_and_resolve_references()

@@ -44,12 +44,12 @@ def test_settings_reach_encoder_and_head() -> None:
         (
             "resnet20",
             {},
-            r"^There is no 'resnet20' for model.name, expected one of resnet18, .*, convnext_tiny, or",
+            r"^model.name is 'resnet20', expected one of resnet18, .*, convnext_tiny, or",
         ),
         (
             "resnet18",
             {"stem": "big"},
-            r"^There is no stem 'big' for model.stem, expected one of cifar, imagenet\.$",
+            r"^model.stem is 'big', expected one of cifar, imagenet\.$",
         ),
         ("resnet18", {"width": 0}, r"^model.width is 0, expected 1 or more\.$"),
         ("resnet18", {"projection_dim": -3}, r"^model.projection_dim is -3, expected 1 or more"),
@@ -82,7 +82,7 @@ def test_the_smallest_image_of_a_stem_ends_as_one_pixel(stem: str, smallest: int
             "imagenet",
             "^The images have 64x31 pixels.* at least 32x32: set model.stem to .cifar., or use larger images",
         ),
-        (32, 32, "big", "^There is no stem 'big'"),
+        (32, 32, "big", "^model.stem is 'big'"),
     ],
 )
 def test_images_too_small_for_a_stem_are_refused(height, width, stem, message) -> None:

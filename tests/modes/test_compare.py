@@ -63,7 +63,9 @@ def test_mistakes_are_told_in_one_sentence(tmp_path):
         compare.run([], out)
     (tmp_path / "empty").mkdir()
     for name in ("empty", "missing"):
-        with pytest.raises(UserError, match=f"There is no run in {tmp_path / name}, nor in a folder of it"):
+        with pytest.raises(
+            UserError, match=f"--workdirs names {tmp_path / name}, which is not a run and holds none"
+        ):
             compare.run([str(tmp_path / name)], out)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written .*: give another with --workdir"):

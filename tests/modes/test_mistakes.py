@@ -58,13 +58,13 @@ MISTAKES = [
     ("data.imbalance", INF, "data.imbalance is inf, expected 1 or more .a finite"),
     ("data.subset_seed", -1, "data.subset_seed is -1, expected 0 to 4294967295"),
     ("loss.class_weights", "inverse", "loss.class_weights is 'inverse', expected one of none, balanced"),
-    ("augment.views", ("crop",), "no 'crop' for augment.views, expected one of none, crop_flip"),
+    ("augment.views", ("crop",), "augment.views is 'crop', expected one of none, crop_flip"),
     ("augment.views", (), "names 0 views"),
     ("augment.crop_padding", -1, "augment.crop_padding is -1"),
     (
         "model.name",
         "resnet19",
-        "no 'resnet19' for model.name, expected one of resnet18.*or 'module:attribute'",
+        "model.name is 'resnet19', expected one of resnet18.*or 'module:attribute'",
     ),
     ("model.stem", "mnist", "no stem 'mnist' for model.stem, expected one of cifar, imagenet"),
     ("model.stem", "imagenet", "8x8 pixels, too few for model.stem 'imagenet'"),
@@ -76,7 +76,7 @@ MISTAKES = [
         "runs/none",
         "model.init_from is runs/none, where there is no run .*/runs/none.: train that",
     ),
-    ("loss.name", "triplet", "no 'triplet' for loss.name, expected one of tcl.*'module:attribute'"),
+    ("loss.name", "triplet", "loss.name is 'triplet', expected one of tcl.*'module:attribute'"),
     ("loss.labels", "none", "loss.labels is 'none'"),
     ("loss.temperature", 0.0, "loss.temperature is 0.0, expected a number above 0"),
     ("loss.temperature", -0.1, "loss.temperature is -0.1, expected a number above 0"),
@@ -101,11 +101,11 @@ MISTAKES = [
     ),
     ("train.momentum", 1.0, "momentum is 1.0"),
     ("train.weight_decay", -1e-4, "weight_decay is -0.0001"),
-    ("train.optimizer", "adam", "no 'adam' for train.optimizer, expected one of sgd, lars, adamw"),
+    ("train.optimizer", "adam", "train.optimizer is 'adam', expected one of sgd, lars, adamw"),
     (
         "train.schedule",
         "cubic",
-        "no 'cubic' for train.schedule, expected one of cosine, linear, constant, step",
+        "train.schedule is 'cubic', expected one of cosine, linear, constant, step",
     ),
     ("train.schedule", "step(0.1,60)", "train.schedule has steps after 60 epochs, .* train.epochs, 60"),
     (
@@ -131,7 +131,7 @@ MISTAKES = [
     ),
     ("model.name", "math:tau", "model.name names a float, expected something that can be called"),
     ("model.name", "math:squrt", "math has no 'squrt': did you mean 'sqrt'"),
-    ("validation.metric", "recall", "no 'recall' for validation.metric, expected one of linear_probe, knn"),
+    ("validation.metric", "recall", "validation.metric is 'recall', expected one of linear_probe, knn"),
     ("validation.metric", "linear_probe", "validation.metric .* needs 'train_probe'"),
     (
         "validation.metric",
@@ -148,12 +148,12 @@ MISTAKES = [
     ("evaluation.metrics", ("knn", "few_labels", "labels_1_percent"), "two metrics .* 'labels_1_percent'"),
     ("evaluation.outliers.name", "dgits", "evaluation.outliers.name is 'dgits'.*digits"),
     ("evaluation.outliers.name", "mnist", "'mnist' is not prepared in .*evaluation.outliers.data_dir"),
-    ("log.to", ("wandb",), "no 'wandb' for log.to, expected one of tensorboard"),
+    ("log.to", ("wandb",), "log.to is 'wandb', expected one of tensorboard"),
     ("train.not_finite", "ignore", "train.not_finite is 'ignore', expected one of stop, skip"),
     ("train.micro_batch_size", 24, "train.micro_batch_size is 24, which does not divide train.batch_size 64"),
     ("train.micro_batch_size", 12, "train.micro_batch_size is 12, which the 8 devices do not divide"),
     ("train.micro_batch_size", -8, "train.micro_batch_size is -8, expected 0 or more"),
-    ("train.precision", "fp8", "no precision 'fp8' for train.precision"),
+    ("train.precision", "fp8", "train.precision is 'fp8', expected"),
     ("validation.images", -1, "validation.images is -1, expected 0 or more"),
     (
         "validation.images",
@@ -223,11 +223,11 @@ def test_mistake(field, value, message, data_dir, tmp_path):
         ),
         (
             {"loss.classifier_weight": 0.0, "loss.name": "cross_entropy"},
-            "loss.classifier_weight is 0.0, but the loss 'cross_entropy' trains a classifier by itself: set it to -1",
+            "loss.classifier_weight is 0.0, but the loss 'cross_entropy' already trains a classifier: set it to -1",
         ),
         (
             {"loss.classifier_weight": 0.5, "loss.name": f"{__name__}:OWN_CLASSIFIER"},
-            "loss.classifier_weight is 0.5, but the loss 'tests.*:OWN_CLASSIFIER' trains a classifier by itself",
+            "loss.classifier_weight is 0.5, but the loss 'tests.*:OWN_CLASSIFIER' already trains a classifier",
         ),
         (
             {"loss.learn_temperature": True, "loss.temperature": 1.5},
@@ -285,7 +285,7 @@ def written_run(tmp_path_factory):
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        ("checkpoints", "^Of model.init_from: There is no checkpoint in .* yet: train the run first"),
+        ("checkpoints", "^Of model.init_from: The run in .* has no checkpoint yet: train it first"),
         ("encoder.json", "^Of model.init_from: .*encoder.json is missing or damaged"),
         ("config.json", "^model.init_from is .*, where there is no run .no config.json in "),
     ],
@@ -321,7 +321,7 @@ OWN_CLASSIFIER = Loss(own_loss, head="classifier")
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        ("tests.modes.tiny_encoder:Tiny", "does not say how deep its layers are: give it an attribute"),
+        ("tests.modes.tiny_encoder:Tiny", "has no attribute 'layer_names': give it an attribute"),
         (f"{__name__}:other_layers", "has no 'block_0' of its 'layer_names'"),
     ],
 )

@@ -262,7 +262,7 @@ def test_images_without_classes_train_without_evaluation(flat, images, tmp_path,
     assert (results["metrics"], results["evaluated_on"], results["epochs"]) == ({}, None, 1)
     assert "nothing, as data.test_split is ''" in capsys.readouterr().out
     assert not workdir.predictions.exists()
-    with pytest.raises(UserError, match=r"nothing to be evaluated on.*data.evaluate_on.name"):
+    with pytest.raises(UserError, match=r"has no test images.*data.evaluate_on.name"):
         evaluate.run(config_of(flat, **WITHOUT), workdir, "name")
     on = {"data__evaluate_on__name": "image_folder", "data__evaluate_on__data_dir": str(images)}
     evaluate.run(config_of(flat, **WITHOUT, **on), workdir, "name")

@@ -56,7 +56,7 @@ def test_picture_shows_the_views_of_the_first_epochs(config, shown, tmp_path, ca
     split = experiment.dataset.train
 
     # The rows: the first of each digit, in the order in which the first epoch takes them.
-    batch = next(train_batches(split, 256, seed=3, epoch=0, examples=experiment.settings.division.train))
+    batch = next(train_batches(split, 256, seed=3, epoch=0, examples=experiment.settings.split.train))
     first = [int(np.flatnonzero(batch.labels == digit)[0]) for digit in range(10)]
     expected = sorted(first)
     np.testing.assert_array_equal(columns[0].images, batch.images[expected])

@@ -190,7 +190,7 @@ def test_a_page_that_cannot_be_written_loses_no_results(copied, config):
 
 def test_without_a_run_or_a_checkpoint_it_is_refused(config, tmp_path):
     workdir = Workdir(str(tmp_path / "run"))
-    with pytest.raises(UserError, match="There is no run"):
+    with pytest.raises(UserError, match="does not hold a run"):
         report.run(config, workdir, "digits_tcl")
     assert not workdir.path.exists()
     workdir.claim("digits_tcl", config)

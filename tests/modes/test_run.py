@@ -94,7 +94,7 @@ def test_held_out_images_have_an_accuracy_with_every_checkpoint(finished, config
         state, _ = checkpoints.restore_latest(parts.program.state_shapes(), parts.mesh)
     held_out, bank = (
         Split(parts.dataset.train.images[part], parts.dataset.train.labels[part])
-        for part in (parts.settings.division.validation, parts.settings.division.bank)
+        for part in (parts.settings.split.validation, parts.settings.split.bank)
     )
     assert (len(held_out.labels), len(bank.labels)) == (40, 160)
     queries, others = (

@@ -118,7 +118,7 @@ def test_a_log_that_cannot_go_back_gets_each_record_once(path, own):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wandb", r"no 'wandb' for log.to, expected one of tensorboard, or 'module:attribute'"),
+        ("wandb", r"log.to is 'wandb', expected one of tensorboard, or 'module:attribute'"),
         ("own_log:greedy", r"log.to names a function that needs 'colour', expected .* workdir, after_step"),
     ],
 )

@@ -126,7 +126,7 @@ def test_damaged_results_are_as_good_as_none(tmp_path):
 
 
 def test_folder_without_a_run_is_named(tmp_path):
-    with pytest.raises(UserError, match="There is no run in"):
+    with pytest.raises(UserError, match="does not hold a run"):
         Workdir(str(tmp_path)).read_config()
 
 

@@ -144,7 +144,7 @@ def needs_more(init_value, power):
     [
         (
             "cubic",
-            r"no 'cubic' for train.schedule, expected one of cosine, linear, constant, step\(factor,epoch",
+            r"train.schedule is 'cubic', expected one of cosine, linear, constant, step\(factor,epoch",
         ),
         ("step", r"train.schedule is 'step', expected 'step\(factor,epoch,...\)'"),
         ("step(factor,epoch,...)", r"expected 'step\(factor,epoch,...\)' with a factor and whole numbers"),

@@ -118,7 +118,7 @@ def test_a_record_is_of_the_steps_that_counted_and_tells_of_the_others(bench):
 
 def test_a_loss_that_is_not_finite_but_was_not_skipped_still_ends_the_run(bench):
     skipping(bench, [1.0, np.inf])
-    with pytest.raises(RunFailed, match="The loss is inf, which is not finite at step 2"):
+    with pytest.raises(RunFailed, match="The loss became inf at step 2"):
         bench.curve.flush()
 
 

@@ -55,7 +55,7 @@ def test_cross_entropy_is_the_mean_over_all_views(devices):
 @pytest.mark.parametrize(
     ("name", "labels", "num_views", "message"),
     [
-        ("tlc", "class", 2, r"no 'tlc' for loss.name.* tcl, supcon, ntxent, cross_entropy"),
+        ("tlc", "class", 2, r"loss.name is 'tlc'.* tcl, supcon, ntxent, cross_entropy"),
         ("tcl", "instance", 2, r"loss.labels is 'instance', expected one of class, image"),
         ("cross_entropy", "image", 2, "learns classes"),
         ("ntxent", "class", 1, "names 1 views, too few"),

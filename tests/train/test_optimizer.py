@@ -192,7 +192,7 @@ def test_a_step_keeps_the_dtype_of_each_parameter():
         (lambda: lars(momentum=0.9, weight_decay=-1.0), "weight_decay is -1.0"),
         (
             lambda: make_optimizer("adam", momentum=0.9, weight_decay=0.0, decay="all"),
-            "no 'adam' for train.optimizer, expected one of sgd, lars, adamw",
+            "train.optimizer is 'adam', expected one of sgd, lars, adamw",
         ),
         (
             lambda: make_optimizer("sgd", momentum=0.9, weight_decay=0.0, decay="all", clip_norm=-1.0),
@@ -402,7 +402,7 @@ def test_the_layers_of_vit_and_convnext_are_all_but_the_last_norm(name, blocks, 
 @pytest.mark.parametrize(
     ("layer_names", "message"),
     [
-        (None, "does not say how deep its layers are: give it an attribute 'layer_names'"),
+        (None, "has no attribute 'layer_names': give it an attribute 'layer_names'"),
         (("stem", "block_1"), "has 'layer_names' that are not tuples of names"),
         ("stem", "has 'layer_names' that are not tuples of names"),
         ((("stem",), ("block_3",)), "has no 'block_3' of its 'layer_names'"),
