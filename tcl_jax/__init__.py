@@ -1,20 +1,48 @@
-"""Contrastive training of image encoders in JAX: Tuned Contrastive Learning and SupCon."""
+"""Contrastive training of image encoders in JAX: Tuned Contrastive Learning and SupCon.
 
-import importlib
+- `losses`: the losses as pure functions, which need nothing but JAX.
+- `load_encoder`: the encoder of a run, or one that was exported, as an `Encoder`.
+- `UserError`, `RunFailed`: what is raised with one sentence: a mistake in a config, path or data set; a failed run.
+"""
+
+import importlib.util
+import pkgutil
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
-__all__ = ["load_encoder", "losses"]
 
 if TYPE_CHECKING:
     from tcl_jax import losses
-    from tcl_jax.encoder.load import load_encoder
+    from tcl_jax.encoder.load import Encoder, load_encoder
+    from tcl_jax.errors import RunFailed, UserError
+
+__version__ = "0.1.0"
+__all__ = ["Encoder", "RunFailed", "UserError", "load_encoder", "losses"]
+
+_HOMES = {
+    "RunFailed": "tcl_jax.errors:RunFailed",
+    "UserError": "tcl_jax.errors:UserError",
+    "losses": "tcl_jax.losses",
+}
+_OF_EXTRA_ENCODER = {
+    "Encoder": "tcl_jax.encoder.load:Encoder",
+    "load_encoder": "tcl_jax.encoder.load:load_encoder",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is first used, so that `from tcl_jax import losses` asks for nothing but JAX."""
-    if name == "losses":
-        return importlib.import_module("tcl_jax.losses")
-    if name == "load_encoder":
-        return importlib.import_module("tcl_jax.encoder.load").load_encoder
-    raise AttributeError(f"module 'tcl_jax' has no attribute {name!r}")
+    if name in _HOMES:
+        return pkgutil.resolve_name(_HOMES[name])
+    if name not in _OF_EXTRA_ENCODER:
+        raise AttributeError(f"module 'tcl_jax' has no attribute {name!r}")
+    try:
+        return pkgutil.resolve_name(_OF_EXTRA_ENCODER[name])
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"tcl_jax.{name} needs {error.name}, which is not installed: pip install 'tcl_jax[encoder]'."
+        ) from error
+
+
+def __dir__() -> list[str]:
+    """What help() and completion look at: names of an extra only where it is installed."""
+    of_extra = _OF_EXTRA_ENCODER if importlib.util.find_spec("flax") else ()
+    return [*globals(), *_HOMES, *of_extra]
