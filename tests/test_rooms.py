@@ -96,7 +96,7 @@ def test_there_is_no_circle():
     assert circles == []
 
 
-def test_the_library_knows_nothing_of_the_experiments():
+def test_the_library_imports_no_experiment():
     for path in FILES.values():
         assert not {name for name in imports_of(path) if name.split(".")[0] == "configs"}, path
 
