@@ -44,7 +44,7 @@ def test_any_text_is_printed(printing, tmp_path, encoding):
     assert first == second == expected.get(encoding, "é日本😀") + "\\udcff"
 
 
-def test_a_pipe_that_nobody_reads_is_no_reason_to_end(printing):
+def test_a_pipe_that_nobody_reads_is_not_a_reason_to_end(printing):
     read, write = os.pipe()
     printing(write)
     os.close(write)
@@ -55,7 +55,7 @@ def test_a_pipe_that_nobody_reads_is_no_reason_to_end(printing):
         print_on_both("nobody reads this " * 10_000)
 
 
-def test_a_terminal_that_is_gone_is_no_reason_to_end(printing):
+def test_a_terminal_that_is_gone_is_not_a_reason_to_end(printing):
     here, terminal = os.openpty()
     printing(terminal)
     os.close(terminal)

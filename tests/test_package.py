@@ -12,14 +12,9 @@ import tcl_jax
 JAX_ALONE = """
 import sys
 from importlib.metadata import packages_distributions
-from types import SimpleNamespace
 
-def find_spec(name, path=None, target=None):
-    if name in OTHERS:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-OTHERS = packages_distributions().keys() - {"jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum", "tcl_jax"}
-sys.meta_path.insert(0, SimpleNamespace(find_spec=find_spec))
+others = packages_distributions().keys() - {"jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum", "tcl_jax"}
+sys.modules.update(dict.fromkeys(others))
 """
 
 
@@ -51,13 +46,16 @@ pydoc.render_doc(tcl_jax)
 print([name for name in tcl_jax.__all__ if name in dir(tcl_jax)])
 from tcl_jax import losses
 print(losses.supcon_loss([[1.0, 0.0], [0.0, 1.0]], [0, 0]))
-for ask in ("from tcl_jax import load_encoder", "tcl_jax.Encoder"):
+for ask in ("from tcl_jax import load_encoder", "tcl_jax.Encoder", "from tcl_jax import config"):
     try:
         exec(ask)
     except ImportError as error:
         print(error)
 """)
     assert lines[:3] == ["False", "['RunFailed', 'UserError', 'losses']", "0.0"]
-    for name, sentence in zip(("load_encoder", "Encoder"), lines[3:], strict=True):
+    for name, sentence in zip(("load_encoder", "Encoder"), lines[3:5], strict=True):
         assert sentence.startswith(f"tcl_jax.{name} needs ")
         assert sentence.endswith(", which is not installed: pip install 'tcl_jax[encoder]'.")
+    assert lines[5:] == [
+        "tcl_jax.config needs ml_collections, which is not installed: pip install 'tcl_jax[train]'."
+    ]

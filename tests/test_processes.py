@@ -52,7 +52,7 @@ def test_a_process_alone_starts_nothing(initialized):
 
 def test_the_environment_is_left_to_jax_and_flags_are_not(initialized, monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    processes.start(None, 1, None)  # alone, whatever the environment tells
+    processes.start(None, 1, None)  # alone, whatever the environment says
     assert initialized == []
     processes.start(None, None, None)
     processes.start("host0:8476", 4, 3)

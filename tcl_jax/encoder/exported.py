@@ -7,7 +7,7 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from tcl_jax.encoder.trained import Trained
+from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.models import model_shapes
 from tcl_jax.models.description import EncoderDescription
@@ -20,49 +20,50 @@ PROJECTION = "projection.safetensors"
 _VERSION = "2"
 
 
-def write_exported(trained: Trained, path: epath.Path) -> epath.Path | None:
+def write_exported(trained: TrainedEncoder, path: epath.Path) -> epath.Path | None:
     """Write or replace the encoder at `path`, and its projection head beside it; returns where the latter is, if any.
 
     Raises:
       WriteFailed: a file cannot be written.
     """
     variables = jax.device_get(trained.variables)
-    metadata = _metadata(trained.about)
+    metadata = _metadata(trained.description)
     projection = path.parent / PROJECTION if trained.has_projection else None
     if projection is not None:
         write_tensors(projection, head_tensors(variables["params"]["head"]), metadata)
     layout = layout_of(trained.model.encoder)
     write_tensors(
-        path, encoder_tensors(of_encoder(variables), layout, num_batches=trained.about.step), metadata
+        path, encoder_tensors(of_encoder(variables), layout, num_batches=trained.description.step), metadata
     )
     return projection
 
 
-def read_exported(path: epath.Path, mesh: Mesh) -> Trained:
+def read_exported(path: epath.Path, mesh: Mesh) -> TrainedEncoder:
     """The encoder at `path`, on the devices of `mesh`, and its projection head if that lies beside it.
 
     Raises:
       UserError: the file cannot be read, or is not an exported encoder.
     """
     tensors, metadata = read_tensors(path)
-    about = described(metadata, path)
+    description = described(metadata, path)
     head = _head(path.parent / PROJECTION, metadata)
-    model = about.make_model(mesh)
-    template, layout = of_encoder(model_shapes(model, about.image_shape)), layout_of(model.encoder)
+    model = description.make_model(mesh)
+    template, layout = of_encoder(model_shapes(model, description.image_shape)), layout_of(model.encoder)
     if wrong := mismatches(tensors, template, layout):
         raise UserError(
-            f"{path} does not hold the encoder {about.model} that it describes ({in_brief(wrong)}): export it again."
+            f"{path} does not hold the encoder {description.model} that it describes ({in_brief(wrong)}): export it "
+            "again."
         )
     encoder = encoder_variables(tensors, template, layout)
     variables = {kind: {"encoder": tree} for kind, tree in encoder.items()}
     if head:
         variables["params"]["head"] = head
-    return Trained(model, replicate(variables, mesh), about)
+    return TrainedEncoder(model, replicate(variables, mesh), description)
 
 
-def _metadata(about: EncoderDescription) -> dict[str, str]:
+def _metadata(description: EncoderDescription) -> dict[str, str]:
     """Text by name: words as they are, numbers and lists as JSON."""
-    fields = about._asdict()
+    fields = description._asdict()
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     return {"format_version": _VERSION, **texts}
 

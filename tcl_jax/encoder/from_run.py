@@ -2,7 +2,7 @@
 
 from jax.sharding import Mesh
 
-from tcl_jax.encoder.trained import Trained
+from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.models import model_shapes, params_sha256
 from tcl_jax.models.description import EncoderDescription
@@ -12,7 +12,7 @@ from tcl_jax.run.workdir import Workdir
 CHECKPOINTS = ("latest", "best")
 
 
-def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
+def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> TrainedEncoder:
     """The encoder in a checkpoint of a run, on the devices of `mesh`; the run may be in training, and is not touched.
 
     Args:
@@ -25,14 +25,14 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"checkpoint is {checkpoint!r}, expected one of {', '.join(CHECKPOINTS)}.")
     try:
-        about = EncoderDescription.from_json(workdir.read_description())
+        description = EncoderDescription.from_json(workdir.read_description())
     except TypeError as error:
         raise UserError(
             f"The run in {workdir.path} was made by another version of tcl_jax ({error}): use that version."
         ) from error
-    model = about.make_model(mesh)
-    shapes = model_shapes(model, about.image_shape)
-    template = dict(shapes, average=shapes) if about.weights == "average" else shapes
+    model = description.make_model(mesh)
+    shapes = model_shapes(model, description.image_shape)
+    template = dict(shapes, average=shapes) if description.weights == "average" else shapes
     read = (read_best if checkpoint == "best" else read_latest)(
         workdir.checkpoints, {"model": template}, mesh
     )
@@ -45,5 +45,7 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
         )
     stored = read.items["model"]
     variables = {kind: stored[kind] for kind in shapes}
-    about = about._replace(checkpoint=checkpoint, step=read.step, params_sha256=params_sha256(variables))
-    return Trained(model, stored.get("average", variables), about)
+    description = description._replace(
+        checkpoint=checkpoint, step=read.step, params_sha256=params_sha256(variables)
+    )
+    return TrainedEncoder(model, stored.get("average", variables), description)

@@ -27,8 +27,8 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
     path = full_path(init_from, "model.init_from")
     if path.suffix == SUFFIX or path.is_file():
         tensors, metadata = read_tensors(path)
-        about = described(metadata, path) if "format_version" in metadata else None
-        return InitialEncoder(readable(path), tensors, about)
+        description = described(metadata, path) if "format_version" in metadata else None
+        return InitialEncoder(readable(path), tensors, description)
     workdir = Workdir(str(utf8_path(path, "model.init_from")))
     if not workdir.config.exists():
         raise UserError(
@@ -40,5 +40,5 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
     except (UserError, RunFailed) as error:
         raise type(error)(f"Of model.init_from: {error}") from error
     encoder, layout = of_encoder(jax.device_get(trained.variables)), layout_of(trained.model.encoder)
-    tensors = encoder_tensors(encoder, layout, num_batches=trained.about.step)
-    return InitialEncoder(readable(path), tensors, trained.about)
+    tensors = encoder_tensors(encoder, layout, num_batches=trained.description.step)
+    return InitialEncoder(readable(path), tensors, trained.description)

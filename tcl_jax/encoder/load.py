@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from tcl_jax.encoder.exported import PROJECTION, read_exported
 from tcl_jax.encoder.from_run import read_trained
-from tcl_jax.encoder.trained import Trained
+from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.encode import make_apply, make_apply_head, make_encode
@@ -38,23 +38,23 @@ class Encoder:
       mean, std: [c], of the training pixels divided by 255; images are normalised by them within.
       class_names: of the data it was trained on, by label.
       config_name, step: of the run, and its updates until this checkpoint.
-      about: all that is known of it, model and loss among it.
+      description: all fields of an exported file's description, such as model and loss.
       variables: of the encoder as a Flax module, "params" and, if there are any, "batch_stats".
     """
 
-    def __init__(self, trained: Trained, mesh: Mesh):
-        about = trained.about
-        self.about: EncoderDescription = about
-        self.image_shape = about.image_shape
-        self.mean, self.std = about.mean, about.std
-        self.class_names = about.class_names
-        self.config_name, self.step = about.config_name, about.step
+    def __init__(self, trained: TrainedEncoder, mesh: Mesh):
+        description = trained.description
+        self.description: EncoderDescription = description
+        self.image_shape = description.image_shape
+        self.mean, self.std = description.mean, description.std
+        self.class_names = description.class_names
+        self.config_name, self.step = description.config_name, description.step
         self._variables, self._mesh = trained.variables, mesh
-        self._apply = make_apply(trained.model, mean=about.mean, std=about.std)
-        self._encode = make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh)
+        self._apply = make_apply(trained.model, mean=description.mean, std=description.std)
+        self._encode = make_encode(trained.model, mean=description.mean, std=description.std, mesh=mesh)
         self.variables = trained.encoder_variables
         self._apply_head = make_apply_head(trained.model, mesh)
-        image = jax.ShapeDtypeStruct((mesh.size, *about.image_shape), np.uint8)
+        image = jax.ShapeDtypeStruct((mesh.size, *description.image_shape), np.uint8)
         features = jax.eval_shape(self._encode, self._variables, image)
         self.feature_dim: int = features.shape[1]
         self.projection_dim: int | None = (
@@ -106,7 +106,7 @@ class Encoder:
         """
         if self.projection_dim is None:
             raise UserError(
-                f"This encoder has no projection head: it was trained with {self.about.loss}, or exported, and "
+                f"This encoder has no projection head: it was trained with {self.description.loss}, or exported, and "
                 f"{PROJECTION} of the same export is not beside it: use its features, or put the file there."
             )
 
@@ -147,7 +147,7 @@ class Encoder:
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
         return (
-            f"<Encoder {self.config_name}, step {self.step}: {self.about.model}, "
+            f"<Encoder {self.config_name}, step {self.step}: {self.description.model}, "
             f"images {height}x{width}x{channels} -> {self.feature_dim} features>"
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from jax import export
 
-from tcl_jax.encoder.trained import Trained
+from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.files import write_whole, write_whole_bytes
 from tcl_jax.models.encode import make_apply
@@ -18,7 +18,7 @@ from tcl_jax.models.encode import make_apply
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write_stablehlo(trained: Trained, path: epath.Path) -> epath.Path:
+def write_stablehlo(trained: TrainedEncoder, path: epath.Path) -> epath.Path:
     """Write or replace the program at `path`, and its description beside it; returns where the latter is.
 
     The program: uint8 [n, h, w, c], 0 to 255 -> features float32 [n, f], for any n from 1, on PLATFORMS. It computes in
@@ -28,10 +28,13 @@ def write_stablehlo(trained: Trained, path: epath.Path) -> epath.Path:
       UserError: the encoder cannot be one program for any number of images, or flatbuffers is not installed.
       WriteFailed: a file cannot be written.
     """
-    about = trained.about
-    apply, variables = make_apply(trained.model, mean=about.mean, std=about.std), trained.encoder_variables
+    description = trained.description
+    apply, variables = (
+        make_apply(trained.model, mean=description.mean, std=description.std),
+        trained.encoder_variables,
+    )
     (count,) = export.symbolic_shape("n")
-    images = jax.ShapeDtypeStruct((count, *about.image_shape), np.uint8)
+    images = jax.ShapeDtypeStruct((count, *description.image_shape), np.uint8)
     try:
         exported = export.export(jax.jit(lambda images: apply(variables, images)), platforms=PLATFORMS)(
             images
@@ -39,7 +42,7 @@ def write_stablehlo(trained: Trained, path: epath.Path) -> epath.Path:
     except Exception as error:  # whatever the code of a user's own encoder raises
         cause = textwrap.shorten(str(error), width=160, placeholder=" ...")
         raise UserError(
-            f"{about.model} is not a program for any number of images ({type(error).__name__}: {cause}): with "
+            f"{description.model} is not a program for any number of images ({type(error).__name__}: {cause}): with "
             "train=False an encoder must change none of its variables, draw no random numbers, and not depend on the "
             "number of images."
         ) from error
@@ -55,7 +58,7 @@ def write_stablehlo(trained: Trained, path: epath.Path) -> epath.Path:
     return described
 
 
-def _description(trained: Trained, exported: export.Exported) -> dict[str, Any]:
+def _description(trained: TrainedEncoder, exported: export.Exported) -> dict[str, Any]:
     (images,), (features,) = exported.in_avals, exported.out_avals
     return {
         "images": _array(images),
@@ -63,7 +66,7 @@ def _description(trained: Trained, exported: export.Exported) -> dict[str, Any]:
         "platforms": list(exported.platforms),
         "calling_convention_version": exported.calling_convention_version,
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")},
-        "encoder": trained.about._asdict(),
+        "encoder": trained.description._asdict(),
     }
 
 

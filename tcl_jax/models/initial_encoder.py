@@ -16,17 +16,17 @@ from tcl_jax.models.torchvision import layout_of
 
 
 class InitialEncoder(NamedTuple):
-    """Encoder weights, and what is known of them.
+    """Encoder weights, and their description.
 
     Attributes:
       path: of the run or the file, as text for people.
       tensors: by the names of an exported file.
-      about: what the encoder is; None where the file does not say, as torchvision's does not.
+      description: what the encoder is; None where the file does not say, as torchvision's does not.
     """
 
     path: str
     tensors: Mapping[str, np.ndarray]
-    about: EncoderDescription | None
+    description: EncoderDescription | None
 
     def origin(self, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
         """What a run keeps of the weights that it began with, as JSON has it.
@@ -37,7 +37,7 @@ class InitialEncoder(NamedTuple):
           mean, std: [c], of the new training pixels divided by 255: images are normalised by them where it is not known
             by which the encoder was trained.
         """
-        known = self.about
+        known = self.description
         return {
             "path": self.path,
             "params_sha256": known.params_sha256 if known else params_sha256(self.tensors),
@@ -55,12 +55,12 @@ def check_description(initial: InitialEncoder, name: str, **options: Any) -> Non
     Raises:
       UserError: a field differs.
     """
-    about = initial.about
-    if about is None:
+    description = initial.description
+    if description is None:
         return
-    there, here = about._asdict() | {"name": about.model}, {"name": name, **options}
+    there, here = description._asdict() | {"name": description.model}, {"name": name, **options}
     # An encoder of the user's own may have been moved; its arrays show whether it is the same.
-    by_name = ["name"] if ENCODERS.keys() & {about.model, name} else []
+    by_name = ["name"] if ENCODERS.keys() & {description.model, name} else []
     found = [
         f"model.{field} is {there[field]!r} there and {here[field]!r} here"
         for field in (*by_name, *(option for option in options if takes(name, option)))
@@ -88,7 +88,7 @@ def fit_encoder(
     Raises:
       UserError: the tensors do not fit the model, or are not finite.
     """
-    path, tensors, about = initial
+    path, tensors, description = initial
     encoder = model.encoder
     if image_shape is None:
         if not isinstance(encoder, ResNet):
@@ -99,8 +99,8 @@ def fit_encoder(
     layout = layout_of(encoder)
     tensors = layout.resized(tensors, template, image_shape)
     wrong = mismatches(tensors, template, layout)
-    if about and about.image_shape[-1] != image_shape[-1]:
-        wrong.insert(0, f"it takes images of {about.image_shape[-1]} channels")
+    if description and description.image_shape[-1] != image_shape[-1]:
+        wrong.insert(0, f"it takes images of {description.image_shape[-1]} channels")
     if wrong:
         raise UserError(
             f"model.init_from is {path}, which does not fit {_described(encoder)} for {image_shape[-1]}-channel images "

@@ -54,30 +54,30 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
     mesh = make_mesh()
     parts = make_parts(config, mesh)
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=mesh)
-    about = trained.about
-    dataset = together(lambda: load_evaluated(config, about.image_shape))
+    description = trained.description
+    dataset = together(lambda: load_evaluated(config, description.image_shape))
     evaluator = make_evaluator(
         config,
         parts,
         dataset,
-        outliers=together(lambda: load_outliers(config, about.image_shape)),
-        trained_class_names=about.class_names,
+        outliers=together(lambda: load_outliers(config, description.image_shape)),
+        trained_class_names=description.class_names,
         model=trained.model,
-        encode=make_encode(trained.model, mean=about.mean, std=about.std, mesh=mesh),
-        probe_views=make_views(parts.policies[:1], mean=about.mean, std=about.std),
+        encode=make_encode(trained.model, mean=description.mean, std=description.std, mesh=mesh),
+        probe_views=make_views(parts.policies[:1], mean=description.mean, std=description.std),
     )
     assert evaluator is not None  # load_evaluated refuses data without a test split
-    with evaluating(about.step):
+    with evaluating(description.step):
         evaluation = evaluate(evaluator, trained.variables)
     results = results_of(
         evaluation,
-        config_name=about.config_name,
-        dataset=about.dataset,
+        config_name=description.config_name,
+        dataset=description.dataset,
         evaluated_on=dataset.name,
-        loss=about.loss,
+        loss=description.loss,
         checkpoint=checkpoint,
-        step=about.step,
-        params_sha256=about.params_sha256,
+        step=description.step,
+        params_sha256=description.params_sha256,
     )
     with workdir.failures_reported():
         path = on_first(lambda: workdir.write_results(results, checkpoint, on=dataset.name))

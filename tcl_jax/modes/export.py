@@ -34,43 +34,45 @@ def run(workdir: Workdir, *, checkpoint: str = "latest", format: str = "safetens
     if format not in FORMATS:
         raise UserError(f"--format is '{format}', expected one of {', '.join(FORMATS)}.")
     trained = read_trained(workdir, checkpoint=checkpoint, mesh=make_mesh(1))
-    about = trained.about
+    description = trained.description
     if format == "stablehlo":
         path = workdir.encoder.with_suffix(".stablehlo")
         with workdir.failures_reported():
             described = write_stablehlo(trained, path)
-        print(f"The encoder of step {about.step}, a {about.model}, is a program for JAX in {path}")
+        print(
+            f"The encoder of step {description.step}, a {description.model}, is a program for JAX in {path}"
+        )
         print(f"What it takes and gives is in {described}")
         return
     with workdir.failures_reported():
         projection = write_exported(trained, workdir.encoder)
-    print(f"The encoder of step {about.step}, a {about.model}, is in {workdir.encoder}")
+    print(f"The encoder of step {description.step}, a {description.model}, is in {workdir.encoder}")
     if projection is not None:
         print(f"Its projection head is in {projection}")
-    print(how_to_load(about, str(workdir.encoder)))
+    print(how_to_load(description, str(workdir.encoder)))
 
 
-def how_to_load(about: EncoderDescription, path: str) -> str:
+def how_to_load(description: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
-    if about.model not in ENCODERS:
+    if description.model not in ENCODERS:
         return (
-            f"{about.model} is not one of torchvision's or timm's networks, so the file has the names and layout of "
-            "Flax. In Python: tcl_jax.load_encoder(path), where its module can be imported."
+            f"{description.model} is not one of torchvision's or timm's networks, so the file has the names and layout "
+            "of Flax. In Python: tcl_jax.load_encoder(path), where its module can be imported."
         )
-    family = "torchvision" if about.model.startswith(("resnet", "wide_resnet")) else "timm"
-    if about.width != 64:
+    family = "torchvision" if description.model.startswith(("resnet", "wide_resnet")) else "timm"
+    if description.width != 64:
         return (
-            f"Its width is {about.width}, and {family}'s networks have 64: in PyTorch its names and layout fit a "
+            f"Its width is {description.width}, and {family}'s networks have 64: in PyTorch its names and layout fit a "
             "network of that width. In Python: tcl_jax.load_encoder(path)."
         )
     if family == "timm":
         return (
-            f"Its names and layout are those of timm's {about.model}: docs/encoders.md says how timm makes a network "
-            "for images and patches of this size. In Python: tcl_jax.load_encoder(path)."
+            f"Its names and layout are those of timm's {description.model}: docs/encoders.md says how timm makes a "
+            "network for images and patches of this size. In Python: tcl_jax.load_encoder(path)."
         )
-    channels = about.image_shape[-1]
-    lines = [f"model = torchvision.models.{about.model}()"]
-    if about.stem == "cifar":
+    channels = description.image_shape[-1]
+    lines = [f"model = torchvision.models.{description.model}()"]
+    if description.stem == "cifar":
         lines += [
             f"model.conv1 = torch.nn.Conv2d({channels}, 64, 3, padding=1, bias=False)",
             "model.maxpool = torch.nn.Identity()",

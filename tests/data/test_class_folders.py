@@ -245,7 +245,7 @@ def test_order_without_classes_is_that_of_the_names_alone(write_tree, tmp_path):
 
 
 def test_test_images_in_no_class_folders(write_tree):
-    """As competitions have them: they are no hindrance where they are not asked for."""
+    """As competitions have them: they do no harm where they are not asked for."""
     files = tree() | {"test/1.png": colour()}
     folder = write_tree({name: image for name, image in files.items() if not name.startswith("test/a")})
     (folder / "test/cat/0.png").rename(folder / "test/2.png")

@@ -23,7 +23,7 @@ from tcl_jax.fields import flat_items
 from tcl_jax.modes import export
 from tcl_jax.parallel import make_mesh
 from tests.losses import reference
-from tests.modes.small_run import FACTS, about_64, images, write_run
+from tests.modes.small_run import FACTS, description_64, images, write_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = ("README.md", "docs/losses.md", "docs/micro_batches.md", "docs/encoders.md")
@@ -251,11 +251,11 @@ def check_program(names):
 
 
 def check_export(names):
-    """What the page says that the files tell, and nothing else."""
+    """The files hold the fields that the page lists, and no others."""
     assert (tuple(names["mean"]), tuple(names["std"])) == (FACTS.mean, FACTS.std)
     text = (ROOT / "docs/encoders.md").read_text()
-    assert all(f"`{name}`" in text for name in names["about"])
-    assert load_encoder("encoder.safetensors").about.dataset == names["about"]["dataset"]
+    assert all(f"`{name}`" in text for name in names["description"])
+    assert load_encoder("encoder.safetensors").description.dataset == names["description"]["dataset"]
 
 
 def check_finetuning(names):
@@ -316,7 +316,9 @@ def test_block(block, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("stem", "model", "number"), [("imagenet", "resnet50", 0), ("cifar", "resnet18", 1)])
 def test_lines_for_pytorch_are_those_that_the_export_prints(stem, model, number):
     block = fenced_blocks("docs/encoders.md", "py")[number]
-    printed = export.how_to_load(about_64(model=model, stem=stem), "encoder.safetensors").splitlines()[1:]
+    printed = export.how_to_load(description_64(model=model, stem=stem), "encoder.safetensors").splitlines()[
+        1:
+    ]
     lines = [line for line in block.source.splitlines() if line.startswith("model")]
     assert lines == [*(line.strip() for line in printed), "model.eval()"]
 

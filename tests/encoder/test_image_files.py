@@ -11,17 +11,17 @@ from tcl_jax.data import image_folder
 from tcl_jax.data.dataset import Options
 from tcl_jax.encoder.image_files import in_batches
 from tcl_jax.encoder.load import Encoder
-from tcl_jax.encoder.trained import Trained
+from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.parallel import make_mesh
-from tests.modes.small_run import about_64
+from tests.modes.small_run import description_64
 
 MODES = ["RGB", "L", "RGBA", "P", "CMYK", "LA", "1"]
 
 
 def encoder_of(*image_shape):
     mesh = make_mesh(1)
-    about = about_64(
+    description = description_64(
         model="tests.modes.tiny_encoder:Tiny",
         width=4,
         projection_dim=6,
@@ -29,9 +29,9 @@ def encoder_of(*image_shape):
         mean=(0.5,) * image_shape[-1],
         std=(0.3,) * image_shape[-1],
     )
-    model = about.make_model(mesh)
+    model = description.make_model(mesh)
     variables = model.init(jax.random.key(0), np.zeros((1, *image_shape), np.float32), train=False)
-    return Encoder(Trained(model, variables, about), mesh)
+    return Encoder(TrainedEncoder(model, variables, description), mesh)
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_projections_are_those_of_the_head(loaded):
     np.testing.assert_allclose(np.linalg.norm(projections, axis=1), 1, rtol=1e-5)
 
 
-def test_it_tells_what_it_is(loaded):
+def test_it_describes_itself(loaded):
     assert loaded.image_shape == (12, 10, 3)
     assert (loaded.mean, loaded.std) == (FACTS.mean, FACTS.std)
     assert loaded.class_names == ("ant", "bee", "cat", "dog")
@@ -116,7 +116,7 @@ def test_an_exported_encoder_is_the_same_to_the_last_bit(run, loaded, tmp_path):
     for name in ("encoder.safetensors", PROJECTION):
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     found = load_encoder(tmp_path / "encoder.safetensors")
-    assert found.about == loaded.about
+    assert found.description == loaded.description
     pixels = images(13)
     np.testing.assert_array_equal(found(pixels), loaded(pixels))
     np.testing.assert_array_equal(found.project(pixels), loaded.project(pixels))
@@ -215,7 +215,7 @@ def test_a_batch_of_no_images_is_refused(loaded):
         loaded(images(2), batch_size=0)
 
 
-def test_what_is_no_encoder_is_refused(run, tmp_path):
+def test_what_is_not_an_encoder_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"nothing does not hold an encoder: give the workdir of a run"):
         load_encoder(tmp_path / "nothing")
     with pytest.raises(UserError, match=r"a.safetensors cannot be read \(No such file"):

@@ -13,13 +13,13 @@ from jax import export as jax_export
 
 from tcl_jax import load_encoder
 from tcl_jax.encoder.stablehlo import write_stablehlo
-from tcl_jax.encoder.trained import Trained
+from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.models import ContrastiveModel, ProjectionHead
 from tcl_jax.modes import export
 from tests.docs.test_snippets import fenced_blocks
 from tests.modes import small_run
-from tests.modes.small_run import FACTS, about_64, images, write_run
+from tests.modes.small_run import FACTS, description_64, images, write_run
 
 
 @pytest.fixture(scope="module", params=["resnet18", "tests.modes.tiny_encoder:Tiny"])
@@ -58,7 +58,7 @@ def test_its_description_is_that_of_the_program(run):
     assert described["features"] == {"shape": ["n", encoder.feature_dim], "dtype": "float32"}
     assert described["platforms"] == ["cpu", "cuda", "tpu"]
     assert described["versions"]["jax"] == jax.__version__
-    assert described["encoder"] == json.loads(json.dumps(encoder.about._asdict()))
+    assert described["encoder"] == json.loads(json.dumps(encoder.description._asdict()))
     program = jax_export.deserialize(bytearray((run.path / "encoder.stablehlo").read_bytes()))
     assert list(program.platforms) == described["platforms"]
     assert program.calling_convention_version == described["calling_convention_version"]
@@ -95,7 +95,7 @@ def trained_of(encoder):
     model = ContrastiveModel(encoder=encoder, head=ProjectionHead(6))
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = model.init(keys, np.zeros((2, *FACTS.image_shape), np.float32), train=False)
-    return Trained(model, variables, about_64(model="own:make", image_shape=FACTS.image_shape))
+    return TrainedEncoder(model, variables, description_64(model="own:make", image_shape=FACTS.image_shape))
 
 
 @pytest.mark.parametrize("why", ["statistics of the batch", "random numbers", "number of images"])

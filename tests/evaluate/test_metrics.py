@@ -100,7 +100,7 @@ def test_the_largest_score_is_predicted_and_the_first_of_equal_ones():
 
 
 def of_classes(count, images=200):
-    """Scores, and labels that they tell in part."""
+    """Scores, and labels that they predict in part."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, count - 1, images).astype(np.int32)  # none of the last class
     scores = rng.normal(size=(images, count)) + np.eye(count)[labels]
@@ -305,7 +305,7 @@ def test_what_cannot_be_is_named(own, names, message):
 @pytest.mark.parametrize(
     "name", ["linear_probe", "knn", "logistic_regression", "classifier", "labels_1_per_class"]
 )
-def test_classes_that_training_has_not_seen_are_judged_by_no_metric_that_knows_its_classes(name):
+def test_no_metric_that_predicts_trained_classes_judges_classes_that_training_has_not_seen(name):
     def forbidden():
         raise AssertionError("nothing is trained for what has no value")
 

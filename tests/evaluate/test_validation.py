@@ -14,7 +14,7 @@ def test_held_out_images_are_classified_by_the_bank_alone(frozen, split):
     extract_features(encode, frozen.variables, split, batch_size=32, mesh=mesh)
     validation, bank = np.arange(0, 110, 4), np.arange(1, 110, 4)
     indices = TrainValidationSplit(np.setdiff1d(np.arange(110), validation), validation, bank)
-    # Labels that the images do not tell, so that an accuracy is that of these neighbours and no others.
+    # Labels that the images do not show, so that an accuracy is that of these neighbours and no others.
     split = split._replace(labels=np.random.default_rng(1).integers(0, 3, 110).astype(np.int32))
     validate = make_validate(METRICS["knn"], encode, split, indices, num_classes=3, batch_size=32, mesh=mesh)
 

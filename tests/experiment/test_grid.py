@@ -43,7 +43,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_told_in_one_sentence(config, mistake):
+def test_mistakes_are_reported_in_one_sentence(config, mistake):
     words, sentence = MISTAKES[mistake]
     with pytest.raises(UserError, match=sentence):
         parse_axes(words, config)

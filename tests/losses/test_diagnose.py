@@ -65,22 +65,22 @@ def rank_me(z):
 
 @pytest.mark.parametrize("block_size", ["auto", None, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_figures_are_those_of_the_definition(seed, block_size):
+def test_diagnostics_are_those_of_the_definition(seed, block_size):
     z, labels, weights, coefficients = reference.random_case(seed)
     z = z * np.linspace(0.8, 1.2, len(z))[:, None]  # also where rows have not quite unit length
     expected = expected_figures(z, labels, weights, **coefficients)
     assert 0 < expected["hard_positive_mass"] < 1
     assert 0 < expected["hard_negative_mass"] < 1
     with jax.enable_x64(True):
-        figures = losses.diagnostics(
+        found = losses.diagnostics(
             jnp.asarray(z), labels, weights=weights, block_size=block_size, **coefficients
         )
-    for name, value in figures._asdict().items():
+    for name, value in found._asdict().items():
         assert float(value) == pytest.approx(expected[name], rel=1e-6), name
 
 
 @pytest.mark.parametrize("block_size", ["auto", 3])
-def test_eight_devices_give_the_figures_of_the_whole_batch(block_size):
+def test_eight_devices_give_the_diagnostics_of_the_whole_batch(block_size):
     z, labels, weights, coefficients = reference.random_case(7, n=32)
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -102,14 +102,14 @@ def test_eight_devices_give_the_figures_of_the_whole_batch(block_size):
     ids=["all_distinct", "one_class", "no_live_row", "one_row"],
 )
 @pytest.mark.parametrize("k2", [0.0, 1.0])
-def test_figures_are_finite_whatever_pairs_are_missing(labels, weights, k2):
+def test_diagnostics_are_finite_whatever_pairs_are_missing(labels, weights, k2):
     z = jnp.asarray(np.concatenate([np.eye(4)[:2], -np.eye(4)[:2]])[: len(labels)], jnp.float32)
-    figures = losses.diagnostics(
+    found = losses.diagnostics(
         z, jnp.asarray(labels), weights=jnp.asarray(weights, jnp.float32), temperature=0.01, k2=k2
     )
-    assert all(np.isfinite(x) for x in figures)
+    assert all(np.isfinite(x) for x in found)
     if sum(weights) == 0:
-        assert not any(figures)
+        assert not any(found)
 
 
 @pytest.mark.parametrize("spread", [0, 1e-4, 1e-2, 1])
@@ -126,10 +126,10 @@ def test_the_rank_in_float32_is_that_in_64_bit_down_to_projections_at_one_point(
 
 def test_separated_classes_have_no_hard_pairs():
     z = jnp.asarray(np.repeat(np.eye(4), 3, axis=0))
-    figures = losses.diagnostics(z, jnp.repeat(jnp.arange(4), 3))
-    assert (figures.hard_positive_mass, figures.hard_negative_mass, figures.alignment) == (0, 0, 0)
-    assert figures.counted == figures.positive_similarity == 1
-    assert float(figures.rank) == pytest.approx(4, rel=1e-5)
+    found = losses.diagnostics(z, jnp.repeat(jnp.arange(4), 3))
+    assert (found.hard_positive_mass, found.hard_negative_mass, found.alignment) == (0, 0, 0)
+    assert found.counted == found.positive_similarity == 1
+    assert float(found.rank) == pytest.approx(4, rel=1e-5)
 
 
 def test_bad_arguments_are_named():

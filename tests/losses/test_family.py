@@ -195,7 +195,7 @@ def test_one_hot_labels_are_class_numbers():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), numbers, one_hot)
 
 
-def test_multi_hot_rows_of_unit_length_are_no_negatives_of_their_like():
+def test_equal_multi_hot_rows_of_unit_length_are_not_negatives():
     """1 - y . y is not 0 in float32, and exp(s / t) is e^100."""
     y = np.tile(np.array([1.0, 1.0, 1.0]) / np.sqrt(3), (4, 1))
     assert np.any(np.asarray(y, np.float32) @ np.asarray(y, np.float32).T != 1)

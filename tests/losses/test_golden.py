@@ -1,4 +1,4 @@
-"""Loss and gradient against figures of the official PyTorch code, in every precision and mapping."""
+"""Loss and gradient against recorded results of the official PyTorch code, in every precision and mapping."""
 
 import functools
 

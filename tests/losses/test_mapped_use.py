@@ -72,6 +72,6 @@ def test_strict_promotion_of_dtypes(dtype):
         value, gradient = jax.eval_shape(
             jax.value_and_grad(lambda z: losses.tcl_loss(z, labels, block_size=8)), z.astype(dtype)
         )
-        figures = jax.eval_shape(lambda z: losses.diagnostics(z, labels, block_size=8), z.astype(dtype))
-    assert {value.dtype, *(x.dtype for x in figures)} == {jnp.dtype("float32")}
+        found = jax.eval_shape(lambda z: losses.diagnostics(z, labels, block_size=8), z.astype(dtype))
+    assert {value.dtype, *(x.dtype for x in found)} == {jnp.dtype("float32")}
     assert gradient.dtype == dtype

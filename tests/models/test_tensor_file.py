@@ -1,4 +1,4 @@
-"""Files of tensors: what is no such file is refused, and no pickle is ever loaded."""
+"""Files of tensors: other files are refused, and no pickle is ever loaded."""
 
 import io
 import pickle
@@ -61,7 +61,7 @@ def test_metadata_may_be_missing(tmp_path):
     assert read_tensors(path).metadata == {}
 
 
-def test_what_is_no_such_file_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = epath.Path(tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"a.safetensors cannot be read \(No such file or directory\): give"):
         read_tensors(path)

@@ -107,7 +107,7 @@ def test_positions_are_resized_to_the_images_as_by_timm(grid):
     np.testing.assert_allclose(found, RECORDED[f"resized/{grid[0]}x{grid[1]}"], atol=1e-5)
 
 
-def test_positions_of_the_same_grid_stay_and_those_that_are_no_square_are_named():
+def test_positions_of_the_same_grid_stay_and_those_that_are_not_square_are_named():
     model = ContrastiveModel(ENCODERS["vit_patch4"], ProjectionHead(4))
     weights = weights_of("vit_patch4")
     kept = fitted(weights, model)["params"]["pos_embed"]

@@ -183,9 +183,9 @@ def check(folder: pathlib.Path, kills: int, devices: tuple[int, ...], *, wide: b
     alone = Killer(folder, (1,), wide)
     undisturbed = folder / "undisturbed"
     whole = alone.run(undisturbed, 0)
-    told = re.search(r"first step was done ([\d.]+) s after the start", alone.said(undisturbed, 0))
-    assert told, alone.said(undisturbed, 0)
-    startup = float(told[1])
+    startup_line = re.search(r"first step was done ([\d.]+) s after the start", alone.said(undisturbed, 0))
+    assert startup_line, alone.said(undisturbed, 0)
+    startup = float(startup_line[1])
     starts, workdirs = kill_often(
         Killer(folder, devices, wide), kills, startup=startup, training=whole.seconds - startup, seed=seed
     )

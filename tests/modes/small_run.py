@@ -96,7 +96,7 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, *FACTS.image_shape)).astype(np.uint8)
 
 
-def about_64(**fields) -> EncoderDescription:
+def description_64(**fields) -> EncoderDescription:
     """Of an encoder of torchvision's width for colour images; the rest as in `fields`."""
     known = EncoderDescription(
         model="resnet50",

@@ -57,7 +57,7 @@ def test_a_run_without_results_is_named_and_the_others_are_compared(tmp_path, ca
     assert not (tmp_path / "other").exists()
 
 
-def test_mistakes_are_told_in_one_sentence(tmp_path):
+def test_mistakes_are_reported_in_one_sentence(tmp_path):
     out = Workdir(str(tmp_path / "out"))
     with pytest.raises(UserError, match="No runs are given to compare"):
         compare.run([], out)

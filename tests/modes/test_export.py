@@ -17,7 +17,7 @@ from tcl_jax.modes import export, train
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import Workdir
-from tests.modes.small_run import FACTS, about_64, drawn_state, program_of, small_config, write_run
+from tests.modes.small_run import FACTS, description_64, drawn_state, program_of, small_config, write_run
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def run(tmp_path_factory):
     return workdir
 
 
-def test_the_files_tell_all_of_the_encoder(run):
+def test_the_files_describe_the_encoder_completely(run):
     with safe_open(run.encoder, "np") as file:
         metadata = file.metadata()
     assert metadata == {
@@ -78,23 +78,25 @@ def test_a_folder_without_a_run_is_named_and_stays_as_it_is(tmp_path):
 
 
 def test_how_to_load_it_fits_the_network():
-    assert export.how_to_load(about_64(), "e.safetensors").splitlines() == [
+    assert export.how_to_load(description_64(), "e.safetensors").splitlines() == [
         "In PyTorch:",
         "    model = torchvision.models.resnet50()",
         "    model.fc = torch.nn.Identity()",
         '    model.load_state_dict(safetensors.torch.load_file("e.safetensors"))',
     ]
-    cifar = export.how_to_load(about_64(stem="cifar"), "e")
+    cifar = export.how_to_load(description_64(stem="cifar"), "e")
     assert "model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)" in cifar
     assert "model.maxpool = torch.nn.Identity()" in cifar
-    grey = export.how_to_load(about_64(image_shape=(28, 28, 1)), "e")
+    grey = export.how_to_load(description_64(image_shape=(28, 28, 1)), "e")
     assert "model.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)" in grey
-    assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(about_64(width=8), "e")
+    assert "Its width is 8, and torchvision's networks have 64" in export.how_to_load(
+        description_64(width=8), "e"
+    )
     for model in ("vit_tiny", "vit_small_gap", "convnext_atto"):
-        found = export.how_to_load(about_64(model=model), "e")
+        found = export.how_to_load(description_64(model=model), "e")
         assert f"those of timm's {model}: docs/encoders.md" in found
         assert "torchvision" not in found
-        assert "timm's networks have 64" in export.how_to_load(about_64(model=model, width=8), "e")
+        assert "timm's networks have 64" in export.how_to_load(description_64(model=model, width=8), "e")
 
 
 @pytest.mark.parametrize("exported", [True, False])

@@ -90,9 +90,9 @@ def test_a_full_disk_fails_a_checkpoint_and_the_run_goes_on_from_the_one_before(
         f"The checkpoint of step {failed} cannot be written (File too large); {good}: "
         "free space and repeat the command to continue."
     )
-    with pytest.raises(RunFailed) as told:
+    with pytest.raises(RunFailed) as raised:
         run_with(config, workdir, at_step, lambda _: limited())
-    assert str(told.value) == sentence
+    assert str(raised.value) == sentence
     free_space()
     whole = [str(step) for step in (6, 12) if step < failed]
     # What there was of the other gave its space back.
@@ -118,9 +118,9 @@ def test_an_interruption_whose_state_cannot_be_saved_does_not_say_that_it_is(con
         limited()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(RunFailed, match="The checkpoint of step 8 cannot be written") as told:
+    with pytest.raises(RunFailed, match="The checkpoint of step 8 cannot be written") as raised:
         run_with(config, Workdir(str(tmp_path / "run")), 8, signal_on_full_disk)
-    assert not isinstance(told.value, Interrupted)
+    assert not isinstance(raised.value, Interrupted)
 
 
 @pytest.fixture
@@ -162,10 +162,10 @@ def test_a_signal_during_the_evaluation_says_that_the_training_is_saved(
     }
     with monkeypatch.context() as patch:
         patch.setattr(results, "evaluate", stop_by(number))
-        with pytest.raises(Interrupted) as told:
+        with pytest.raises(Interrupted) as raised:
             runs[mode]()
-    assert told.value.signal == number  # main.py ends with 128 + its number
-    assert str(told.value) == (
+    assert raised.value.signal == number  # main.py ends with 128 + its number
+    assert str(raised.value) == (
         f"Stopped by {number.name} during the evaluation; the training is saved, up to step 18: repeat the command to "
         "evaluate it."
     )
@@ -257,7 +257,7 @@ def test_a_full_disk_is_named_with_the_file_that_it_could_not_take(
     assert_continues(config, workdir, undisturbed, capsys, after=good)
 
 
-def test_a_disk_that_is_full_at_the_start_is_no_mistake_of_the_user(config, undisturbed, tmp_path):
+def test_a_disk_that_is_full_at_the_start_is_not_a_mistake_of_the_user(config, undisturbed, tmp_path):
     workdir = Workdir(str(tmp_path / "run"))
     workdir.path.mkdir()
     os.symlink(FULL, workdir.path / "config.json.partial")
@@ -345,7 +345,7 @@ def start_main(workdir, data_dir, file_size=None):
 
 
 @pytest.mark.slow
-def test_main_tells_each_fault_in_one_sentence_and_never_with_a_traceback(tmp_path):
+def test_main_reports_each_fault_in_one_sentence_and_never_with_a_traceback(tmp_path):
     def run(file_size=None):
         process = start_main(workdir.path, tmp_path / "data", file_size)
         stdout, stderr = process.communicate()

@@ -94,8 +94,8 @@ def test_images_are_normalised_as_those_of_that_encoder_were(config, pretrained,
         export.run(pretrained)
         config = copy_of(config, model__init_from=str(pretrained.encoder))
     experiment = build_experiment(config, begins=True)
-    about = load_encoder(pretrained.path).about
-    assert (experiment.facts.mean, experiment.facts.std) == (about.mean, about.std)
+    description = load_encoder(pretrained.path).description
+    assert (experiment.facts.mean, experiment.facts.std) == (description.mean, description.std)
     assert experiment.facts[3:5] != tuple(experiment.dataset.channel_statistics)
     # Untrained on, it makes the features that the run makes.
     variables = experiment.program.initial_state(0).variables
@@ -105,16 +105,16 @@ def test_images_are_normalised_as_those_of_that_encoder_were(config, pretrained,
 
 
 def test_a_run_keeps_what_it_began_with(finetuned, pretrained):
-    about = load_encoder(pretrained.path).about
+    description = load_encoder(pretrained.path).description
     expected = {
         "path": str(pretrained.path),
         "params_sha256": pretrained.read_results()["params_sha256"],
-        "mean": list(about.mean),
-        "std": list(about.std),
+        "mean": list(description.mean),
+        "std": list(description.std),
     }
     assert finetuned.read_data()["model.init_from"] == expected
     assert finetuned.read_results()["init_from"] == expected
-    assert load_encoder(finetuned.path).mean == about.mean
+    assert load_encoder(finetuned.path).mean == description.mean
 
 
 def test_few_labels_go_further_from_a_trained_encoder_than_from_a_drawn_one(

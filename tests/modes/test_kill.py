@@ -134,8 +134,8 @@ def test_a_run_stopped_three_times_ends_as_an_undisturbed_one(tmp_path):
     assert beside.wait() == 0, beside.communicate()
 
     results = [json.loads((workdir / "results.json").read_text()) for workdir in (disturbed, undisturbed)]
-    for figure in ("params_sha256", "metrics", "step", "best"):
-        assert results[0][figure] == results[1][figure], figure
+    for key in ("params_sha256", "metrics", "step", "best"):
+        assert results[0][key] == results[1][key], key
     assert results[0]["final_train_loss"] == pytest.approx(results[1]["final_train_loss"], rel=1e-12)
     assert accuracies_of(disturbed) == accuracies_of(undisturbed)
     assert len(accuracies_of(undisturbed)) == 3

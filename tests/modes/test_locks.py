@@ -67,7 +67,7 @@ def test_a_run_holds_its_workdir_from_its_first_write_to_its_results(
         workdir.results.unlink()
     seen = []
 
-    def told_when(method):
+    def noting_when(method):
         def wrapped(*arguments, **options):
             with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
                 workdir.refuse_if_locked()
@@ -77,7 +77,7 @@ def test_a_run_holds_its_workdir_from_its_first_write_to_its_results(
         return wrapped
 
     for name in ("claim", "write_results"):
-        monkeypatch.setattr(Workdir, name, told_when(getattr(Workdir, name)))
+        monkeypatch.setattr(Workdir, name, noting_when(getattr(Workdir, name)))
     mode.run(config, workdir, "digits_tcl")
     assert seen == ["claim", "write_results"]
     workdir.refuse_if_locked()

@@ -127,7 +127,7 @@ def test_the_same_data_elsewhere_are_the_same(finished, images, tmp_path):
     assert workdir.data.read_bytes() == finished.data.read_bytes()
 
 
-def test_a_run_of_an_older_version_is_told_its_data_at_its_next_start(finished, images, tmp_path):
+def test_a_run_of_an_older_version_records_its_data_at_its_next_start(finished, images, tmp_path):
     workdir = copied(finished, tmp_path / "run")
     workdir.data.unlink()
     evaluate.run(config_of(images), workdir, "name")

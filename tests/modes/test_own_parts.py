@@ -164,8 +164,8 @@ def test_it_is_exported_and_loaded_again(finished, config, capsys):
     assert of_run(images).shape == (9, {"vit_tiny": 12, "convnext_atto": 16}.get(config.model.name, 8))
     np.testing.assert_array_equal(of_run(images), of_file(images))
     np.testing.assert_array_equal(of_run.project(images), of_file.project(images))
-    assert of_file.about == of_run.about
-    assert of_run.about.model == config.model.name
+    assert of_file.description == of_run.description
+    assert of_run.description.model == config.model.name
 
 
 def test_training_can_begin_with_its_exported_weights(finished, config):

@@ -89,8 +89,8 @@ def run(shared, workdir, *, processes, terminated_after=0):
                 text=True,
             )
         )
-    told = [process.communicate() for process in started]
-    return [process.returncode for process in started], told
+    printed = [process.communicate() for process in started]
+    return [process.returncode for process in started], printed
 
 
 def losses_of(workdir):
@@ -101,27 +101,27 @@ def losses_of(workdir):
 
 def test_two_processes_train_as_one_and_continue_each_others_runs(shared, tmp_path):
     alone, many = tmp_path / "alone", tmp_path / "many"
-    codes, told = run(shared, alone, processes=1)
-    assert codes == [0], told
+    codes, printed = run(shared, alone, processes=1)
+    assert codes == [0], printed
 
-    codes, told = run(shared, many, processes=2, terminated_after=6)
-    assert codes == [143, 143], told
+    codes, printed = run(shared, many, processes=2, terminated_after=6)
+    assert codes == [143, 143], printed
     # One was terminated, and both stopped after the same step.
     sentence = r"Stopped by SIGTERM after step (\d+), which is saved: repeat the command to continue\."
-    stopped = [re.search(sentence, stderr) for _, stderr in told]
-    assert stopped[0][1] == stopped[1][1], told
+    stopped = [re.search(sentence, stderr) for _, stderr in printed]
+    assert stopped[0][1] == stopped[1][1], printed
     first = int(stopped[0][1])
     assert 6 <= first <= 10
-    spoken = [line for line in told[1][0].splitlines() if "[Gloo]" not in line]  # XLA's own, of CPUs alone
+    spoken = [line for line in printed[1][0].splitlines() if "[Gloo]" not in line]  # XLA's own, of CPUs alone
     assert spoken == []  # the first process speaks for all
 
-    codes, told = run(shared, many, processes=1, terminated_after=first + 4)
-    assert codes == [143], told
-    assert f"Continuing after step {first}," in told[0][0]
+    codes, printed = run(shared, many, processes=1, terminated_after=first + 4)
+    assert codes == [143], printed
+    assert f"Continuing after step {first}," in printed[0][0]
 
-    codes, told = run(shared, many, processes=2)
-    assert codes == [0, 0], told
-    assert "Continuing after step" in told[0][0]
+    codes, printed = run(shared, many, processes=2)
+    assert codes == [0, 0], printed
+    assert "Continuing after step" in printed[0][0]
 
     np.testing.assert_allclose(losses_of(many), losses_of(alone), rtol=1e-10)
     ours, theirs = (json.loads((workdir / "results.json").read_text()) for workdir in (many, alone))
@@ -135,9 +135,9 @@ def test_two_processes_train_as_one_and_continue_each_others_runs(shared, tmp_pa
 def test_a_mistake_in_one_process_ends_both_with_its_sentence(shared, tmp_path):
     workdir = tmp_path / "run"
     workdir.write_text("a file where a folder should be")
-    codes, told = run(shared, workdir, processes=2)
-    assert codes == [2, 2], told
-    for number, (_, stderr) in enumerate(told):
+    codes, printed = run(shared, workdir, processes=2)
+    assert codes == [2, 2], printed
+    for number, (_, stderr) in enumerate(printed):
         assert f"error in process {number}: " in stderr
         assert str(workdir) in stderr
         assert "Traceback" not in stderr

@@ -83,7 +83,7 @@ def files_of(workdir):
     return {path.name: path.read_bytes() for path in workdir.report.iterdir()}
 
 
-def test_evaluation_ends_with_a_page_of_its_figures(finished, config):
+def test_evaluation_ends_with_a_page_of_its_results(finished, config):
     files = files_of(finished)
     page, results = Page(files["index.html"].decode()), finished.read_results()
     for value in results["metrics"].values():
@@ -100,9 +100,9 @@ def test_evaluation_ends_with_a_page_of_its_figures(finished, config):
         "confusion_knn.png",
     }
     assert not [name for name in files if name.endswith(".partial")]
-    told = page.blocks["map-data"]
+    data = page.blocks["map-data"]
     for name, evaluated in (("linear probe", "linear_probe"), ("kNN", "knn")):
-        right = np.mean(np.array(told["predictions"][name]) == told["labels"])
+        right = np.mean(np.array(data["predictions"][name]) == data["labels"])
         assert right == pytest.approx(results["metrics"][evaluated])
 
 
@@ -133,8 +133,8 @@ def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config
             parts().dataset.test.labels,
         )  # as after an evaluation before the last checkpoint
         copied.results.write_text(json.dumps(before | {"params_sha256": other, "metrics": {"knn": 9.0}}))
-        told = {"linear_probe": labels, "knn": labels}
-        copied.predictions.write_bytes(pack(told, labels, params_sha256=other))
+        predicted = {"linear_probe": labels, "knn": labels}
+        copied.predictions.write_bytes(pack(predicted, labels, params_sha256=other))
     else:
         copied.results.unlink()
     shutil.rmtree(copied.report)

@@ -43,7 +43,7 @@ def finished(config, shared_parts, without_pages, tmp_path_factory):
     return workdir
 
 
-def test_results_hold_the_figures_of_the_run(finished, config):
+def test_results_hold_the_numbers_of_the_run(finished, config):
     results = finished.read_results()
     assert results["config_name"] == "digits_tcl"
     assert results["dataset"] == "digits"
@@ -141,8 +141,8 @@ def test_a_run_interrupted_between_checkpoints_ends_as_if_it_never_had(
 def assert_same_end(workdir, undisturbed):
     """Parameters and evaluation to the last bit; the curve's last mean up to the grouping of its terms."""
     ours, theirs = workdir.read_results(), undisturbed.read_results()
-    for figure in ("params_sha256", "metrics", "probe_losses", "epochs", "step", "best"):
-        assert ours[figure] == theirs[figure], figure
+    for key in ("params_sha256", "metrics", "probe_losses", "epochs", "step", "best"):
+        assert ours[key] == theirs[key], key
     assert ours["final_train_loss"] == pytest.approx(theirs["final_train_loss"], rel=1e-12)
     assert accuracies_of(workdir) == accuracies_of(undisturbed)
 
@@ -240,7 +240,7 @@ def test_a_complete_run_says_so_and_stops(finished, config, capsys, monkeypatch)
     assert finished.results.read_text() == before
 
 
-def test_evaluating_again_gives_the_same_figures(finished, config, capsys):
+def test_evaluating_again_gives_the_same_results(finished, config, capsys):
     before = finished.read_results()
     evaluate.run(config, finished, "digits_tcl")
     table = capsys.readouterr().out

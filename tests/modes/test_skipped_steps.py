@@ -25,7 +25,7 @@ def config(data_dir):
 
 
 def run_with_not_finite(config, workdir, steps):
-    """A run with train.not_finite="skip" whose temperature is no number in some steps, counted from 1."""
+    """A run with train.not_finite="skip" whose temperature is not a number in some steps, counted from 1."""
 
     def broken(step):
         def wrapped(state, batch, hyper):

@@ -40,7 +40,7 @@ def member(workdir, name):
     return Workdir(str(workdir.path / name))
 
 
-def figures(workdir):
+def outcome(workdir):
     """What a run found, without what it took."""
     results = workdir.read_results()
     names = ("params_sha256", "metrics", "probe_losses", "epochs", "step", "best", "final_train_loss")
@@ -53,7 +53,7 @@ def test_each_member_is_its_single_run_to_the_last_bit(swept, config, tmp_path):
     alone = copy_of(config, seed=1, loss__k1=10.0)
     workdir = Workdir(str(tmp_path))
     train.run(alone, workdir, "digits_tcl")
-    assert figures(member(swept, "k1=10_seed=1")) == figures(workdir)
+    assert outcome(member(swept, "k1=10_seed=1")) == outcome(workdir)
 
 
 def test_members_differ_by_their_values_and_are_runs_of_their_own(swept, config):
@@ -76,7 +76,7 @@ def test_the_page_compares_the_members(swept):
         assert (swept.path / "report" / name).exists(), name
 
 
-def test_a_complete_sweep_only_tells(swept, config, capsys, monkeypatch):
+def test_a_complete_sweep_only_reports(swept, config, capsys, monkeypatch):
     monkeypatch.setattr(sweep, "build_experiment", None)  # nothing is loaded and nothing compiled
     sweep.run(config, swept, "digits_tcl", AXES)
     assert "loss.k1=5000" in capsys.readouterr().out
@@ -125,7 +125,7 @@ def test_members_with_a_checkpoint_more_go_back_to_train_with_the_rest(swept, co
     sweep.run(config, workdir, "digits_tcl", AXES)
     assert f"Continuing with {', '.join(NAMES)} after step 5" in capsys.readouterr().out
     for name in NAMES:
-        assert figures(member(workdir, name)) == figures(member(swept, name))
+        assert outcome(member(workdir, name)) == outcome(member(swept, name))
 
 
 def test_members_without_a_common_checkpoint_train_in_groups(swept, config, tmp_path, capsys):
@@ -138,7 +138,7 @@ def test_members_without_a_common_checkpoint_train_in_groups(swept, config, tmp_
     sweep.run(config, workdir, "digits_tcl", AXES)
     assert f"Continuing with {NAMES[3]} after step 5" in capsys.readouterr().out
     for name in NAMES:
-        assert figures(member(workdir, name)) == figures(member(swept, name))
+        assert outcome(member(workdir, name)) == outcome(member(swept, name))
 
 
 def test_a_member_that_fails_leaves_the_others_alone(swept, config, tmp_path, monkeypatch, capsys):
@@ -159,7 +159,7 @@ def test_a_member_that_fails_leaves_the_others_alone(swept, config, tmp_path, mo
     assert [p.name for p in member(workdir, "k1=10_seed=1").checkpoints.iterdir()] == ["5"]
     assert "k1=10_seed=1" in (workdir.path / "report" / "index.html").read_text()
     for name in (NAMES[0], *NAMES[2:]):
-        assert figures(member(workdir, name)) == figures(member(swept, name))
+        assert outcome(member(workdir, name)) == outcome(member(swept, name))
 
 
 def test_where_all_members_fail_the_sweep_ends_and_says_why(config, tmp_path, monkeypatch, capsys):

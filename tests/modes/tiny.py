@@ -44,8 +44,8 @@ def faults_config(data_dir) -> ConfigDict:
 
 def assert_same_end(workdir, undisturbed):
     ours, theirs = workdir.read_results(), undisturbed.read_results()
-    for figure in ("params_sha256", "step", "epochs", "skipped_steps", "final_train_loss"):
-        assert ours[figure] == theirs[figure], figure
+    for key in ("params_sha256", "step", "epochs", "skipped_steps", "final_train_loss"):
+        assert ours[key] == theirs[key], key
     curves = [[(r["step"], r["loss"]) for r in read_metrics(w.metrics)] for w in (workdir, undisturbed)]
     assert curves[0] == curves[1]
 

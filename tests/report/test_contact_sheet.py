@@ -98,7 +98,7 @@ def test_long_names_are_cut():
     assert contact_sheet("", [Column("", "", picture)], ["x" * 250]).width <= wide + 60
 
 
-def test_names_beyond_the_font_are_no_error():
+def test_names_beyond_the_font_are_not_an_error():
     contact_sheet("Größe", [Column("視", "n", images(1, 8, 8, 1))], ["кот 猫"])
 
 

@@ -53,7 +53,7 @@ def test_other_settings_have_a_map_for_each_of_their_values():
     assert len({one.name for one in heat_maps(group_runs(runs))}) == 4
 
 
-def test_one_setting_is_one_row_and_none_is_no_map():
+def test_one_setting_is_one_row_and_none_makes_no_map():
     (_, found) = heat_maps(group_runs([run("a"), run("b", **{"loss.k1": 5.0})]))
     assert (found.rows, found.columns) == (("", [None]), ("loss.k1", [5.0, 10.0]))
     assert heat_maps(group_runs([run("a"), run("b", **{"loss.name": "supcon"})])) == []

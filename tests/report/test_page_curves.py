@@ -81,7 +81,7 @@ def test_warnings_are_those_of_the_records():
     assert warnings(records(3)) == []
 
 
-def test_what_no_panel_knows_is_shown_too():
+def test_what_has_no_panel_is_shown_too():
     known = dict.fromkeys(["steps", "skipped", "views_per_second", "data_seconds"], 1.0)
     found = training_curves(records(3, **known, **DIAGNOSTICS, gradient_norm=2.0, note="text", empty=None))
     assert labels(found) == ["loss", "learning rate", "gradient norm"]

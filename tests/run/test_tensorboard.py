@@ -43,10 +43,10 @@ def test_every_figure_has_its_tag(paths):
 
 
 def test_every_diagnostic_of_a_loss_has_its_tag(paths):
-    figures = {name: number / 8 for number, name in enumerate(Diagnostics._fields)}
+    numbers = {name: number / 8 for number, name in enumerate(Diagnostics._fields)}
     with MetricsLog(paths[0], after_step=0, sinks=SINKS) as log:
-        log.append({"step": 10} | figures)
-    assert shown(paths[1]) == {f"diagnostics/{name}": [(10, value)] for name, value in figures.items()}
+        log.append({"step": 10} | numbers)
+    assert shown(paths[1]) == {f"diagnostics/{name}": [(10, value)] for name, value in numbers.items()}
 
 
 def test_a_continued_run_shows_every_step_once(paths):
@@ -86,7 +86,7 @@ def test_tensorflow_is_not_imported():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_number_that_nobody_knows_is_shown_too(paths):
+def test_a_number_of_any_name_is_shown_too(paths):
     with MetricsLog(paths[0], after_step=0, sinks=SINKS) as log:
         log.append({"step": 10, "epoch": 3, "temperature_of_the_day": 21.5, "validation_recall": 0.25})
     assert shown(paths[1]) == {

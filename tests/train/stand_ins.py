@@ -52,7 +52,7 @@ class Recorder:
 
 
 class Learning(Recorder):
-    """Its parameter counts the steps, so that an accuracy tells which state it was taken of."""
+    """Its parameter counts the steps, so that an accuracy shows of which state it was taken."""
 
     def step(self, state, batch, hyper):
         state, metrics = super().step(state, batch, hyper)

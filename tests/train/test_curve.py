@@ -12,7 +12,7 @@ def bench(monkeypatch):
     return Bench(monkeypatch)
 
 
-def test_compilation_is_no_part_of_the_first_rate(bench):
+def test_compilation_is_not_a_part_of_the_first_rate(bench):
     bench.step(at=0)
     bench.now = 50
     bench.curve.restart_clock()  # the first step is done
@@ -45,7 +45,7 @@ def test_a_device_that_is_slower_than_the_host_gives_the_rate_of_the_device(benc
     assert bench.rates() == pytest.approx([VIEWS_OF_STEP / 10] * 4)
 
 
-def test_a_pause_is_no_part_of_the_rate(bench):
+def test_a_pause_is_not_a_part_of_the_rate(bench):
     bench.step(at=1)
     bench.curve.flush()
     bench.now = 500  # evaluating and saving

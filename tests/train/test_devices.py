@@ -111,5 +111,5 @@ def test_losses_of_twenty_steps_in_float32_are_about_those_on_one_device(losses_
 
 
 def test_statistics_of_each_device_alone_give_another_loss_from_the_first_step(losses_on):
-    # 7e-3 is seen: the bounds above tell statistics of the global batch from those of a part.
+    # 7e-3 is seen: the bounds above distinguish statistics of the global batch from those of a part.
     assert abs(losses_on(8, own_statistics)[0] / losses_on(1)[0] - 1) > 1e-3

@@ -1,6 +1,6 @@
 """Whole training steps agree with those recorded from the official PyTorch code, in 64-bit.
 
-Network, batches and optimiser are rebuilt from the recipe that the figures were recorded with: every
+Network, batches and optimiser are rebuilt from the recipe that the results were recorded with: every
 parameter is drawn from a generator seeded by its PyTorch name, every batch from one seeded by its step.
 """
 

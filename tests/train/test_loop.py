@@ -87,7 +87,7 @@ def test_time_of_earlier_processes_counts():
     assert recorder.saved[-1][2] == position.train_seconds
 
 
-def test_time_spent_on_held_out_images_is_told_apart(monkeypatch):
+def test_time_spent_on_held_out_images_is_counted_apart(monkeypatch):
     now = [0.0]
 
     def slow(variables):
@@ -105,7 +105,7 @@ def test_nothing_is_left_after_the_last_epoch():
     assert position == Position(3, 5.0, 1.0)
 
 
-def test_records_tell_the_time_spent_on_batches(monkeypatch):
+def test_records_hold_the_time_spent_on_batches(monkeypatch):
     now = [0.0]
 
     def slow_split_batch(batch, mesh):
@@ -130,7 +130,7 @@ def knn_of(variables):
 
 
 class Tracing:
-    """Stands for a profile of three steps: a context manager told of every step."""
+    """Stands for a profile of three steps: a context manager that is called for every step."""
 
     def __init__(self):
         self.begun, self.ended, self.left = [], 0, False
@@ -155,7 +155,7 @@ def number_of(tracing):
     return tracing.begun[-1][0]
 
 
-def test_a_profile_is_told_of_every_step_and_left_at_the_end():
+def test_a_profile_sees_every_step_and_is_left_at_the_end():
     tracing = Tracing()
     run_loop(first_step=4, profile=tracing)
     assert tracing.begun == [(4, True), (5, False), (6, False), (7, False), (8, False)]

@@ -100,7 +100,7 @@ def bench(monkeypatch):
     return Bench(monkeypatch)
 
 
-def test_a_record_is_of_the_steps_that_counted_and_tells_of_the_others(bench):
+def test_a_record_is_of_the_steps_that_counted_and_counts_the_others(bench):
     for interval in ([1.0, None, 2.0], [4.0, None], [None, None], [3.0]):
         skipping(bench, interval)
         bench.curve.close_interval()
@@ -150,7 +150,7 @@ def test_skipped_steps_on_disk_are_json_and_points_of_their_own(bench, tmp_path)
         raise AssertionError(name)
 
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line, parse_constant=refuse) for line in lines]  # NaN is no JSON
+    records = [json.loads(line, parse_constant=refuse) for line in lines]  # NaN is not JSON
     assert records == read_metrics(epath.Path(tmp_path / "metrics.jsonl"))
     points = shown(tmp_path / "tensorboard")
     assert points["train/loss"] == [(2, 1.0)]
@@ -187,7 +187,7 @@ class Skips(Recorder):
         return state, metrics
 
 
-def test_the_loop_tells_the_curve_of_every_skipped_step():
+def test_the_loop_records_every_skipped_step():
     recorder, _ = run_loop(recorder=Skips({1, 3, 5, 7, 8}))
     # Records of two steps and of the one that is left at the end of an epoch.
     assert [(r["step"], r["loss"], r.get("skipped", 0)) for r in recorder.records] == [

@@ -1,6 +1,6 @@
 """Training with an encoder in bfloat16 against all in float32: which numbers have 16 bits, and what that changes.
 
-The losses of a run cannot tell whether BatchNorm, the head or the loss have 16 bits too: they stay within 2e-3 of
+The losses of a run cannot show whether BatchNorm, the head or the loss have 16 bits too: they stay within 2e-3 of
 float32's in the mean, either way. So the dtypes are read from the program of the step.
 """
 

@@ -28,21 +28,21 @@ def tracer(monkeypatch):
 
 def go(profile, steps, calls, error_before=None):
     """A loop over the numbers of `steps`; whether tracing began or ended with each."""
-    told = []
+    found = []
     with profile:
         for number in steps:
             if number == error_before:
                 raise KeyboardInterrupt
             began = profile.begin_step(number, first=number == steps[0])
             calls.append(number)
-            told.append((began, profile.end_step({"loss": jnp.float32(0)})))
-    return told
+            found.append((began, profile.end_step({"loss": jnp.float32(0)})))
+    return found
 
 
 def test_as_many_steps_as_asked_after_the_first(tracer, capsys):
-    told = go(Profile(epath.Path("/runs/a"), 3), range(10, 18), tracer)
+    found = go(Profile(epath.Path("/runs/a"), 3), range(10, 18), tracer)
     assert tracer == [10, "start", 11, 12, 13, "stop", 14, 15, 16, 17]
-    assert told == [(False, False), (True, False), (False, False), (False, True), *[(False, False)] * 4]
+    assert found == [(False, False), (True, False), (False, False), (False, True), *[(False, False)] * 4]
     assert capsys.readouterr().out == (
         "The trace of 3 steps, up to step 14, is in /runs/a: open it with `xprof --port=8791 /runs/a` "
         "(pip install xprof).\n"

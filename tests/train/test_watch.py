@@ -53,7 +53,7 @@ def test_rare_records_are_at_least_five():
     assert first_warning(records([4.85] * 9, every=90)) == 450
 
 
-def test_a_single_batch_is_no_matter():
+def test_a_single_batch_does_not_matter():
     noisy = np.array(STUCK) + 0.05 * np.random.default_rng(0).normal(size=len(STUCK))
     assert first_warning(records(noisy)) is not None
     falling = np.linspace(4.8, 4.0, 90) + 0.3 * np.random.default_rng(0).normal(size=90)

@@ -48,7 +48,7 @@ def test_rows_without_an_image_count_in_no_loss_and_no_diagnostics(name, devices
     assert found == pytest.approx(of_live, rel=1e-4, abs=1e-6)
 
 
-def test_rows_without_an_image_are_no_references():
+def test_rows_without_an_image_are_not_references():
     objective = make_objective("tcl", labels="class", num_views=2, weighted=True)
 
     def local(views, batch):

@@ -1,4 +1,4 @@
-"""A trained encoder with all that is needed to use it, and what is known of it."""
+"""A trained encoder, with all that is needed to use it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from tcl_jax.models.description import EncoderDescription
 from tcl_jax.models.layout import of_encoder
 
 
-class Trained(NamedTuple):
-    """An encoder, its head where there is one, and what is known of them.
+class TrainedEncoder(NamedTuple):
+    """An encoder, its head where there is one, and their description.
 
     Attributes:
       model: encoder and head.
@@ -18,14 +18,14 @@ class Trained(NamedTuple):
 
     model: ContrastiveModel
     variables: Mapping[str, Any]
-    about: EncoderDescription
+    description: EncoderDescription
 
     @property
     def encoder_variables(self) -> dict[str, Any]:
-        """Those of the encoder alone."""
+        """The variables of the encoder alone."""
         return of_encoder(self.variables)
 
     @property
     def has_projection(self) -> bool:
         """Whether there is a projection head: not after training with cross-entropy."""
-        return self.about.head == "projection" and "head" in self.variables["params"]
+        return self.description.head == "projection" and "head" in self.variables["params"]
