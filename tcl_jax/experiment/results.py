@@ -12,7 +12,7 @@ from tcl_jax.experiment.page import write_page
 from tcl_jax.files import write_whole_bytes
 from tcl_jax.models import params_sha256
 from tcl_jax.processes import is_first, on_first
-from tcl_jax.report.results import format_table
+from tcl_jax.report.results import print_results
 from tcl_jax.run.environment import devices, versions
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.predictions import pack, unpack
@@ -39,7 +39,7 @@ def evaluate_run(run: Run, *, checkpoint: str = "latest", show: bool = True) -> 
         stored = pack(evaluation.predictions, evaluation.labels, params_sha256=results["params_sha256"])
         on_first(lambda: write_whole_bytes(run.workdir.predictions, stored))
     if show:
-        print(format_table(results, str(run.workdir.path)), flush=True)
+        print_results(results, str(run.workdir.path))
         if checkpoint == "latest":
             write_page(run, evaluation, results)
 

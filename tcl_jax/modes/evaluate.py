@@ -14,7 +14,7 @@ from tcl_jax.experiment.results import evaluate_run, results_of
 from tcl_jax.models import make_encode
 from tcl_jax.parallel import make_mesh
 from tcl_jax.processes import on_first, together
-from tcl_jax.report.results import format_table
+from tcl_jax.report.results import print_results
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.interruption import evaluating
 
@@ -81,4 +81,4 @@ def _evaluate_on_other_data(config: ConfigDict, workdir: Workdir, checkpoint: st
     )
     with workdir.failures_reported():
         path = on_first(lambda: workdir.write_results(results, checkpoint, on=dataset.name))
-    print(format_table(results, path), flush=True)
+    print_results(results, path)

@@ -7,7 +7,7 @@ from tcl_jax.experiment.opened import Run, hold, open_run
 from tcl_jax.experiment.results import evaluate_run
 from tcl_jax.modes import evaluate
 from tcl_jax.processes import on_first, together
-from tcl_jax.report.results import format_table
+from tcl_jax.report.results import print_results
 from tcl_jax.run.stored import last_whole_step
 from tcl_jax.run.workdir import ConfigFile, Workdir
 from tcl_jax.train.interruption import evaluating
@@ -46,7 +46,7 @@ def run(
             pass
         print(f"The run in {workdir.path} is complete; nothing is left to train.")
         if same:
-            print(format_table(results, str(workdir.path)))
+            print_results(results, str(workdir.path))
         else:
             evaluate.run(config, workdir, config_name)
         return

@@ -1,20 +1,36 @@
-"""The results of a finished run for people: a table for the terminal, and numbers as pages write them."""
+"""The results of a finished run for people: tables for the terminal, and numbers as pages write them."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from tcl_jax.fields import metric_title
 
 _MOST_CLASSES = 10
+_PADDING = (0, 2)
 _LONGEST_NAME = 40  # characters
 
 
-def format_table(results: Mapping[str, Any], workdir: str) -> str:
-    """results.json as a table of two columns, ready to print; what it lacks has no row.
+def print_results(results: Mapping[str, Any], workdir: str, *, console: Console | None = None) -> None:
+    """Prints results.json as a table of two columns; what it lacks has no row.
 
     Below it is the accuracy of each class, of ten classes at most: where there are more, of those in which the first
-    metric is lowest.
+    metric is lowest. In a terminal the tables have rules and are as wide as it at most; elsewhere they are plain text.
     """
+    console = Console() if console is None else console
+    if not console.is_terminal:
+        console.width = 10_000  # no line of a file is folded
+    tables = [_summary(results, workdir), *_by_class(results)]
+    for table in tables:
+        table.box = box.HORIZONTALS if console.is_terminal else None
+        console.print(table)
+
+
+def _summary(results: Mapping[str, Any], workdir: str) -> Table:
     best, seconds, views = (results.get(key) for key in ("best", "train_seconds", "views_per_second"))
     rows: list[tuple[str, Any]] = [
         ("data set", results["dataset"]),
@@ -38,12 +54,13 @@ def format_table(results: Mapping[str, Any], workdir: str) -> str:
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
-    shown = [(name, value) for name, value in rows if value not in (None, False)]
-    width = max(len(name) for name, _ in shown)
-    lines = [f"  {name:<{width}}   {value}" for name, value in shown]
-    by_class = _by_class(results)
-    rule = "-" * max(len(line) for line in (*lines, *by_class))
-    return "\n".join([rule, *lines, rule, *([*by_class, rule] if by_class else [])])
+    table = Table.grid(padding=_PADDING, pad_edge=True)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value not in (None, False):
+            table.add_row(name, Text(str(value)))  # not markup, whatever is in it
+    return table
 
 
 def metric_details(results: Mapping[str, Any], name: str, *, deviation: bool) -> list[str]:
@@ -69,8 +86,8 @@ def _of_metric(results: Mapping[str, Any], name: str) -> str:
     return f"{value} ({', '.join(more)})" if more else value
 
 
-def _by_class(results: Mapping[str, Any]) -> list[str]:
-    """Lines with a column for each metric that is not of several draws."""
+def _by_class(results: Mapping[str, Any]) -> list[Table]:
+    """A table with a column for each metric that is not of several draws; none where there is no such metric."""
     metrics = {
         metric_title(name): found
         for name, found in results.get("per_class", {}).items()
@@ -83,13 +100,13 @@ def _by_class(results: Mapping[str, Any]) -> list[str]:
     if len(names) > _MOST_CLASSES:
         head = f"lowest of {len(names):,} classes"
         names = sorted(names, key=first.__getitem__)[:_MOST_CLASSES]
-    labels = {name: " ".join(name.split())[:_LONGEST_NAME] for name in names}
-    width = max(len(head), *(len(label) for label in labels.values()))
-    lines = [f"  {head:<{width}}   {'   '.join(f'{title:>6}' for title in metrics)}"]
+    table = Table(head, padding=_PADDING)
+    for title in metrics:
+        table.add_column(title, justify="right")
     for name in names:
-        values = (f"{number(found.get(name)):>{max(len(title), 6)}}" for title, found in metrics.items())
-        lines.append(f"  {labels[name]:<{width}}   {'   '.join(values)}")
-    return lines
+        label = Text(" ".join(name.split())[:_LONGEST_NAME])
+        table.add_row(label, *(number(found.get(name)) for found in metrics.values()))
+    return [table]
 
 
 def _evaluated_on(results: Mapping[str, Any]) -> str | None:

@@ -1,8 +1,11 @@
 """The table of results in the terminal: few rows, and in each what a reader looks for."""
 
-import pytest
+import io
 
-from tcl_jax.report.results import format_table
+import pytest
+from rich.console import Console
+
+from tcl_jax.report.results import print_results
 
 RESULTS = {
     "dataset": "digits",
@@ -15,16 +18,35 @@ RESULTS = {
 }
 
 
+def printed(results, workdir="runs/a", **terminal):
+    console = Console(file=io.StringIO(), **terminal)
+    print_results(results, workdir, console=console)
+    return console.file.getvalue()
+
+
 def rows(**more):
     """Lines by their first column."""
-    lines = format_table(RESULTS | more, "runs/a").splitlines()
-    cells = [[cell for cell in line.strip().split("   ") if cell] for line in lines]
+    lines = printed(RESULTS | more).splitlines()
+    cells = [[cell for cell in line.strip().split("  ") if cell] for line in lines]
     return {cell[0].strip(): [x.strip() for x in cell[1:]] for cell in cells if len(cell) > 1}
 
 
 def test_results_of_older_versions_have_their_values_alone():
     assert rows()["kNN"] == ["0.7500"]
-    assert format_table(RESULTS, "a").count("---\n") + format_table(RESULTS, "a").endswith("-") == 2
+
+
+def test_a_file_gets_plain_lines_and_a_terminal_rules_within_its_width():
+    results = RESULTS | {"dataset": "[red]digits :smile:", "per_class": {"knn": {"[bold]ant": 0.5}}}
+    workdir = "/data/" + "long" * 40
+    plain = printed(results, workdir)
+    assert plain.isascii()
+    assert workdir in plain
+    assert "[red]digits :smile:" in plain
+    assert "[bold]ant" in plain
+    terminal = printed(results, workdir, force_terminal=True, width=60)
+    assert max(len(line) for line in terminal.splitlines()) <= 60 + len("\x1b[1m\x1b[0m") * 4
+    assert "─" * 20 in terminal
+    assert "[red]digits :smile:" in terminal
 
 
 @pytest.mark.parametrize(
