@@ -11,7 +11,6 @@ from rich.text import Text
 from tcl_jax.fields import metric_title
 
 _MOST_CLASSES = 10
-_PADDING = (0, 2)
 _LONGEST_NAME = 40  # characters
 
 
@@ -24,9 +23,8 @@ def print_results(results: Mapping[str, Any], workdir: str, *, console: Console 
     console = Console() if console is None else console
     if not console.is_terminal:
         console.width = 10_000  # no line of a file is folded
-    tables = [_summary(results, workdir), *_by_class(results)]
-    for table in tables:
-        table.box = box.HORIZONTALS if console.is_terminal else None
+    for table in (_summary(results, workdir), *_by_class(results)):
+        table.box = box.HORIZONTALS if console.is_terminal else box.ASCII2
         console.print(table)
 
 
@@ -54,9 +52,8 @@ def _summary(results: Mapping[str, Any], workdir: str) -> Table:
         ("devices", f"{results['devices']['count']} x {results['devices']['kind']}"),
         ("written to", workdir),
     ]
-    table = Table.grid(padding=_PADDING, pad_edge=True)
-    table.add_column()
-    table.add_column(overflow="fold")
+    table = Table("", "", show_header=False)
+    table.columns[1].overflow = "fold"
     for name, value in rows:
         if value not in (None, False):
             table.add_row(name, Text(str(value)))  # not markup, whatever is in it
@@ -100,7 +97,7 @@ def _by_class(results: Mapping[str, Any]) -> list[Table]:
     if len(names) > _MOST_CLASSES:
         head = f"lowest of {len(names):,} classes"
         names = sorted(names, key=first.__getitem__)[:_MOST_CLASSES]
-    table = Table(head, padding=_PADDING)
+    table = Table(head)
     for title in metrics:
         table.add_column(title, justify="right")
     for name in names:

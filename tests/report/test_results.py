@@ -27,8 +27,8 @@ def printed(results, workdir="runs/a", **terminal):
 def rows(**more):
     """Lines by their first column."""
     lines = printed(RESULTS | more).splitlines()
-    cells = [[cell for cell in line.strip().split("  ") if cell] for line in lines]
-    return {cell[0].strip(): [x.strip() for x in cell[1:]] for cell in cells if len(cell) > 1}
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {first: others for first, *others in cells if others}
 
 
 def test_results_of_older_versions_have_their_values_alone():
