@@ -44,12 +44,13 @@ def format_fields(config: ConfigDict, *, width: int = 100) -> str:
     values = {name: tuple(x) if isinstance(x, list) else x for name, x in flat_items(config)}
     lines: list[str] = []
     last = ""
-    for name in [*(name for name in said if name in values), *(values.keys() - said.keys())]:
+    for name in [*(name for name in said if name in values), *sorted(values.keys() - said.keys())]:
         group = name.rpartition(".")[0]
         if group != last:
             lines += ["", *_indented(f"{group}: {said[group]}" if said.get(group) else "", width, by="")]
             last = group
-        value, default = values[name], defaults.get(name)
+        value = values[name]
+        default = defaults.get(name, value)
         facts = [_kind(default), limits.get(name, ""), "" if value == default else f"default {default!r}"]
         lines.append(f"{name} = {value!r}    ({', '.join(filter(None, facts))})")
         lines += _indented(said.get(name, ""), width)
