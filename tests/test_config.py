@@ -101,6 +101,7 @@ def test_fields_are_those_of_the_config_with_what_differs():
     assert "augment.views = ('crop_flip', 'crop_flip')    (names)" in text
     assert "Channels of the first stage" in text
     assert ", default" not in format_fields(defaults())
+    assert "Known: tcl, supcon, ntxent, cross_entropy; or module:attribute of your own." in text
 
 
 @pytest.mark.parametrize("width", [10, 60, 80, 300])
