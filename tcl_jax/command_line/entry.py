@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, logging
 from ml_collections import ConfigDict
 
+import tcl_jax
 from tcl_jax import config as experiments
 from tcl_jax.command_line import flags
 from tcl_jax.command_line.config_option import ConfigOption
@@ -35,6 +36,9 @@ def run() -> None:
     print_always()
     if flags.asks_for_help(sys.argv):
         print(flags.help_text(typed_program(sys.argv[0])))
+        return
+    if "--version" in sys.argv[1:]:
+        print(f"tcl_jax {tcl_jax.__version__}")
         return
     if not os.environ.get("HOME"):  # an empty one would mean the root folder
         os.environ.pop("HOME", None)
@@ -60,7 +64,7 @@ def run() -> None:
 
 def _main(argv: list[str]) -> None:
     if argv[1:]:
-        raise UserError(f"'{argv[1]}' is not a flag; set config fields with --config.train.epochs=3.")
+        raise UserError(_not_a_flag(argv[1]))
     flags.check_flags()
     # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
     logging.set_verbosity(logging.FATAL)
@@ -86,6 +90,19 @@ def _main(argv: list[str]) -> None:
         caches=mode not in ("plan", "compare"),  # a plan reads what only a fresh compilation has
     )
     _start_mode(mode)
+
+
+def _not_a_flag(word: str) -> str:
+    """What is wrong with a word without dashes, and what was probably meant.
+
+    >>> _not_a_flag("export"), _not_a_flag("digits_tcl")
+    ("'export' is not a flag: write --mode=export.", "'digits_tcl' is not a flag: write --config=digits_tcl.")
+    """
+    if word in flags.MODES:
+        return f"'{word}' is not a flag: write --mode={word}."
+    if word in experiments.known() or word.endswith(".py"):
+        return f"'{word}' is not a flag: write --config={word}."
+    return f"'{word}' is not a flag; set config fields with --config.train.epochs=3."
 
 
 def _start_mode(mode: str) -> None:
