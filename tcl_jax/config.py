@@ -203,7 +203,7 @@ def load(name: str) -> ConfigDict:
         missing = sorted(dict(flat_items(defaults())).keys() - dict(flat_items(config)).keys())
     except UserError:
         raise
-    except Exception as error:  # whatever a mistake in the file raises
+    except (Exception, SystemExit) as error:  # whatever a mistake in the file raises
         inside = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
         place = f" in line {inside[-1]}" if inside else ""
         raise UserError(
@@ -238,7 +238,7 @@ def _find(word: str) -> pathlib.Path:
     Raises:
       UserError: there is none.
     """
-    path, ours = pathlib.Path(word), _folder() / f"{word}.py"
+    path, ours = pathlib.Path(os.path.expanduser(word)), _folder() / f"{word}.py"
     if re.fullmatch(r"[a-z]\w*", word) and ours.is_file():
         return ours
     if path.is_file():

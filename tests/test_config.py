@@ -27,7 +27,7 @@ def test_an_experiment_is_found_by_its_name_in_any_folder(elsewhere):
 
 
 @pytest.mark.parametrize("start", ["defaults()", 'load("digits_tcl")', 'load("base.py")'])
-def test_a_file_of_ones_own_starts_from_any_config(elsewhere, start):
+def test_a_file_of_ones_own_starts_from_any_config(elsewhere, start, monkeypatch):
     (elsewhere / "base.py").write_text("from tcl_jax.config import defaults as get_config\n")
     (elsewhere / "mine.py").write_text(
         "from tcl_jax.config import defaults, load\n"
@@ -36,6 +36,8 @@ def test_a_file_of_ones_own_starts_from_any_config(elsewhere, start):
     (elsewhere / "digits_tcl.py").write_text("")  # a path has an ending, a name has none
     assert load("mine.py").seed == load(str(elsewhere / "mine.py")).seed == 7
     assert load("mine.py:8").seed == 8
+    monkeypatch.setenv("HOME", str(elsewhere))
+    assert load("~/mine.py").seed == 7
     assert load("mine.py").model.width == (8 if "digits" in start else 64)
 
 
@@ -67,6 +69,7 @@ def test_a_file_of_ones_own_starts_from_any_config(elsewhere, start):
         ("syntax.py", "The config file 'syntax.py' cannot be loaded .IndentationError: .*line 2"),
         ("lacks.py", "The config file 'lacks.py' lacks seed: begin with defaults.. of tcl_jax.config"),
         ("none.py", "The config file 'none.py' cannot be loaded"),
+        ("exit.py", "The config file 'exit.py' cannot be loaded .SystemExit: 0 in line 2.: correct it"),
     ],
 )
 def test_a_mistake_is_one_sentence(elsewhere, name, sentence):
@@ -77,6 +80,7 @@ def test_a_mistake_is_one_sentence(elsewhere, name, sentence):
         "lacks.py": "from tcl_jax.config import defaults\ndef get_config():\n    c = defaults().unlock()\n"
         "    del c['seed']\n    return c\n",
         "none.py": "def get_config():\n    pass\n",
+        "exit.py": "import sys\nsys.exit(0)\n",
     }
     for file, text in files.items():
         (elsewhere / file).write_text(text)
@@ -101,6 +105,7 @@ def test_fields_are_those_of_the_config_with_what_differs():
     assert "augment.views = ('crop_flip', 'crop_flip')    (names)" in text
     assert "Channels of the first stage" in text
     assert ", default" not in format_fields(defaults())
+    assert "Known: tcl, supcon, ntxent, cross_entropy; or module:attribute of your own." in text
 
 
 @pytest.mark.parametrize("width", [10, 60, 80, 300])

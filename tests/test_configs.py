@@ -1,11 +1,23 @@
 """Every experiment of configs/ builds, as it is and made small, without its data."""
 
+import pathlib
+import re
+
 import pytest
 
 from tcl_jax.config import known, load
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.experiment.program import Facts, make_program, make_settings
 from tcl_jax.parallel import make_mesh
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_an_experiment_imports_nothing_that_the_wheel_has_elsewhere(path):
+    """There `configs` is `tcl_jax.configs`: an experiment is found by its name, with `load`."""
+    modules = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), flags=re.MULTILINE)
+    assert set(modules) <= {"ml_collections", "tcl_jax"}
 
 
 def build(config, num_images):

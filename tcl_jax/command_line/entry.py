@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, logging
 from ml_collections import ConfigDict
 
+import tcl_jax
 from tcl_jax import config as experiments
 from tcl_jax.command_line import flags
 from tcl_jax.command_line.config_option import ConfigOption
@@ -27,13 +28,17 @@ if TYPE_CHECKING:
 
 _BEGAN = time.monotonic()
 _CONFIG = ConfigOption()
+_NO_CONFIG = "No config is given: name an experiment, as in --config=digits_tcl; --help lists all."
 
 
 def run() -> None:
     """Do what the command line says; it ends with exit code 0, 1, 2, 130 or 143, as docs/faults.md has them."""
     print_always()
     if flags.asks_for_help(sys.argv):
-        print(flags.help_text(_program()))
+        print(flags.help_text(typed_program(sys.argv[0])))
+        return
+    if "--version" in sys.argv[1:]:
+        print(f"tcl_jax {tcl_jax.__version__}")
         return
     if not os.environ.get("HOME"):  # an empty one would mean the root folder
         os.environ.pop("HOME", None)
@@ -59,7 +64,7 @@ def run() -> None:
 
 def _main(argv: list[str]) -> None:
     if argv[1:]:
-        raise UserError(f"'{argv[1]}' is not a flag; set config fields with --config.train.epochs=3.")
+        raise UserError(_not_a_flag(argv[1]))
     flags.check_flags()
     # The libraries' notes would cut the progress bar into pieces, and what they log of an error is raised as well.
     logging.set_verbosity(logging.FATAL)
@@ -87,13 +92,26 @@ def _main(argv: list[str]) -> None:
     _start_mode(mode)
 
 
+def _not_a_flag(word: str) -> str:
+    """What is wrong with a word without dashes, and what was probably meant.
+
+    >>> _not_a_flag("export"), _not_a_flag("digits_tcl")
+    ("'export' is not a flag: write --mode=export.", "'digits_tcl' is not a flag: write --config=digits_tcl.")
+    """
+    if word in flags.MODES:
+        return f"'{word}' is not a flag: write --mode={word}."
+    if word in experiments.known() or word.endswith(".py"):
+        return f"'{word}' is not a flag: write --config={word}."
+    return f"'{word}' is not a flag; set config fields with --config.train.epochs=3."
+
+
 def _start_mode(mode: str) -> None:
     from tcl_jax.modes import compare, evaluate, export, plan, preview, report, sweep, train
     from tcl_jax.run.workdir import Workdir
 
     if mode == "compare":
         workdir = Workdir(flags.WORKDIR.value or "runs/comparison")
-        compare.run(flags.WORKDIRS.value, workdir, program=_program())
+        compare.run(flags.WORKDIRS.value, workdir, program=typed_program(sys.argv[0]))
         return
     if mode == "export":
         export.run(_workdir_of_run(), checkpoint=flags.CHECKPOINT.value, format=flags.FORMAT.value)
@@ -134,24 +152,25 @@ def _show_fields() -> None:
     print(format_fields(_find_experiment()[0] if named else experiments.defaults()))
 
 
-def _program() -> str:
-    """How the command was started, to be typed again.
+def typed_program(started: str) -> str:
+    """What to type to start the command again, after sys.argv[0].
 
-    >>> sys.argv[0] = "my code/main.py"
-    >>> _program()
-    "python 'my code/main.py'"
+    >>> [typed_program(name) for name in ("/usr/bin/tcl-jax", "/lib/tcl_jax/__main__.py", "my code/main.py")]
+    ['tcl-jax', 'python -m tcl_jax', "python 'my code/main.py'"]
     """
-    started = pathlib.Path(sys.argv[0])
-    if started.name == "__main__.py":
+    path = pathlib.PurePath(started)
+    if path.name == "__main__.py":
         return "python -m tcl_jax"
-    return f"python {shlex.quote(sys.argv[0])}" if started.suffix == ".py" else started.stem
+    return f"python {shlex.quote(started)}" if path.suffix == ".py" else path.stem
 
 
 def _config_file() -> "ConfigFile":
     """Where the config is from, for the command on the page."""
     from tcl_jax.run.workdir import ConfigFile
 
-    return ConfigFile(_CONFIG.typed, _CONFIG.fields, dict(flat_items(experiments.defaults())), _program())
+    return ConfigFile(
+        _CONFIG.typed, _CONFIG.fields, dict(flat_items(experiments.defaults())), typed_program(sys.argv[0])
+    )
 
 
 def _workdir_of_run() -> "Workdir":
@@ -161,7 +180,7 @@ def _workdir_of_run() -> "Workdir":
     if flags.WORKDIR.value or _CONFIG.typed:
         ending = "_sweep" if flags.MODE.value == "sweep" else ""
         return Workdir(flags.WORKDIR.value or f"runs/{_CONFIG.name}{ending}")
-    raise UserError("No config is given: name an experiment, as in --config=digits_tcl.")
+    raise UserError(_NO_CONFIG)
 
 
 def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
@@ -170,7 +189,7 @@ def _find_experiment() -> "tuple[ConfigDict, Workdir, str]":
     if _CONFIG.typed:
         return _CONFIG.config, workdir, _CONFIG.name
     if flags.MODE.value in ("train", "sweep"):
-        raise UserError("No config is given: name an experiment, as in --config=digits_tcl.")
+        raise UserError(_NO_CONFIG)
     name, config = workdir.read_config()
     missing = set(dict(flat_items(experiments.defaults()))) - set(dict(flat_items(config)))
     if missing:

@@ -3,14 +3,33 @@
 import inspect
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from tcl_jax import config as experiments
+from tcl_jax.augment.policies import POLICIES
+from tcl_jax.evaluate.metrics import METRICS
 from tcl_jax.experiment.parts import bounds
 from tcl_jax.fields import flat_items
+from tcl_jax.models import ENCODERS
+from tcl_jax.run.metrics_log import SINKS
+from tcl_jax.train.learning_rate import SCHEDULES
+from tcl_jax.train.objective import LOSSES
+from tcl_jax.train.optimizer import OPTIMIZERS
 
+# What parts are known by name; other words a comment lists.
+_PARTS: dict[str, Iterable[str]] = {
+    "augment.views": POLICIES,
+    "evaluation.metrics": METRICS,
+    "log.to": SINKS,
+    "loss.name": LOSSES,
+    "model.name": ENCODERS,
+    "train.optimizer": OPTIMIZERS,
+    "train.schedule": SCHEDULES,
+    "validation.metric": METRICS,
+}
 _STATEMENT = re.compile(r"config\.([\w.]+) = [^#]*(?:# (.*))?")
 
 
@@ -44,15 +63,18 @@ def format_fields(config: ConfigDict, *, width: int = 100) -> str:
     values = {name: tuple(x) if isinstance(x, list) else x for name, x in flat_items(config)}
     lines: list[str] = []
     last = ""
-    for name in [*(name for name in said if name in values), *(values.keys() - said.keys())]:
+    for name in [*(name for name in said if name in values), *sorted(values.keys() - said.keys())]:
         group = name.rpartition(".")[0]
         if group != last:
             lines += ["", *_indented(f"{group}: {said[group]}" if said.get(group) else "", width, by="")]
             last = group
-        value, default = values[name], defaults.get(name)
+        value = values[name]
+        default = defaults.get(name, value)
         facts = [_kind(default), limits.get(name, ""), "" if value == default else f"default {default!r}"]
         lines.append(f"{name} = {value!r}    ({', '.join(filter(None, facts))})")
         lines += _indented(said.get(name, ""), width)
+        if name in _PARTS:
+            lines += _indented(f"Known: {', '.join(_PARTS[name])}; or module:attribute of your own.", width)
     return "\n".join(lines).strip()
 
 

@@ -72,9 +72,10 @@ def test_mistakes_are_reported_in_one_sentence(tmp_path):
         compare.run([make_run(tmp_path / "run")], Workdir(str(tmp_path / "file" / "out")))
 
 
-def test_the_command_on_the_page_can_be_pasted(tmp_path):
+@pytest.mark.parametrize("program", ["python main.py", "tcl-jax", "python '../my code/main.py'"])
+def test_the_command_on_the_page_can_be_pasted(tmp_path, program):
     path = make_run(tmp_path / "a run; echo 'x'")
-    compare.run([path], Workdir(str(tmp_path / "out")))
+    compare.run([path], Workdir(str(tmp_path / "out")), program=program)
     page = Page((tmp_path / "out" / "report" / "index.html").read_text())
-    command = page.text[page.text.index("python main.py") :].strip()
-    assert shlex.split(command) == ["python", "main.py", "--mode=compare", f"--workdirs={path}"]
+    command = page.text[page.text.index(program) :].strip()
+    assert shlex.split(command) == [*shlex.split(program), "--mode=compare", f"--workdirs={path}"]

@@ -33,6 +33,7 @@ def parsed(words, monkeypatch):
     return holder
 
 
+@pytest.mark.parametrize("program", ["python main.py", "tcl-jax", "python '../my code/main.py'"])
 @pytest.mark.parametrize(
     ("file", "base"),
     [
@@ -40,7 +41,7 @@ def parsed(words, monkeypatch):
         ("configs/smoke.py:cifar100_tcl", smoke.get_config("cifar100_tcl")),
     ],
 )
-def test_the_command_gives_the_config_and_the_folder_of_the_run(file, base, monkeypatch):
+def test_the_command_gives_the_config_and_the_folder_of_the_run(program, file, base, monkeypatch):
     config = digits_tcl.get_config()
     config.seed = 7
     config.data.data_dir = '/my data/it\'s "quoted" $HOME `x`'
@@ -48,10 +49,11 @@ def test_the_command_gives_the_config_and_the_folder_of_the_run(file, base, monk
     config.augment.flip = True
     config.train.learning_rate = 1.0
     config.train.ema_decay = 0.5
-    text = command("python main.py", file, fields_of(base), fields_of(config), "runs/a 'b'")
+    text = command(program, file, fields_of(base), fields_of(config), "runs/a 'b'")
     words = shlex.split(text.replace("\\\n", " "))
-    assert words[:2] == ["python", "main.py"]
-    found = parsed(words[1:], monkeypatch)
+    started = shlex.split(program)
+    assert words[: len(started)] == started
+    found = parsed(words[len(started) - 1 :], monkeypatch)
     assert found.workdir == "runs/a 'b'"
     assert fields_of(found.config) == fields_of(config)
 
