@@ -1,7 +1,12 @@
 """The studies of docs/reproduction.md: which runs, and by which commands."""
 
+import importlib
 import json
 from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from tcl_jax.experiment.grid import GridPoint, grid, parse_axes
 
 METHODS = {
     "TCL": {},
@@ -21,6 +26,7 @@ _HUNDRED_EPOCHS = {
     "train.warmup_epochs": 5,
     "probe.epochs": 10,
     "probe.learning_rate": 0.1,
+    "evaluation.metrics": ("linear_probe", "knn"),
 }
 
 # An epoch has 55 steps in every row: batches by class would have one more or fewer with other numbers of images.
@@ -43,11 +49,11 @@ _METHODS_ON_DIGITS = METHODS | {
 
 
 class Row(NamedTuple):
-    """Runs that differ in what is swept.
+    """Runs that differ in what varies within the study.
 
     Attributes:
       label: for people.
-      folder: of the sweep, in that of the study.
+      folder: of its runs, in that of the study.
       settings: by config field.
     """
 
@@ -56,11 +62,22 @@ class Row(NamedTuple):
     settings: dict[str, object]
 
 
+class StudyRun(NamedTuple):
+    """One training of a study, with its own value of all that varies within the study."""
+
+    row: Row
+    point: GridPoint
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.label}, {self.point.name}"
+
+
 class Study(NamedTuple):
     """Attributes:
     config: the file in configs/, with its argument.
-    rows: each is one sweep.
-    sweep: fields and values that are swept in each.
+    rows: what is compared.
+    sweep: fields and values of which each row has every combination, as --sweep takes them.
     about: what is the same in all rows, in a sentence for the page.
     reduced: whether this is less than the method is meant for, which every quotation says.
     """
@@ -71,16 +88,32 @@ class Study(NamedTuple):
     about: str
     reduced: bool
 
-    def command(self, row: Row) -> list[str]:
-        """What to type for a row, from the project's folder."""
-        settings = [f"--config.{field}={_typed(value)}" for field, value in row.settings.items()]
-        sweep = [f"--sweep={axis}" for axis in self.sweep]
-        return ["python", "main.py", f"--config=configs/{self.config}", *settings, "--mode=sweep", *sweep]
+    def runs(self) -> list[StudyRun]:
+        """All trainings: those of the first seed first, of all rows in turn, so that any beginning is balanced."""
+        found = [
+            (place, StudyRun(row, point)) for row in self.rows for place, point in enumerate(self.points(row))
+        ]
+        return [run for _, run in sorted(found, key=lambda one: (one[1].point.config.seed, one[0]))]
+
+    def command(self, row: Row, point: GridPoint | None = None) -> list[str]:
+        """What to type for a row, or for one of its runs, from the project's folder."""
+        chosen = row.settings | (point.values if point else {})
+        settings = [f"--config.{field}={_typed(value)}" for field, value in chosen.items()]
+        sweep = [] if point else ["--mode=sweep", *(f"--sweep={axis}" for axis in self.sweep)]
+        return ["python", "main.py", f"--config=configs/{self.config}", *settings, *sweep]
 
     def swept(self) -> list[str]:
         """The fields that are swept, but for the seed."""
         fields = [axis.partition("=")[0] for axis in self.sweep]
         return [field for field in fields if field != "seed"]
+
+    def points(self, row: Row) -> list[GridPoint]:
+        """What varies within the study, at all values that a row has."""
+        file, _, argument = self.config.partition(":")
+        module = importlib.import_module(f"configs.{file.removesuffix('.py')}")
+        config: ConfigDict = module.get_config(argument) if argument else module.get_config()
+        config.update_from_flattened_dict(row.settings)
+        return grid(config, parse_axes(self.sweep, config))
 
 
 _SAME = (
