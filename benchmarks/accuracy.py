@@ -22,7 +22,7 @@ from absl import app, flags
 
 from benchmarks import machine, results
 from benchmarks.results import Record
-from benchmarks.studies import STUDIES, Study, StudyRun
+from benchmarks.studies import STUDIES, Row, Study, StudyRun
 from configs import common
 from tcl_jax.errors import UserError
 from tcl_jax.fields import brief, flat_items, metric_title
@@ -49,11 +49,11 @@ _NO_RESULT = ("data.data_dir", "data.evaluate_on.data_dir", "data.streaming", "l
 def main(argv: list[str]) -> None:
     """Make the runs that the record does not have, add each as soon as it is finished, and print the page."""
     del argv
-    name, study = _STUDY.value, STUDIES[_STUDY.value]
-    results.check_folder(results.OUTPUT.value)
+    name, folder = _STUDY.value, pathlib.Path(results.OUTPUT.value)
+    results.check_folder(folder)
     here = machine.describe_elsewhere()
-    file = f"accuracy_{name}_{machine.in_file_name(here['device'])}"
-    path = pathlib.Path(results.OUTPUT.value) / f"{file}.json"
+    kind = machine.in_file_name(here["device"])
+    study, path = decided(STUDIES[name], folder, kind), record_path(name, folder, kind)
     failed = []
     for run in missing(study, read_record(path, name, study)):
         print(outlook(study, read_record(path, name, study)), flush=True)
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         print(f"{run.name}: {shlex.join(command)}", flush=True)
         if _trained(command, workdir):
             record = added(read_record(path, name, study), study, run, _finished(workdir, here))
-            results.write_files(record, page, results.OUTPUT.value, file, pictures)
+            results.write_files(record, page, folder, path.stem, pictures)
         else:
             failed.append(run.name)
     if path.exists():
@@ -71,6 +71,41 @@ def main(argv: list[str]) -> None:
         raise SystemExit(
             f"error: These runs failed: {'; '.join(failed)}. Repeat the command to try them again."
         )
+
+
+def record_path(name: str, folder: pathlib.Path, kind: str) -> pathlib.Path:
+    """Where the record of a study is on machines of a kind, which may differ in their rounding."""
+    return folder / f"accuracy_{name}_{kind}.json"
+
+
+def decided(study: Study, folder: pathlib.Path, kind: str) -> Study:
+    """The study with what its pilot decides.
+
+    A row takes the settings of that run of its rows of the pilot which has the highest kNN accuracy of held-out images
+    at its end: the fields that the pilot sweeps, and those of the loss.
+
+    Raises:
+      SystemExit: the record of the pilot is not finished.
+    """
+    if not study.pilot:
+        return study
+    pilot, path = STUDIES[study.pilot], record_path(study.pilot, folder, kind)
+    record = read_record(path, study.pilot, pilot)
+    if left := missing(pilot, record):
+        raise SystemExit(
+            f"error: {path} lacks {len(left)} runs, which decide the settings of this study: "
+            f"make them first, by --study={study.pilot}."
+        )
+    found = {row["label"]: row["runs"] for row in record["rows"]}
+    settings = {row.label: row.settings for row in pilot.rows}
+
+    def best(row: Row) -> dict[str, object]:
+        runs = [(run, label) for label in row.pilot_rows for run in found[label]]
+        run, label = max(runs, key=lambda one: one[0]["curve"][-1]["validation_knn"])
+        fields = [*(field for field in settings[label] if field.startswith("loss.")), *pilot.swept()]
+        return {field: run["config"][field] for field in fields}
+
+    return study._replace(rows=[row._replace(settings=row.settings | best(row)) for row in study.rows])
 
 
 def read_record(path: pathlib.Path, name: str, study: Study) -> Record:

@@ -62,7 +62,9 @@ def test_commands_train_what_the_rows_say(study: Study, row: Row) -> None:
         assert alone == point.config == run.point.config
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name.startswith(("fashion", "cifar"))])
+@pytest.mark.parametrize(
+    "name", [name for name, study in STUDIES.items() if study.config == f"protocol.py:{name}"]
+)
 def test_methods_differ_in_what_they_change_and_nothing_else(name: str) -> None:
     study = STUDIES[name]
     base = dict(flat_items(protocol.get_config(name)))
@@ -311,10 +313,38 @@ def test_where_data_are_and_fields_that_an_old_record_does_not_know_do_not_count
     assert study() == (ORDER[1:], 0)
 
 
+def test_a_study_takes_the_settings_that_are_best_in_its_pilot(study, tmp_path, monkeypatch) -> None:
+    rows = [
+        Row("TCL, best pair", "tcl_best_pair", {"loss.k2": 2.0}, ("TCL", "TCL, k1 = 9")),
+        Row("SupCon", "supcon", {"loss.name": "supcon"}, ("SupCon",)),
+    ]
+    after = Study("digits_tcl.py", rows, ("seed=0,1",), "Chosen.", reduced=False, pilot="of_this_test")
+    pilot = STUDY._replace(
+        rows=[*STUDY.rows, Row("TCL, k1 = 9", "k1_9", {"loss.k1": 9.0, "model.width": 1})],
+        sweep=("train.learning_rate=0.1,0.2", "seed=0"),
+    )
+    monkeypatch.setitem(STUDIES, "of_this_test", pilot)
+    folder, kind = tmp_path / "output", "nvidia-h200"
+    with pytest.raises(SystemExit, match=r"lacks 6 runs, .* by --study=of_this_test"):
+        accuracy.decided(after, folder, kind)
+    study()
+    path = accuracy.record_path("of_this_test", folder, kind)
+    record = json.loads(path.read_text())
+    found = [[0.5, 0.6], [0.2, 0.1], [0.4, 0.7]]  # the highest of TCL at k1 = 9
+    for row, accuracies in zip(record["rows"], found, strict=True):
+        for run, value in zip(row["runs"], accuracies, strict=True):
+            run["curve"] = [{"step": 1, "validation_knn": 1.0}, {"step": 2, "validation_knn": value}]
+    path.write_text(json.dumps(record))
+    assert [row.settings for row in accuracy.decided(after, folder, kind).rows] == [
+        {"loss.k2": 2.0, "loss.k1": 9.0, "train.learning_rate": 0.2},
+        {"loss.name": "supcon", "train.learning_rate": 0.1},
+    ]
+
+
 @pytest.mark.parametrize("path", sorted(results.FOLDER.glob("accuracy_*.json")), ids=lambda path: path.stem)
 def test_committed_records_are_of_the_studies_as_they_are(path) -> None:
     record = json.loads(path.read_text())
-    study = STUDIES[record["study"]]
+    study = accuracy.decided(STUDIES[record["study"]], results.FOLDER, path.stem.rpartition("_")[2])
     read = accuracy.read_record(path, record["study"], study)
     assert read["rows"] == record["rows"]
     assert [run.name for run in accuracy.missing(study, read)] == record["missing"]
