@@ -182,7 +182,9 @@ def _converged(data: str, settings: dict[str, object], about: str, pilot: str) -
 
 def _typed(value: object) -> str:
     """A setting as it is typed."""
-    return f"({','.join(json.dumps(one) for one in value)})" if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    return f"({','.join(map(json.dumps, value))}{',' * (len(value) == 1)})"
 
 
 def _folder(label: str) -> str:
@@ -190,9 +192,9 @@ def _folder(label: str) -> str:
 
 
 _CHOSEN = (
-    "Each row has that learning rate of {pilot} at which its kNN of held-out images is highest at the end; the last row "
-    "also k1 and k2, of three pairs but the official one. All else is the same in all rows. Accuracies are those of the "
-    "last checkpoint on all test images, never chosen by them."
+    "Each row has that learning rate of {pilot} at which its kNN of held-out images is highest at the end; the last "
+    "row also k1 and k2, of three pairs but the official one. All else is the same in all rows. Accuracies are those of "
+    "the last checkpoint on all test images, never chosen by them."
 )
 
 
