@@ -193,8 +193,8 @@ def _folder(label: str) -> str:
 
 _CHOSEN = (
     "Each row has that learning rate of {pilot} at which its kNN of held-out images is highest at the end; the last "
-    "row also k1 and k2, of three pairs but the official one. All else is the same in all rows. Accuracies are those of "
-    "the last checkpoint on all test images, never chosen by them."
+    "row also k1 and k2, of three pairs but the official one. All else is the same in all rows. Accuracies are those "
+    "of the last checkpoint on all test images, never chosen by them."
 )
 
 
