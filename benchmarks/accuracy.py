@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks import machine, results
+from benchmarks import folders, machine, results
 from benchmarks.results import Record
 from benchmarks.studies import STUDIES, Row, Study, StudyRun
 from configs import common
@@ -34,8 +34,6 @@ from tcl_jax.report.results import duration
 from tcl_jax.run.workdir import Workdir
 
 _STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of prepared TFDS data, as data.data_dir of a config.")
-_RUNS = flags.DEFINE_string("runs", "runs", "Folder in which the runs have theirs.")
 
 _DATA_TITLES = {"cifar10": "CIFAR-10 (JPEG copy)", "fashion_mnist": "FashionMNIST"}
 _HELD_OUT = "kNN of held-out images"
@@ -57,7 +55,7 @@ def main(argv: list[str]) -> None:
     failed = []
     for run in missing(study, read_record(path, name, study)):
         print(outlook(study, read_record(path, name, study)), flush=True)
-        workdir = pathlib.Path(_RUNS.value) / name / run.row.folder / run.point.name
+        workdir = pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
         command = study.command(run.row, run.point)
         print(f"{run.name}: {shlex.join(command)}", flush=True)
         if _trained(command, workdir):
@@ -198,7 +196,7 @@ def _trained(command: list[str], workdir: pathlib.Path) -> bool:
     Raises:
       SystemExit: it was stopped, or its command is wrong, as those of the others will be.
     """
-    where = [f"--workdir={workdir}", f"--config.data.data_dir={_DATA_DIR.value}"]
+    where = [f"--workdir={workdir}", f"--config.data.data_dir={folders.DATA_DIR.value}"]
     code = subprocess.run([sys.executable, *command[1:], *where], check=False).returncode
     if code not in (0, _RUN_FAILED):
         print("Stopped there: repeat the command to go on.", file=sys.stderr)
@@ -352,6 +350,7 @@ def _percent(found: Spread | None) -> str:
 
 
 if __name__ == "__main__":
-    flags.adopt_module_key_flags(results)  # for --help
+    for module in (folders, results):
+        flags.adopt_module_key_flags(module)  # for --help
     flags.mark_flag_as_required("study")
     app.run(main)

@@ -101,7 +101,8 @@ def machine_of(record: Record, packages: Sequence[str], versions: Mapping[str, s
     computer = record["machine"]
     count = f"{record['devices']} x " if "devices" in record else ""
     found = ", ".join(f"{name} {versions[name]}" for name in packages)
-    return f"{count}{computer['device']} ({computer['processor']}), {computer['cores']} cores, {found}"
+    cores = f"{computer['cores']} core{'s' * (computer['cores'] != 1)}"
+    return f"{count}{computer['device']} ({computer['processor']}), {cores}, {found}"
 
 
 def text_of(*parts: str) -> str:

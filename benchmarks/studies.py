@@ -71,6 +71,8 @@ _AGAINST_IMBALANCE = {
     "class weights": {"loss.class_weights": "balanced"},
 }
 
+_SMALLEST = {"model.width": 1, "train.epochs": 1, "train.warmup_epochs": 0, "evaluation.metrics": ("knn",)}
+
 _METHODS_ON_DIGITS = METHODS | {
     "TCL, no labels, 3 views": {"loss.labels": "image", "augment.views": ("crop_flip",) * 3}
 }
@@ -160,6 +162,18 @@ def _methods(config: str, methods: dict[str, dict[str, object]], *, reduced: boo
     return Study(config, rows, ("seed=0,1,2",), _SAME, reduced)
 
 
+def _hundred_epochs(data: str) -> Study:
+    return Study(
+        f"protocol.py:{data}_resnet18",
+        [Row(label, _folder(label), METHODS[label] | _HUNDRED_EPOCHS) for label in _WITH_LABELS],
+        ("seed=0,1,2",),
+        "All have the same data, network, epochs, learning rate, batch, views and held-out images. Half the length of "
+        "the whole protocol, with twice its batch and rate. Accuracies are those of the last checkpoint on all test "
+        "images, never chosen by them.",
+        reduced=False,
+    )
+
+
 def _pilot(data: str, settings: dict[str, object], about: str) -> Study:
     """Rates of each method, and of TCL at further pairs of k1 and k2."""
     methods = {label: METHODS[label] for label in _WITH_LABELS} | _PAIRS
@@ -218,15 +232,8 @@ STUDIES = {
         "The methods with labels at three times the length of the reduced protocol, all else as there.",
         True,
     ),
-    "hundred_epochs_cifar10": Study(
-        "protocol.py:cifar10_resnet18",
-        [Row(label, _folder(label), METHODS[label] | _HUNDRED_EPOCHS) for label in ("TCL", "SupCon")],
-        ("seed=0,1,2",),
-        "Both have the same data, network, epochs, learning rate, batch, views and held-out images. Half the length of "
-        "the whole protocol, with twice its batch and rate. Accuracies are those of the last checkpoint on all test "
-        "images, never chosen by them.",
-        False,
-    ),
+    "hundred_epochs_fashion_mnist": _hundred_epochs("fashion_mnist"),
+    "hundred_epochs_cifar10": _hundred_epochs("cifar10"),
     "rates_cifar10": Study(
         "protocol.py:cifar10_reduced",
         [Row(label, _folder(label), METHODS[label]) for label in _WITH_LABELS],
@@ -247,6 +254,13 @@ STUDIES = {
         "(data.imbalance=100); all 10,000 test images, 1,000 of each class, so that the accuracy is the mean over "
         "classes. The probe, too, is trained on the long-tailed images. All else is as in the reduced protocol, and "
         "the same in all rows: 440 steps. Accuracies are those of the last checkpoint, never chosen by test images.",
+        True,
+    ),
+    "smallest": Study(
+        "digits_tcl.py",
+        [Row(label, _folder(label), METHODS[label] | _SMALLEST) for label in ("TCL", "cross-entropy")],
+        ("seed=0",),
+        "Tries the tools, and says nothing about the methods.",
         True,
     ),
     "fashion_mnist_pilot": _pilot(

@@ -198,8 +198,9 @@ def study(monkeypatch, tmp_path):
     holders["study"] = flags.DEFINE_string("study", "of_this_test", "", flag_values=values)
     values(["accuracy"])
     monkeypatch.setattr("benchmarks.results.OUTPUT", holders["output"])
-    for name in ("runs", "data_dir", "study"):
-        monkeypatch.setattr(f"benchmarks.accuracy._{name.upper()}", holders[name])
+    monkeypatch.setattr("benchmarks.accuracy._STUDY", holders["study"])
+    for name in ("runs", "data_dir"):
+        monkeypatch.setattr(f"benchmarks.folders.{name.upper()}", holders[name])
 
     def make(codes=None):
         """Names of the runs whose command was started."""
