@@ -256,6 +256,23 @@ STUDIES = {
         "the same in all rows: 440 steps. Accuracies are those of the last checkpoint, never chosen by test images.",
         True,
     ),
+    "label_noise_fashion_mnist": Study(
+        "protocol.py:fashion_mnist_reduced",
+        [
+            Row(
+                f"{label}, {share} % wrong",
+                _folder(f"{label}, {share}"),
+                METHODS[label] | {"data.label_noise": share / 100},
+            )
+            for share in (20, 40)
+            for label in _WITH_LABELS
+        ],
+        ("seed=0,1,2",),
+        "Training labels are made wrong at random, the same ones in all rows and seeds (data.label_noise); the probe and "
+        "the neighbours of kNN have them, too, and held-out and test images their true ones. All else is as in the "
+        "reduced protocol. Accuracies are those of the last checkpoint, never chosen by test images.",
+        True,
+    ),
     "smallest": Study(
         "digits_tcl.py",
         [Row(label, _folder(label), METHODS[label] | _SMALLEST) for label in ("TCL", "cross-entropy")],

@@ -11,6 +11,7 @@ from tcl_jax.data.batches import (
 )
 from tcl_jax.data.by_class import check_images_per_class, class_batches, class_steps
 from tcl_jax.data.dataset import ChannelStatistics, Dataset, DatasetFacts, Split, channel_statistics
+from tcl_jax.data.label_noise import add_label_noise, check_label_noise, symmetric_noise
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.data.load import dataset_facts, load_dataset
 from tcl_jax.data.subset import Subset, choose_of_classes, long_tail, subset_facts, take_subset
@@ -24,8 +25,10 @@ __all__ = [
     "LazyImages",
     "Split",
     "Subset",
+    "add_label_noise",
     "channel_statistics",
     "check_images_per_class",
+    "check_label_noise",
     "choose_of_classes",
     "class_batches",
     "class_steps",
@@ -37,6 +40,7 @@ __all__ = [
     "padded_batches",
     "steps_per_epoch",
     "subset_facts",
+    "symmetric_noise",
     "take_subset",
     "train_batches",
 ]
