@@ -27,16 +27,27 @@ from configs import common
 from tcl_jax.errors import UserError
 from tcl_jax.fields import brief, flat_items, metric_title
 from tcl_jax.modes.compare import read_run
-from tcl_jax.report.comparison import ComparedRun, Group, Spread, curve_of, metric_names, metric_spread
+from tcl_jax.report.comparison import (
+    ComparedRun,
+    Group,
+    Spread,
+    curve_of,
+    metric_names,
+    metric_spread,
+    spread,
+)
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
 from tcl_jax.report.plots import Series, curves
 from tcl_jax.report.results import duration
 from tcl_jax.run.workdir import Workdir
 
-_STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
+STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
 
 _DATA_TITLES = {"cifar10": "CIFAR-10 (JPEG copy)", "fashion_mnist": "FashionMNIST"}
 _HELD_OUT = "kNN of held-out images"
+
+CORRUPTED = "corrupted_knn"
+"""Of a run in the record: accuracies by corruption, where benchmarks/robustness.py has measured them."""
 
 _RUN_FAILED = 1  # exit code of main.py: this run cannot go on, others may
 
@@ -47,7 +58,7 @@ _NO_RESULT = ("data.data_dir", "data.evaluate_on.data_dir", "data.streaming", "l
 def main(argv: list[str]) -> None:
     """Make the runs that the record does not have, add each as soon as it is finished, and print the page."""
     del argv
-    name, folder = _STUDY.value, pathlib.Path(results.OUTPUT.value)
+    name, folder = STUDY.value, pathlib.Path(results.OUTPUT.value)
     results.check_folder(folder)
     here = machine.describe_elsewhere()
     kind = machine.in_file_name(here["device"])
@@ -163,8 +174,13 @@ def _differences(run: StudyRun, recorded: Record | None) -> list[str]:
 
 def missing(study: Study, record: Record) -> list[StudyRun]:
     """The runs that a record does not have, in the order in which they are made."""
-    has = {(row["label"], run["name"]) for row in record["rows"] for run in row["runs"]}
-    return [run for run in study.runs() if (run.row.label, run.point.name) not in has]
+    return [run for run in study.runs() if find(record, run) is None]
+
+
+def find(record: Record, run: StudyRun) -> Record | None:
+    """What a record has of a run."""
+    runs = [one for row in record["rows"] if row["label"] == run.row.label for one in row["runs"]]
+    return next((one for one in runs if one["name"] == run.point.name), None)
 
 
 def added(record: Record, study: Study, run: StudyRun, finished: Record) -> Record:
@@ -242,6 +258,7 @@ def page(record: Record) -> str:
         ),
         record["about"],
         _table(groups, with_held_out=bool(record["swept"])),
+        _corrupted(groups),
         f"**Not finished.** Missing: {'; '.join(record['missing'])}." if record["missing"] else "",
         "Each row alone, with `--workdir` and `--config.data.data_dir` as you like:",
         "\n".join(f"    {row['command']}  # {row['label']}" for row in record["rows"]),
@@ -321,6 +338,30 @@ def _table(groups: list[Group], *, with_held_out: bool) -> str:
         seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
         rows.append([group.label, seeds, *map(_percent, found)])
     return results.table(["runs", "seeds", *heads], rows, texts=2)
+
+
+def _corrupted(groups: Sequence[Group]) -> str:
+    """kNN of corrupted test images, over the severities of each corruption; nothing where it was not measured."""
+    measured = [
+        group._replace(runs=[run for run in group.runs if CORRUPTED in run.results]) for group in groups
+    ]
+    measured = [group for group in measured if group.runs]
+    if not measured:
+        return ""
+    names = list(measured[0].runs[0].results[CORRUPTED])
+    rows = []
+    for group in measured:
+        found = [run.results[CORRUPTED] for run in group.runs]
+        of_each = [spread([statistics.fmean(one[name]) for one in found]) for name in names]
+        over_all = spread([statistics.fmean(x for name in names[1:] for x in one[name]) for one in found])
+        seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
+        rows.append([group.label, seeds, *map(_percent, [*of_each, over_all])])
+    about = (
+        "kNN of corrupted test images, each the mean over five severities, among the first 10,000 training images "
+        "as they are (benchmarks/corruptions.py):"
+    )
+    heads = ["runs", "seeds", *(f"{name}, %" for name in [*names, "all corruptions"])]
+    return f"{about}\n\n{results.table(heads, rows, texts=2)}"
 
 
 def _machines(record: Record) -> str:

@@ -268,8 +268,8 @@ STUDIES = {
             for label in _WITH_LABELS
         ],
         ("seed=0,1,2",),
-        "Training labels are made wrong at random, the same ones in all rows and seeds (data.label_noise); the probe and "
-        "the neighbours of kNN have them, too, and held-out and test images their true ones. All else is as in the "
+        "Training labels are made wrong at random, the same ones in all rows and seeds (data.label_noise); the probe "
+        "and the neighbours of kNN have them, too, and held-out and test images their true ones. All else is as in the "
         "reduced protocol. Accuracies are those of the last checkpoint, never chosen by test images.",
         True,
     ),

@@ -198,7 +198,7 @@ def study(monkeypatch, tmp_path):
     holders["study"] = flags.DEFINE_string("study", "of_this_test", "", flag_values=values)
     values(["accuracy"])
     monkeypatch.setattr("benchmarks.results.OUTPUT", holders["output"])
-    monkeypatch.setattr("benchmarks.accuracy._STUDY", holders["study"])
+    monkeypatch.setattr("benchmarks.accuracy.STUDY", holders["study"])
     for name in ("runs", "data_dir"):
         monkeypatch.setattr(f"benchmarks.folders.{name.upper()}", holders[name])
 
