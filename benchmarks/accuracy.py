@@ -1,91 +1,241 @@
-"""Train and evaluate all runs of a study, and write their table and pictures.
+"""Train and evaluate the runs of a study that its record does not have, and write its table and pictures.
 
     python -m benchmarks.accuracy --study=cifar10_reduced --data_dir=/data/tfds
     python -m benchmarks.accuracy --study=k1_k2_fashion_mnist --data_dir=/data/tfds
 
-Starts one command of main.py for each row, which anybody can start alone; the page has them. Repeat the command to go
-on after an interruption. Runs that are complete are not trained again.
+Starts one command of main.py for each run, and adds the run to the record as soon as it is finished. Repeat the command
+to go on after an interruption, on another day or with the record on another machine: finished runs are not trained
+again, and one that has begun continues from its folder in --runs.
 """
 
+import json
 import pathlib
 import shlex
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 
-from benchmarks import machine, results
+from benchmarks import folders, machine, results
 from benchmarks.results import Record
-from benchmarks.studies import STUDIES, Study
+from benchmarks.studies import STUDIES, Row, Study, StudyRun
+from tcl_jax.config import defaults
 from tcl_jax.errors import UserError
-from tcl_jax.fields import metric_title
+from tcl_jax.fields import brief, flat_items, metric_title
 from tcl_jax.modes.compare import read_run
 from tcl_jax.report.comparison import (
     ComparedRun,
     Group,
     Spread,
     curve_of,
-    group_runs,
     metric_names,
     metric_spread,
+    spread,
 )
 from tcl_jax.report.heat_map import draw_heat_map, heat_maps
 from tcl_jax.report.plots import Series, curves
+from tcl_jax.report.results import duration
 from tcl_jax.run.workdir import Workdir
 
-_STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of prepared TFDS data, as data.data_dir of a config.")
-_RUNS = flags.DEFINE_string("runs", "runs", "Folder in which the runs have theirs.")
+STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/studies.py has them.")
 
 _DATA_TITLES = {"cifar10": "CIFAR-10 (JPEG copy)", "fashion_mnist": "FashionMNIST"}
 _HELD_OUT = "kNN of held-out images"
 
+CORRUPTED = "corrupted_knn"
+"""Of a run in the record: accuracies by corruption, where benchmarks/robustness.py has measured them."""
+
+_RUN_FAILED = 1  # exit code of main.py: this run cannot go on, others may
+
+# Where data are and what is written on the way change no result.
+_NO_RESULT = ("data.data_dir", "data.evaluate_on.data_dir", "data.streaming", "log.", "checkpoint.")
+
 
 def main(argv: list[str]) -> None:
-    """Make the runs that are not there yet, write the record and its page, and print the page."""
+    """Make the runs that the record does not have, add each as soon as it is finished, and print the page."""
     del argv
-    name, study = _STUDY.value, STUDIES[_STUDY.value]
-    record = results.start(results.OUTPUT.value)
-    record |= {"study": name, "reduced": study.reduced, "about": study.about, "rows": []}
-    for row in study.rows:
-        command = study.command(row)
-        print(f"{row.label}: {shlex.join(command)}", flush=True)
-        workdir = pathlib.Path(_RUNS.value) / name / row.folder
-        _run([*command, f"--workdir={workdir}", f"--config.data.data_dir={_DATA_DIR.value}"])
-        runs = _recorded_runs(workdir, study)
-        record["rows"].append({"label": row.label, "command": shlex.join(command), "runs": runs})
-    record["devices"] = record["rows"][0]["runs"][0]["devices"]["count"]
-    file = f"accuracy_{name}_{machine.device_name()}"
-    print(results.write(record, page, results.OUTPUT.value, file, pictures))
+    name, folder = STUDY.value, pathlib.Path(results.OUTPUT.value)
+    results.check_folder(folder)
+    here = machine.describe_elsewhere()
+    kind = machine.in_file_name(here["device"])
+    study, path = decided(STUDIES[name], folder, kind), record_path(name, folder, kind)
+    failed = []
+    for run in missing(study, read_record(path, name, study)):
+        print(outlook(study, read_record(path, name, study)), flush=True)
+        workdir = pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
+        command = study.command(run.row, run.point)
+        print(f"{run.name}: {shlex.join(command)}", flush=True)
+        if _trained(command, workdir):
+            record = added(read_record(path, name, study), study, run, _finished(workdir, here))
+            results.write_files(record, page, folder, path.stem, pictures)
+        else:
+            failed.append(run.name)
+    if path.exists():
+        print(path.with_suffix(".md").read_text())
+    if failed:
+        raise SystemExit(
+            f"error: These runs failed: {'; '.join(failed)}. Repeat the command to try them again."
+        )
 
 
-def _run(command: list[str]) -> None:
-    """As it is typed, with its own progress; the study ends where it fails."""
-    code = subprocess.run([sys.executable, *command[1:]], check=False).returncode
-    if code:
+def record_path(name: str, folder: pathlib.Path, kind: str) -> pathlib.Path:
+    """Where the record of a study is on machines of a kind, which may differ in their rounding."""
+    return folder / f"accuracy_{name}_{kind}.json"
+
+
+def decided(study: Study, folder: pathlib.Path, kind: str) -> Study:
+    """The study with what its pilot decides.
+
+    A row takes the settings of that run of its rows of the pilot which has the highest kNN accuracy of held-out images
+    at its end: the fields that the pilot sweeps, and those of the loss.
+
+    Raises:
+      SystemExit: the record of the pilot is not finished.
+    """
+    if not study.pilot:
+        return study
+    pilot, path = STUDIES[study.pilot], record_path(study.pilot, folder, kind)
+    record = read_record(path, study.pilot, pilot)
+    if left := missing(pilot, record):
+        raise SystemExit(
+            f"error: {path} lacks {len(left)} runs, which decide the settings of this study: "
+            f"make them first, by --study={study.pilot}."
+        )
+    found = {row["label"]: row["runs"] for row in record["rows"]}
+    settings = {row.label: row.settings for row in pilot.rows}
+
+    def best(row: Row) -> dict[str, object]:
+        runs = [(run, label) for label in row.pilot_rows for run in found[label]]
+        run, label = max(runs, key=lambda one: one[0]["curve"][-1]["validation_knn"])
+        fields = [*(field for field in settings[label] if field.startswith("loss.")), *pilot.swept()]
+        return {field: run["config"][field] for field in fields}
+
+    return study._replace(rows=[row._replace(settings=row.settings | best(row)) for row in study.rows])
+
+
+def read_record(path: pathlib.Path, name: str, study: Study) -> Record:
+    """The record in a file, or one without any run.
+
+    Raises:
+      SystemExit: the file is damaged, or has runs that are not of this study as it is now.
+    """
+    try:
+        record = json.loads(path.read_text()) if path.exists() else {"rows": []}
+        known = {(row["label"], run["name"]): run for row in record["rows"] for run in row["runs"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise SystemExit(
+            f"error: {path} is damaged: delete it or restore it, and repeat the command."
+        ) from error
+    for run in study.runs():
+        other = _differences(run, known.pop((run.row.label, run.point.name), None))
+        if other:
+            raise SystemExit(
+                f"error: {path} has {run.name} with another config than the study now has: {', '.join(other)}. "
+                "Move the record away to begin a new one."
+            )
+    if known:
+        raise SystemExit(
+            f"error: {path} has {', '.join(next(iter(known)))}, which the study does not have. "
+            "Move the record away to begin a new one."
+        )
+    runs = {row["label"]: row["runs"] for row in record["rows"]}
+    return {
+        "study": name,
+        "command": results.command(),
+        "reduced": study.reduced,
+        "about": study.about,
+        "swept": study.swept(),
+        "rows": [
+            {"label": row.label, "command": shlex.join(study.command(row)), "runs": runs.get(row.label, [])}
+            for row in study.rows
+        ],
+    }
+
+
+def _differences(run: StudyRun, recorded: Record | None) -> list[str]:
+    """Fields in which a recorded run is not that of the study; one that it does not have had its default."""
+    if recorded is None:
+        return []
+    # By way of JSON, which makes a list of a tuple.
+    defaults, now = (
+        json.loads(json.dumps(dict(flat_items(config)))) for config in (defaults(), run.point.config)
+    )
+    then = defaults | recorded["config"]
+    return [
+        f"{field} ({then.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now)"
+        for field in sorted(then.keys() | now.keys())
+        if then.get(field) != now.get(field) and not field.startswith(_NO_RESULT)
+    ]
+
+
+def missing(study: Study, record: Record) -> list[StudyRun]:
+    """The runs that a record does not have, in the order in which they are made."""
+    return [run for run in study.runs() if find(record, run) is None]
+
+
+def find(record: Record, run: StudyRun) -> Record | None:
+    """What a record has of a run."""
+    runs = [one for row in record["rows"] if row["label"] == run.row.label for one in row["runs"]]
+    return next((one for one in runs if one["name"] == run.point.name), None)
+
+
+def added(record: Record, study: Study, run: StudyRun, finished: Record) -> Record:
+    """The record with a finished run in its place."""
+    places = [point.name for point in study.points(run.row)]
+    for row in record["rows"]:
+        if row["label"] == run.row.label:
+            row["runs"] = sorted([*row["runs"], finished], key=lambda one: places.index(one["name"]))
+    return record | {"missing": [one.name for one in missing(study, record)]}
+
+
+def outlook(study: Study, record: Record) -> str:
+    """What is missing, and how long its training will take by the times of the finished runs."""
+    left = missing(study, record)
+    of_row = {row["label"]: [run["train_seconds"] for run in row["runs"]] for row in record["rows"]}
+    all_of_them = [seconds for row in of_row.values() for seconds in row]
+    count = f"{len(left)} of {len(study.runs())} runs are missing"
+    if not left:
+        return f"All {len(study.runs())} runs are there."
+    if not all_of_them:
+        return f"{count}; how long they take is known when one is finished."
+    expected = sum(statistics.fmean(of_row[run.row.label] or all_of_them) for run in left)
+    return f"{count}: about {duration(expected)} of training, as long as the finished ones took."
+
+
+def _trained(command: list[str], workdir: pathlib.Path) -> bool:
+    """Whether a run is trained and evaluated, by its command as it is typed, with its own progress.
+
+    Raises:
+      SystemExit: it was stopped, or its command is wrong, as those of the others will be.
+    """
+    where = [f"--workdir={workdir}", f"--config.data.data_dir={folders.DATA_DIR.value}"]
+    code = subprocess.run([sys.executable, *command[1:], *where], check=False).returncode
+    if code not in (0, _RUN_FAILED):
         print("Stopped there: repeat the command to go on.", file=sys.stderr)
         sys.exit(code)
+    return code == 0
 
 
-def _recorded_runs(workdir: pathlib.Path, study: Study) -> list[Record]:
-    """The runs of a sweep in the order of their values, with all but where the data are on this machine."""
-    folders = [path.parent for path in workdir.glob("*/results.json")]
+def _finished(workdir: pathlib.Path, here: Record) -> Record:
+    """What a run left, with all but where the data are on this machine, and the machine."""
     try:
-        runs = [run for folder in sorted(folders) if (run := read_run(Workdir(str(folder))))]
+        run = read_run(Workdir(str(workdir)))
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
-    runs.sort(key=lambda run: [run.config[field] for field in (*study.swept(), "seed")])
-    return [
-        {
-            "name": pathlib.Path(run.name).name,
-            "config": {field: value for field, value in run.config.items() if field != "data.data_dir"},
-            **run.results,
-            "curve": _curve(run),
-        }
-        for run in runs
-    ]
+    assert run is not None  # its command evaluated it
+    return {
+        "name": workdir.name,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {key: value for key, value in here.items() if key != "versions"},
+        "load": machine.load(),
+        "config": {field: value for field, value in run.config.items() if field != "data.data_dir"},
+        **run.results,
+        "curve": _curve(run),
+    }
 
 
 def _curve(run: ComparedRun) -> list[Record]:
@@ -96,27 +246,30 @@ def _curve(run: ComparedRun) -> list[Record]:
 
 
 def page(record: Record) -> str:
-    """Markdown: a table with mean and deviation over seeds, and the command of each row."""
-    groups = [group for row in record["rows"] for group in groups_of(row)]
+    """Markdown: a table with mean and deviation over seeds, what is missing, each row's command, each run's machine."""
+    groups = [group for row in record["rows"] for group in groups_of(row, record["swept"])]
     config = groups[0].runs[0].config
     data = _DATA_TITLES.get(config["data.name"], config["data.name"])
-    return results.page(
-        f"{data}{', reduced protocol' if record['reduced'] else ''}: {record['study']}",
-        record,
+    return results.text_of(
+        f"# {data}{', reduced protocol' if record['reduced'] else ''}: {record['study']}",
+        f"    {record['command']}",
         _protocol(
             config, rates={run.config["train.learning_rate"] for group in groups for run in group.runs}
         ),
         record["about"],
-        _table(groups, with_held_out=bool(_swept(record))),
+        _table(groups, with_held_out=bool(record["swept"])),
+        _corrupted(groups),
+        f"**Not finished.** Missing: {'; '.join(record['missing'])}." if record["missing"] else "",
         "Each row alone, with `--workdir` and `--config.data.data_dir` as you like:",
         "\n".join(f"    {row['command']}  # {row['label']}" for row in record["rows"]),
-        packages=("jax", "flax"),
+        "Where and when each run was finished, and how long it was trained:",
+        _machines(record),
     )
 
 
 def pictures(record: Record) -> dict[str, bytes]:
     """PNGs by name: heat maps where several settings are swept, of one the accuracies over it, else all curves."""
-    rows, swept = [groups_of(row) for row in record["rows"]], _swept(record)
+    rows, swept = [groups_of(row, record["swept"]) for row in record["rows"]], record["swept"]
     if len(swept) > 1:
         maps = [one for groups in rows for one in heat_maps(groups)]
         return {one.name.replace("-", "_"): draw_heat_map(one).png for one in maps}
@@ -129,17 +282,15 @@ def pictures(record: Record) -> dict[str, bytes]:
     return {"settings" if swept else "curves": png}
 
 
-def groups_of(row: Record) -> list[Group]:
+def groups_of(row: Record, swept: Sequence[str]) -> list[Group]:
     """The runs of a row that differ in their seed alone, under the row's label and the settings that are swept."""
-    groups = group_runs([ComparedRun(run["name"], run["config"], run, run["curve"]) for run in row["runs"]])
-    if len(groups) == 1:
-        return [groups[0]._replace(label=row["label"])]
-    return [group._replace(label=f"{row['label']}, {group.label}") for group in groups]
-
-
-def _swept(record: Record) -> list[str]:
-    """The fields that are swept, but for the seed."""
-    return list(groups_of(record["rows"][0])[0].settings)
+    groups: dict[tuple[Any, ...], Group] = {}
+    for run in row["runs"]:
+        settings = {field: run["config"][field] for field in swept}
+        label = ", ".join([row["label"], *(f"{field}={brief(value)}" for field, value in settings.items())])
+        group = groups.setdefault(tuple(settings.values()), Group(label, settings, []))
+        group.runs.append(ComparedRun(run["name"], run["config"], run, run["curve"]))
+    return list(groups.values())
 
 
 def _held_out(group: Group) -> tuple[list[float], list[Spread]]:
@@ -153,12 +304,13 @@ def _at_end(group: Group) -> Spread | None:
     return found[-1] if found else None
 
 
-def _over(field: str, groups: list[Group]) -> tuple[list[Any], list[Spread | None]]:
-    """kNN accuracy of held-out images at the end, against a setting."""
-    return [group.settings[field] for group in groups], [_at_end(group) for group in groups]
+def _over(field: str, groups: list[Group]) -> tuple[list[Any], list[Spread]]:
+    """kNN accuracy of held-out images at the end, against a setting; runs without such images are left out."""
+    found = [(group.settings[field], end) for group in groups if (end := _at_end(group)) is not None]
+    return [value for value, _ in found], [end for _, end in found]
 
 
-def _line(label: str, x: list[Any], found: Sequence[Any]) -> Series:
+def _line(label: str, x: list[Any], found: Sequence[Spread]) -> Series:
     """The means, in a band of a standard deviation to each side."""
     bounds = [(one.mean - (one.std or 0.0), one.mean + (one.std or 0.0)) for one in found]
     return Series(
@@ -188,6 +340,49 @@ def _table(groups: list[Group], *, with_held_out: bool) -> str:
     return results.table(["runs", "seeds", *heads], rows, texts=2)
 
 
+def _corrupted(groups: Sequence[Group]) -> str:
+    """kNN of corrupted test images, over the severities of each corruption; nothing where it was not measured."""
+    measured = [
+        group._replace(runs=[run for run in group.runs if CORRUPTED in run.results]) for group in groups
+    ]
+    measured = [group for group in measured if group.runs]
+    if not measured:
+        return ""
+    names = list(measured[0].runs[0].results[CORRUPTED])
+    rows = []
+    for group in measured:
+        found = [run.results[CORRUPTED] for run in group.runs]
+        of_each = [spread([statistics.fmean(one[name]) for one in found]) for name in names]
+        over_all = spread([statistics.fmean(x for name in names[1:] for x in one[name]) for one in found])
+        seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
+        rows.append([group.label, seeds, *map(_percent, [*of_each, over_all])])
+    about = (
+        "kNN of corrupted test images, each the mean over five severities, among the first 10,000 training images "
+        "as they are (benchmarks/corruptions.py):"
+    )
+    heads = ["runs", "seeds", *(f"{name}, %" for name in [*names, "all corruptions"])]
+    return f"{about}\n\n{results.table(heads, rows, texts=2)}"
+
+
+def _machines(record: Record) -> str:
+    lines = [
+        [
+            row["label"],
+            run["name"],
+            run["date"],
+            results.machine_of(
+                {"machine": run["machine"], "devices": run["devices"]["count"]},
+                ("jax", "flax"),
+                run["versions"],
+            ),
+            duration(run["train_seconds"]),
+        ]
+        for row in record["rows"]
+        for run in row["runs"]
+    ]
+    return results.table(["row", "run", "date", "machine", "training"], lines, texts=4)
+
+
 def _percent(found: Spread | None) -> str:
     if found is None:
         return "-"
@@ -196,6 +391,7 @@ def _percent(found: Spread | None) -> str:
 
 
 if __name__ == "__main__":
-    flags.adopt_module_key_flags(results)  # for --help
+    for module in (folders, results):
+        flags.adopt_module_key_flags(module)  # for --help
     flags.mark_flag_as_required("study")
     app.run(main)

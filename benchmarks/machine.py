@@ -1,7 +1,9 @@
 """What a benchmark runs on. No name of a host, a user or a folder."""
 
+import concurrent.futures
 import importlib.metadata
 import importlib.util
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -27,7 +29,16 @@ def num_cores() -> int:
 
 def device_name() -> str:
     """For a file name: "cpu", or the kind of the accelerator."""
-    return re.sub(r"[^a-z0-9]+", "-", environment.devices()["kind"].lower()).strip("-")
+    return in_file_name(environment.devices()["kind"])
+
+
+def in_file_name(device: str) -> str:
+    """A device as file names have it.
+
+    >>> in_file_name("NVIDIA H200")
+    'nvidia-h200'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 def free_memory() -> int:
@@ -55,6 +66,12 @@ def describe() -> dict[str, Any]:
         "system": platform.system(),
         "versions": found["versions"] | {peer: _version(peer) for peer in _PEERS},
     }
+
+
+def describe_elsewhere() -> dict[str, Any]:
+    """`describe` by a process of its own: one that asks JAX for an accelerator takes its memory until it ends."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(describe).result()
 
 
 def missing(packages: tuple[str, ...]) -> str | None:

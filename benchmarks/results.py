@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from benchmarks import machine
+from tcl_jax.files import write_whole_bytes
 
 Record = dict[str, Any]
 
@@ -26,8 +28,14 @@ def start(folder: str | pathlib.Path) -> Record:
     """The record of a benchmark that begins now and will be written into `folder`.
 
     Raises:
-      SystemExit: the folder cannot be written, which is better known before hours of work.
+      SystemExit: the folder cannot be written.
     """
+    check_folder(folder)
+    return {"command": command(), "date": time.strftime("%Y-%m-%d"), "load_before": machine.load()}
+
+
+def check_folder(folder: str | pathlib.Path) -> None:
+    """Raises a SystemExit where the folder cannot be written, which is better known before hours of work."""
     try:
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +44,6 @@ def start(folder: str | pathlib.Path) -> Record:
         ) from error
     if not os.access(folder, os.W_OK):
         raise SystemExit(f"error: --output is '{folder}', a folder that cannot be written.")
-    return {"command": _command(sys.argv), "date": time.strftime("%Y-%m-%d"), "load_before": machine.load()}
 
 
 def write(
@@ -46,14 +53,25 @@ def write(
     name: str,
     draw: Callable[[Record], Mapping[str, bytes]] = lambda record: {},
 ) -> str:
-    """Write name.json, name.md and a name_<what>.png for each picture by its <what>, and return the page."""
+    """Write the record, with the machine, its page and its pictures, and return the page."""
     # The machine last: asking JAX for its devices takes their memory, which commands of main.py may need before.
     record |= {"machine": machine.describe(), "load_after": machine.load()}
+    return write_files(record, make_page, folder, name, draw)
+
+
+def write_files(
+    record: Record,
+    make_page: Callable[[Record], str],
+    folder: str | pathlib.Path,
+    name: str,
+    draw: Callable[[Record], Mapping[str, bytes]],
+) -> str:
+    """Write name.json, name.md and a name_<what>.png for each picture by its <what>, and return the page."""
     files = {f"{name}_{what}.png": png for what, png in draw(record).items()}
     text = with_pictures(make_page(record), list(files))
     files |= {f"{name}.json": (json.dumps(record, indent=1) + "\n").encode(), f"{name}.md": text.encode()}
     for file, content in files.items():
-        (pathlib.Path(folder) / file).write_bytes(content)
+        write_whole_bytes(epath.Path(folder) / file, content)
     return text
 
 
@@ -69,16 +87,27 @@ def page(title: str, record: Record, *parts: str, packages: Sequence[str] = ("ja
       packages: whose versions matter.
     """
     computer = record["machine"]
-    count = f"{record['devices']} x " if "devices" in record else ""
-    versions = ", ".join(f"{name} {computer['versions'][name]}" for name in packages)
-    ran_on = f"{record['date']}; {count}{computer['device']} ({computer['processor']}), {computer['cores']} cores, "
     load = (
         f"; load {record['load_before']} before and {record['load_after']} after"
         if "load_after" in record
         else ""
     )
-    head = (f"# {title}", f"    {record['command']}", f"{ran_on}{versions}{load}.")
-    return "\n\n".join(filter(None, [*head, *parts])) + "\n"
+    ran_on = f"{record['date']}; {machine_of(record, packages, computer['versions'])}{load}."
+    return text_of(f"# {title}", f"    {record['command']}", ran_on, *parts)
+
+
+def machine_of(record: Record, packages: Sequence[str], versions: Mapping[str, str]) -> str:
+    """The machine of a record and the versions of some packages, in words."""
+    computer = record["machine"]
+    count = f"{record['devices']} x " if "devices" in record else ""
+    found = ", ".join(f"{name} {versions[name]}" for name in packages)
+    cores = f"{computer['cores']} core{'s' * (computer['cores'] != 1)}"
+    return f"{count}{computer['device']} ({computer['processor']}), {cores}, {found}"
+
+
+def text_of(*parts: str) -> str:
+    """Markdown of the parts that are not empty."""
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
@@ -95,12 +124,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1
     )
 
 
-def _command(arguments: Sequence[str]) -> str:
+def command() -> str:
     """What to type for the same benchmark on another machine."""
-    kept, words = [], iter(arguments[1:])
+    kept, words = [], iter(sys.argv[1:])
     for word in words:
         if word.partition("=")[0] not in _FOLDER_OPTIONS:
             kept.append(word)
         elif "=" not in word:
             next(words, None)  # the folder is a word of its own
-    return shlex.join(["python", "-m", f"benchmarks.{pathlib.Path(arguments[0]).stem}", *kept])
+    return shlex.join(["python", "-m", f"benchmarks.{pathlib.Path(sys.argv[0]).stem}", *kept])

@@ -1,7 +1,12 @@
 """The studies of docs/reproduction.md: which runs, and by which commands."""
 
+import importlib
 import json
 from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from tcl_jax.experiment.grid import GridPoint, grid, parse_axes
 
 METHODS = {
     "TCL": {},
@@ -21,6 +26,7 @@ _HUNDRED_EPOCHS = {
     "train.warmup_epochs": 5,
     "probe.epochs": 10,
     "probe.learning_rate": 0.1,
+    "evaluation.metrics": ("linear_probe", "knn"),
 }
 
 # An epoch has 55 steps in every row: batches by class would have one more or fewer with other numbers of images.
@@ -31,11 +37,41 @@ _LONG_TAIL = {
     "validation.images": 200,
 }
 
+# Steps of 256 images as 512 views take one core 1.1 s on FashionMNIST (28x28x1) and some 1.5 s on CIFAR-10 (32x32x3).
+_NARROW = {
+    "model.width": 8,
+    "train.warmup_epochs": 1,
+    "checkpoint.every_epochs": 2,
+    "evaluation.metrics": ("linear_probe", "logistic_regression", "knn", "retrieval", "few_labels"),
+}
+
+_CONVERGED_FASHION_MNIST = _NARROW | {"augment.views": ("crop_flip", "crop_flip"), "train.epochs": 20}
+
+# All 50,000 images for a hundred epochs would take each run 7 to 8 hours of a core: a fifth of them takes 1.5.
+_CONVERGED_CIFAR10 = _NARROW | {
+    "data.train_split": "train[:10000]",
+    "train.epochs": 100,
+    "checkpoint.every_epochs": 5,
+}
+
+# A run that diverges at a high rate has a poor end instead of none.
+_PILOT = {"train.not_finite": "skip", "evaluation.metrics": ("knn",)}
+
+_PILOT_OF_FASHION_MNIST = _PILOT | {"data.train_split": "train[:16000]", "train.epochs": 8}
+_PILOT_OF_CIFAR10 = _PILOT | {"train.epochs": 25}
+
+_PAIRS = {
+    f"TCL, k1 = {k1}, k2 = {k2}": {"loss.k1": float(k1), "loss.k2": float(k2)}
+    for k1, k2 in ((100, 1), (100, 5), (1000, 1))
+}
+
 _AGAINST_IMBALANCE = {
     "plain": {},
     "batches by class": {"data.images_per_class": 8},
     "class weights": {"loss.class_weights": "balanced"},
 }
+
+_SMALLEST = {"model.width": 1, "train.epochs": 1, "train.warmup_epochs": 0, "evaluation.metrics": ("knn",)}
 
 _METHODS_ON_DIGITS = METHODS | {
     "TCL, no labels, 3 views": {"loss.labels": "image", "augment.views": ("crop_flip",) * 3}
@@ -43,26 +79,40 @@ _METHODS_ON_DIGITS = METHODS | {
 
 
 class Row(NamedTuple):
-    """Runs that differ in what is swept.
+    """Runs that differ in what varies within the study.
 
     Attributes:
       label: for people.
-      folder: of the sweep, in that of the study.
+      folder: of its runs, in that of the study.
       settings: by config field.
+      pilot_rows: labels in the pilot of the study, of whose runs the best decides further settings.
     """
 
     label: str
     folder: str
     settings: dict[str, object]
+    pilot_rows: tuple[str, ...] = ()
+
+
+class StudyRun(NamedTuple):
+    """One training of a study, with its own value of all that varies within the study."""
+
+    row: Row
+    point: GridPoint
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.label}, {self.point.name}"
 
 
 class Study(NamedTuple):
     """Attributes:
     config: the file in configs/, with its argument.
-    rows: each is one sweep.
-    sweep: fields and values that are swept in each.
+    rows: what is compared.
+    sweep: fields and values of which each row has every combination, as --sweep takes them.
     about: what is the same in all rows, in a sentence for the page.
     reduced: whether this is less than the method is meant for, which every quotation says.
+    pilot: the study from whose record the rows take settings; "": none.
     """
 
     config: str
@@ -70,17 +120,34 @@ class Study(NamedTuple):
     sweep: tuple[str, ...]
     about: str
     reduced: bool
+    pilot: str = ""
 
-    def command(self, row: Row) -> list[str]:
-        """What to type for a row, from the project's folder."""
-        settings = [f"--config.{field}={_typed(value)}" for field, value in row.settings.items()]
-        sweep = [f"--sweep={axis}" for axis in self.sweep]
-        return ["python", "main.py", f"--config=configs/{self.config}", *settings, "--mode=sweep", *sweep]
+    def runs(self) -> list[StudyRun]:
+        """All trainings: those of the first seed first, of all rows in turn, so that any beginning is balanced."""
+        found = [
+            (place, StudyRun(row, point)) for row in self.rows for place, point in enumerate(self.points(row))
+        ]
+        return [run for _, run in sorted(found, key=lambda one: (one[1].point.config.seed, one[0]))]
+
+    def command(self, row: Row, point: GridPoint | None = None) -> list[str]:
+        """What to type for a row, or for one of its runs, from the project's folder."""
+        chosen = row.settings | (point.values if point else {})
+        settings = [f"--config.{field}={_typed(value)}" for field, value in chosen.items()]
+        sweep = [] if point else ["--mode=sweep", *(f"--sweep={axis}" for axis in self.sweep)]
+        return ["python", "main.py", f"--config=configs/{self.config}", *settings, *sweep]
 
     def swept(self) -> list[str]:
         """The fields that are swept, but for the seed."""
         fields = [axis.partition("=")[0] for axis in self.sweep]
         return [field for field in fields if field != "seed"]
+
+    def points(self, row: Row) -> list[GridPoint]:
+        """What varies within the study, at all values that a row has."""
+        file, _, argument = self.config.partition(":")
+        module = importlib.import_module(f"configs.{file.removesuffix('.py')}")
+        config: ConfigDict = module.get_config(argument) if argument else module.get_config()
+        config.update_from_flattened_dict(row.settings)
+        return grid(config, parse_axes(self.sweep, config))
 
 
 _SAME = (
@@ -95,13 +162,54 @@ def _methods(config: str, methods: dict[str, dict[str, object]], *, reduced: boo
     return Study(config, rows, ("seed=0,1,2",), _SAME, reduced)
 
 
+def _hundred_epochs(data: str) -> Study:
+    return Study(
+        f"protocol.py:{data}_resnet18",
+        [Row(label, _folder(label), METHODS[label] | _HUNDRED_EPOCHS) for label in _WITH_LABELS],
+        ("seed=0,1,2",),
+        "All have the same data, network, epochs, learning rate, batch, views and held-out images. Half the length of "
+        "the whole protocol, with twice its batch and rate. Accuracies are those of the last checkpoint on all test "
+        "images, never chosen by them.",
+        reduced=False,
+    )
+
+
+def _pilot(data: str, settings: dict[str, object], about: str) -> Study:
+    """Rates of each method, and of TCL at further pairs of k1 and k2."""
+    methods = {label: METHODS[label] for label in _WITH_LABELS} | _PAIRS
+    rows = [Row(label, _folder(label), own | settings) for label, own in methods.items()]
+    return Study(
+        f"protocol.py:{data}_resnet18",
+        rows,
+        ("train.learning_rate=0.03,0.1,0.3", "seed=0"),
+        about,
+        reduced=True,
+    )
+
+
+def _converged(data: str, settings: dict[str, object], about: str, pilot: str) -> Study:
+    """Each method at its best rate by the pilot, and TCL at its best pair but the official one as well."""
+    rows = [Row(label, _folder(label), METHODS[label] | settings, (label,)) for label in _WITH_LABELS]
+    rows.append(Row("TCL, best pair", "tcl_best_pair", settings, tuple(_PAIRS)))
+    return Study(f"protocol.py:{data}_resnet18", rows, ("seed=0,1",), about, reduced=False, pilot=pilot)
+
+
 def _typed(value: object) -> str:
     """A setting as it is typed."""
-    return f"({','.join(json.dumps(one) for one in value)})" if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    return f"({','.join(map(json.dumps, value))}{',' * (len(value) == 1)})"
 
 
 def _folder(label: str) -> str:
-    return label.lower().replace(",", "").replace(" ", "_")
+    return label.lower().replace(",", "").replace(" = ", "_").replace(" ", "_")
+
+
+_CHOSEN = (
+    "Each row has that learning rate of {pilot} at which its kNN of held-out images is highest at the end; the last "
+    "row also k1 and k2, of three pairs but the official one. All else is the same in all rows. Accuracies are those "
+    "of the last checkpoint on all test images, never chosen by them."
+)
 
 
 STUDIES = {
@@ -124,15 +232,8 @@ STUDIES = {
         "The methods with labels at three times the length of the reduced protocol, all else as there.",
         True,
     ),
-    "hundred_epochs_cifar10": Study(
-        "protocol.py:cifar10_resnet18",
-        [Row(label, _folder(label), METHODS[label] | _HUNDRED_EPOCHS) for label in ("TCL", "SupCon")],
-        ("seed=0,1,2",),
-        "Both have the same data, network, epochs, learning rate, batch, views and held-out images. Half the length of "
-        "the whole protocol, with twice its batch and rate. Accuracies are those of the last checkpoint on all test "
-        "images, never chosen by them.",
-        False,
-    ),
+    "hundred_epochs_fashion_mnist": _hundred_epochs("fashion_mnist"),
+    "hundred_epochs_cifar10": _hundred_epochs("cifar10"),
     "rates_cifar10": Study(
         "protocol.py:cifar10_reduced",
         [Row(label, _folder(label), METHODS[label]) for label in _WITH_LABELS],
@@ -154,5 +255,53 @@ STUDIES = {
         "classes. The probe, too, is trained on the long-tailed images. All else is as in the reduced protocol, and "
         "the same in all rows: 440 steps. Accuracies are those of the last checkpoint, never chosen by test images.",
         True,
+    ),
+    "label_noise_fashion_mnist": Study(
+        "protocol.py:fashion_mnist_reduced",
+        [
+            Row(
+                f"{label}, {share} % wrong",
+                _folder(f"{label}, {share}"),
+                METHODS[label] | {"data.label_noise": share / 100},
+            )
+            for share in (20, 40)
+            for label in _WITH_LABELS
+        ],
+        ("seed=0,1,2",),
+        "Training labels are made wrong at random, the same ones in all rows and seeds (data.label_noise); the probe "
+        "and the neighbours of kNN have them, too, and held-out and test images their true ones. All else is as in the "
+        "reduced protocol. Accuracies are those of the last checkpoint, never chosen by test images.",
+        True,
+    ),
+    "smallest": Study(
+        "digits_tcl.py",
+        [Row(label, _folder(label), METHODS[label] | _SMALLEST) for label in ("TCL", "cross-entropy")],
+        ("seed=0",),
+        "Tries the tools, and says nothing about the methods.",
+        True,
+    ),
+    "fashion_mnist_pilot": _pilot(
+        "fashion_mnist",
+        _CONVERGED_FASHION_MNIST | _PILOT_OF_FASHION_MNIST,
+        "Chooses settings for fashion_mnist_converged, by 1,000 held-out images at the end of a tenth of its steps; "
+        "differences below two points may be chance.",
+    ),
+    "fashion_mnist_converged": _converged(
+        "fashion_mnist",
+        _CONVERGED_FASHION_MNIST,
+        "A narrow network on all images. " + _CHOSEN.format(pilot="fashion_mnist_pilot"),
+        "fashion_mnist_pilot",
+    ),
+    "cifar10_subset_pilot": _pilot(
+        "cifar10",
+        _CONVERGED_CIFAR10 | _PILOT_OF_CIFAR10,
+        "Chooses settings for cifar10_subset_converged, by 1,000 held-out images at the end of a quarter of its steps; "
+        "differences below two points may be chance.",
+    ),
+    "cifar10_subset_converged": _converged(
+        "cifar10",
+        _CONVERGED_CIFAR10,
+        "A narrow network on the first 10,000 images. " + _CHOSEN.format(pilot="cifar10_subset_pilot"),
+        "cifar10_subset_pilot",
     ),
 }

@@ -52,7 +52,10 @@ def defaults() -> ConfigDict:
     # f >= 1: class i of 0 to C - 1 keeps floor(n f^(-i / (C - 1))) training images, at least one (long-tailed data); n
     # is train_images_of_class, or the number of images of the smallest class.
     config.data.imbalance = 1.0
-    # Decides which images these are; `seed` does not, so that runs of a sweep share them.
+    # Share of the training labels that are made wrong, each another class at random. All that learns has these labels,
+    # the linear probe and the neighbours of kNN among it; what is judged, held-out and test images, has its own.
+    config.data.label_noise = 0.0
+    # Decides which images and wrong labels these are; `seed` does not, so that runs of a sweep share them.
     config.data.subset_seed = 0
     # Every batch is of batch_size / images_per_class classes, as many images of each; 0: of images in random order.
     # A class of fewer images leaves rows without an image, which do not count.

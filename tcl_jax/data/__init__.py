@@ -11,6 +11,7 @@ from tcl_jax.data.batches import (
 )
 from tcl_jax.data.by_class import check_images_per_class, class_batches, class_steps
 from tcl_jax.data.dataset import ChannelStatistics, Dataset, DatasetFacts, Split, channel_statistics
+from tcl_jax.data.label_noise import add_label_noise, check_label_noise, symmetric_noise
 from tcl_jax.data.lazy import LazyImages
 from tcl_jax.data.load import dataset_facts, load_dataset
 from tcl_jax.data.subset import Subset, long_tail, sample_per_class, subset_facts, take_subset
@@ -24,8 +25,10 @@ __all__ = [
     "Split",
     "Subset",
     "TrainValidationSplit",
+    "add_label_noise",
     "channel_statistics",
     "check_images_per_class",
+    "check_label_noise",
     "class_batches",
     "class_steps",
     "dataset_facts",
@@ -36,6 +39,7 @@ __all__ = [
     "sample_per_class",
     "steps_per_epoch",
     "subset_facts",
+    "symmetric_noise",
     "take_subset",
     "train_batches",
     "train_validation_split",

@@ -58,6 +58,7 @@ class Dataset:
       version: of the data as they are stored, such as TFDS' "3.0.2"; "" where they have none.
       files: digests of the files of the training and the test split, for `identity`; none where labels stand for them.
       unseen_classes: how many of the classes, the last by label, are of test images alone; see `take_subset`.
+      true_labels: int32 [n], of the training images, where `add_label_noise` made some of theirs wrong; else None.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Dataset:
     version: str = ""
     files: tuple[str, ...] = ()
     unseen_classes: int = 0
+    true_labels: np.ndarray | None = None
 
     @property
     def train_class_names(self) -> tuple[str, ...]:

@@ -160,6 +160,7 @@ def _with_settings(
             num_classes=facts.num_classes,
             batch_size=program.schedule.images_at_once,
             mesh=program.parts.mesh,
+            true_labels=data.training.true_labels,
         )
         validation = Validation(name, measure)
     return Experiment(config, data, beginning, facts, program, settings, validation)

@@ -13,6 +13,8 @@ from tcl_jax.data import (
     DatasetFacts,
     Split,
     Subset,
+    add_label_noise,
+    check_label_noise,
     dataset_facts,
     load_dataset,
     subset_facts,
@@ -82,7 +84,9 @@ def load_facts(config: ConfigDict) -> DatasetFacts:
         image_size=config.data.image_size,
         may_overlap=bool(subset.train_classes),
     )
-    return subset_facts(facts, subset)
+    facts = subset_facts(facts, subset)
+    check_label_noise(config.data.label_noise, facts.num_classes)
+    return facts
 
 
 def load_evaluated(config: ConfigDict, image_shape: tuple[int, ...]) -> Dataset:
@@ -170,8 +174,8 @@ def _fit(splits: Sequence[Split], image_shape: tuple[int, ...], name: str, group
 
 
 def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:
-    # Other data stay whole.
-    subset = _subset(config) if source is config.data else Subset()
+    own = source is config.data  # others stay whole, with the labels that they have
+    subset = _subset(config) if own else Subset()
     options = dict(
         data_dir=source.data_dir,
         train_split=source.train_split,
@@ -181,7 +185,9 @@ def _load(config: ConfigDict, source: ConfigDict, **changed: Any) -> Dataset:
         streaming=config.data.streaming,
         may_overlap=bool(subset.train_classes),
     )
-    return take_subset(load_dataset(source.name, **(options | changed)), subset)
+    dataset = take_subset(load_dataset(source.name, **(options | changed)), subset)
+    noise = config.data.label_noise if own else 0.0
+    return add_label_noise(dataset, noise, seed=config.data.subset_seed)
 
 
 def _subset(config: ConfigDict) -> Subset:

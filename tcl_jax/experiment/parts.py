@@ -211,6 +211,7 @@ _NUMBERS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     },
     "augment.crop_padding": (True, lambda x: 0 <= x <= 1000, "0 to 1000 pixels"),
     "data.imbalance": (False, lambda x: x >= 1, "1 or more"),
+    "data.label_noise": (False, lambda x: 0 <= x <= 1, "0 to 1"),
     "data.subset_seed": (True, lambda x: 0 <= x < 2**32, f"0 to {2**32 - 1}"),
     "data.train_images_of_class": (True, lambda x: x >= 0, "0 or more"),
     "data.images_per_class": (True, lambda x: x == 0 or 2 <= x <= 65_536, "2 to 65536, or 0 for none"),

@@ -1,7 +1,9 @@
 """The studies behind docs/reproduction.md: their commands are understood, and their pages say what the runs have."""
 
 import importlib
+import json
 import shlex
+import subprocess
 from unittest import mock
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from benchmarks import accuracy, results
 from benchmarks.accuracy import groups_of, page, pictures
 from benchmarks.studies import METHODS, STUDIES, Row, Study
 from configs import protocol
@@ -18,6 +21,7 @@ from tcl_jax.experiment.parts import check_numbers, make_parts
 from tcl_jax.experiment.program import Facts, make_program, make_settings
 from tcl_jax.fields import flat_items
 from tcl_jax.parallel import make_mesh
+from tcl_jax.run.workdir import Workdir
 
 pytestmark = pytest.mark.slow  # of tools and records
 
@@ -49,13 +53,18 @@ def test_commands_train_what_the_rows_say(study: Study, row: Row) -> None:
     facts = Facts((32, 32, 3), 10, 6000, (0.5,) * 3, (0.25,) * 3)
     program = make_program(config, make_parts(config, make_mesh(1)), facts)
     points = grid(config, parse_axes(study.sweep, config))
-    assert len({point.config.seed for point in points}) >= (1 if study.swept() else 3)
-    for point in points:
+    runs = [run for run in study.runs() if run.row is row]
+    assert [run.point.name for run in runs] == [point.name for point in points]
+    for point, run in zip(points, runs, strict=True):
         check_numbers(point.config)
         make_settings(point.config, facts, program.schedule)
+        alone = config_of(shlex.split(shlex.join(study.command(row, run.point))))
+        assert alone == point.config == run.point.config
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name.startswith(("fashion", "cifar"))])
+@pytest.mark.parametrize(
+    "name", [name for name, study in STUDIES.items() if study.config == f"protocol.py:{name}"]
+)
 def test_methods_differ_in_what_they_change_and_nothing_else(name: str) -> None:
     study = STUDIES[name]
     base = dict(flat_items(protocol.get_config(name)))
@@ -80,6 +89,11 @@ def row_of(label, knn, **config):
             "config_name": "protocol_cifar10_reduced",
             "metrics": {"linear_probe": 0.5, "knn": value},
             "final_train_loss": 1.0,
+            "train_seconds": 60.0 + seed,
+            "date": f"2026-01-0{seed + 1}",
+            "machine": {"device": "CPU", "processor": "one", "cores": 2},
+            "devices": {"count": 1},
+            "versions": {"jax": "1.2.3", "flax": "3.2.1"},
             "curve": [{"step": step, "epoch": step - 1, "validation_knn": 0.1 * step} for step in (1, 2)],
         }
         for seed, value in enumerate(knn)
@@ -87,26 +101,20 @@ def row_of(label, knn, **config):
     return {"label": label, "command": f"python main.py {label}", "runs": runs}
 
 
-def swept(label, field, accuracies):
+def swept_row(label, field, accuracies):
     """A row with runs of two seeds at each value of a field."""
     rows = [row_of(label, knn, **{field: value}) for value, knn in accuracies.items()]
     return rows[0] | {"runs": [run for row in rows for run in row["runs"]]}
 
 
-def record_of(*rows):
+def record_of(*rows, swept=(), missing=()):
     return {
         "study": "cifar10_reduced",
         "command": "python -m benchmarks.accuracy --study=cifar10_reduced",
         "reduced": True,
         "about": "All alike.",
-        "date": "2026-01-01",
-        "machine": {
-            "device": "CPU",
-            "processor": "one",
-            "cores": 2,
-            "versions": {"jax": "1.2.3", "flax": "3.2.1"},
-        },
-        "devices": 1,
+        "swept": list(swept),
+        "missing": list(missing),
         "rows": list(rows),
     }
 
@@ -120,7 +128,12 @@ def test_page_has_mean_and_deviation_of_each_row_and_its_command() -> None:
     assert "| SupCon | 0 | 50.00 | 50.00 |" in text
     assert "# CIFAR-10 (JPEG copy), reduced protocol: cifar10_reduced" in text
     assert "    python main.py SupCon  # SupCon" in text
-    assert "2026-01-01; 1 x CPU (one), 2 cores, jax 1.2.3, flax 3.2.1." in text
+    machine = "1 x CPU (one), 2 cores, jax 1.2.3, flax 3.2.1"
+    assert (
+        f"| TCL | seed=0 | 2026-01-01 | {machine} | 1 min 0 s |\n| TCL | seed=1 | 2026-01-02 | {machine} |"
+        in text
+    )
+    assert "Not finished" not in text
 
 
 def test_a_metric_of_some_runs_has_a_column() -> None:
@@ -136,29 +149,206 @@ def test_studies_of_methods_have_curves_and_studies_of_settings_what_came_of_the
     methods = record_of(row_of("TCL", [0.4, 0.5]), row_of("SupCon", [0.4]))
     assert list(pictures(methods)) == ["curves"]
     rates = {0.1: [0.4, 0.5], 0.2: [0.3, 0.3]}
-    found = [swept(label, "train.learning_rate", rates) for label in ("TCL", "SupCon")]
-    assert [group.label for row in found for group in groups_of(row)] == [
+    found = [swept_row(label, "train.learning_rate", rates) for label in ("TCL", "SupCon")]
+    assert [group.label for row in found for group in groups_of(row, ["train.learning_rate"])] == [
         "TCL, train.learning_rate=0.1",
         "TCL, train.learning_rate=0.2",
         "SupCon, train.learning_rate=0.1",
         "SupCon, train.learning_rate=0.2",
     ]
-    assert list(pictures(record_of(*found))) == ["settings"]
-    pairs = [swept("TCL", "loss.k1", rates), swept("TCL", "loss.k1", rates)]
+    assert list(pictures(record_of(*found, swept=["train.learning_rate"]))) == ["settings"]
+    pairs = [swept_row("TCL", "loss.k1", rates), swept_row("TCL", "loss.k1", rates)]
     for run in pairs[1]["runs"]:
         run["config"]["loss.k2"] = 5.0
-    maps = pictures(record_of(pairs[0] | {"runs": pairs[0]["runs"] + pairs[1]["runs"]}))
+    both = pairs[0] | {"runs": pairs[0]["runs"] + pairs[1]["runs"]}
+    maps = pictures(record_of(both, swept=["loss.k1", "loss.k2"]))
     assert list(maps) == ["heat_map_1", "heat_map_2"]
 
 
 def test_settings_are_judged_by_held_out_images_at_the_end() -> None:
-    found = swept("TCL", "train.learning_rate", {0.1: [0.41, 0.41], 0.2: [0.3, 0.3]})
-    for run, accuracy in zip(found["runs"], (0.36, 0.38), strict=False):
-        run["curve"][-1]["validation_knn"] = accuracy
+    found = swept_row("TCL", "train.learning_rate", {0.1: [0.41, 0.41], 0.2: [0.3, 0.3]})
+    for run, knn in zip(found["runs"], (0.36, 0.38), strict=False):
+        run["curve"][-1]["validation_knn"] = knn
     found["runs"][0]["curve"].append({"step": 3, "epoch": 2})  # without held-out images
-    text = page(record_of(found))
+    text = page(record_of(found, swept=["train.learning_rate"]))
     assert "| TCL, train.learning_rate=0.1 | 0, 1 | 37.00 ± 1.41 | 50.00 ± 0.00 | 41.00 ± 0.00 |" in text
     assert "learning rate 0.1, 0.2, views" in text
+
+
+STUDY = Study(
+    "digits_tcl.py",
+    [Row("TCL", "tcl", {}), Row("SupCon", "supcon", {"loss.name": "supcon", "train.learning_rate": 0.25})],
+    ("train.learning_rate=0.1,0.2", "seed=0,1"),
+    "Both alike.",
+    reduced=False,
+)
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    """Makes the runs of STUDY; trainings leave what a run leaves, unless their command fails with the code given."""
+    monkeypatch.setitem(STUDIES, "of_this_test", STUDY)
+    here = {"device": "NVIDIA H200", "processor": "one", "cores": 2, "versions": {}}
+    monkeypatch.setattr("benchmarks.machine.describe_elsewhere", lambda: here)
+    values = flags.FlagValues()
+    holders = {
+        name: flags.DEFINE_string(name, str(tmp_path / name), "", flag_values=values)
+        for name in ("output", "runs", "data_dir")
+    }
+    holders["study"] = flags.DEFINE_string("study", "of_this_test", "", flag_values=values)
+    values(["accuracy"])
+    monkeypatch.setattr("benchmarks.results.OUTPUT", holders["output"])
+    monkeypatch.setattr("benchmarks.accuracy.STUDY", holders["study"])
+    for name in ("runs", "data_dir"):
+        monkeypatch.setattr(f"benchmarks.folders.{name.upper()}", holders[name])
+
+    def make(codes=None):
+        """Names of the runs whose command was started."""
+        started = []
+
+        def run(command, check):
+            workdir = Workdir(
+                next(w.removeprefix("--workdir=") for w in command if w.startswith("--workdir="))
+            )
+            started.append(f"{workdir.path.parent.name}/{workdir.path.name}")
+            config = config_of(command[1:])
+            code = (codes or {}).get(started[-1], 0)
+            if not code:
+                workdir.claim("digits_tcl", config)
+                workdir.write_results(results_of_run(100.0 * len(started)), "latest")
+            return subprocess.CompletedProcess(command, code)
+
+        monkeypatch.setattr("subprocess.run", run)
+        try:
+            accuracy.main([])
+        except SystemExit as error:
+            return started, error.code
+        return started, 0
+
+    return make
+
+
+def results_of_run(seconds):
+    return {
+        "metrics": {"knn": 0.5},
+        "train_seconds": seconds,
+        "epochs": 60,
+        "config_name": "digits_tcl",
+        "devices": {"count": 1},
+        "versions": {"jax": "1.2.3", "flax": "3.2.1"},
+    }
+
+
+ORDER = [
+    f"{method}/learning_rate={rate}_seed={seed}"
+    for seed in (0, 1)
+    for rate in (0.1, 0.2)
+    for method in ("tcl", "supcon")
+]
+
+
+def test_every_finished_run_is_recorded_at_once_and_never_made_again(study, tmp_path, capsys) -> None:
+    record = tmp_path / "output" / "accuracy_of_this_test_nvidia-h200.json"
+    assert study({ORDER[3]: 143}) == (ORDER[:4], 143)  # stopped: what is finished is kept
+    found = json.loads(record.read_text())
+    assert [[run["name"] for run in row["runs"]] for row in found["rows"]] == [
+        ["learning_rate=0.1_seed=0", "learning_rate=0.2_seed=0"],
+        ["learning_rate=0.1_seed=0"],
+    ]
+    assert len(found["missing"]) == 5
+    assert (
+        "**Not finished.** Missing: SupCon, learning_rate=0.2_seed=0; TCL"
+        in record.with_suffix(".md").read_text()
+    )
+    out = capsys.readouterr().out
+    assert "8 of 8 runs are missing; how long they take is known when one is finished" in out
+    # The means of each row's finished runs: four of TCL are two at 200 s on average, and three of SupCon at 200.
+    assert "5 of 8 runs are missing: about 16 min 40 s of training" in out
+    # Seeds are complete in all rows before the next begins, and a run that failed keeps none of the others from it.
+    assert study({ORDER[4]: 1}) == (
+        ORDER[3:],
+        "error: These runs failed: TCL, learning_rate=0.1_seed=1. Repeat the command to try them again.",
+    )
+    assert study() == ([ORDER[4]], 0)
+    assert study() == ([], 0)
+    found = json.loads(record.read_text())
+    for row in found["rows"]:
+        assert [run["name"] for run in row["runs"]] == [point.name for point in STUDY.points(STUDY.rows[0])]
+    assert not found["missing"]
+    assert "Not finished" not in record.with_suffix(".md").read_text()
+
+
+def test_a_wrong_command_ends_the_study(study) -> None:
+    assert study({ORDER[0]: 2}) == (ORDER[:1], 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda run: run["config"].update({"loss.k1": 1.0}), r"loss.k1 \(1.0 there, 5000.0 now\)"),
+        (lambda run: run["config"].pop("train.epochs"), r"train.epochs \(100 there, 60 now\)"),
+        (lambda run: run["config"].update({"loss.of_old": 1}), r"loss.of_old \(1 there, 'absent' now\)"),
+        (lambda run: run.update(name="learning_rate=0.3_seed=0"), "which the study does not have"),
+        (lambda run: run.clear(), "is damaged"),
+    ],
+)
+def test_runs_of_another_study_are_not_mixed_with_those_of_this(study, tmp_path, change, named) -> None:
+    study({ORDER[1]: 143})
+    (record,) = (tmp_path / "output").glob("*.json")
+    found = json.loads(record.read_text())
+    change(found["rows"][0]["runs"][0])
+    record.write_text(json.dumps(found))
+    with pytest.raises(SystemExit, match=named):
+        accuracy.read_record(record, "of_this_test", STUDY)
+
+
+def test_where_data_are_and_fields_that_an_old_record_does_not_know_do_not_count(study, tmp_path) -> None:
+    study({ORDER[1]: 143})
+    (record,) = (tmp_path / "output").glob("*.json")
+    found = json.loads(record.read_text())
+    config = found["rows"][0]["runs"][0]["config"]
+    assert "data.data_dir" not in config
+    config |= {"checkpoint.every_epochs": 7}
+    del config["train.clip_norm"]
+    record.write_text(json.dumps(found))
+    assert study() == (ORDER[1:], 0)
+
+
+def test_a_study_takes_the_settings_that_are_best_in_its_pilot(study, tmp_path, monkeypatch) -> None:
+    rows = [
+        Row("TCL, best pair", "tcl_best_pair", {"loss.k2": 2.0}, ("TCL", "TCL, k1 = 9")),
+        Row("SupCon", "supcon", {"loss.name": "supcon"}, ("SupCon",)),
+    ]
+    after = Study("digits_tcl.py", rows, ("seed=0,1",), "Chosen.", reduced=False, pilot="of_this_test")
+    pilot = STUDY._replace(
+        rows=[*STUDY.rows, Row("TCL, k1 = 9", "k1_9", {"loss.k1": 9.0, "model.width": 1})],
+        sweep=("train.learning_rate=0.1,0.2", "seed=0"),
+    )
+    monkeypatch.setitem(STUDIES, "of_this_test", pilot)
+    folder, kind = tmp_path / "output", "nvidia-h200"
+    with pytest.raises(SystemExit, match=r"lacks 6 runs, .* by --study=of_this_test"):
+        accuracy.decided(after, folder, kind)
+    study()
+    path = accuracy.record_path("of_this_test", folder, kind)
+    record = json.loads(path.read_text())
+    found = [[0.5, 0.6], [0.2, 0.1], [0.4, 0.7]]  # the highest of TCL at k1 = 9
+    for row, accuracies in zip(record["rows"], found, strict=True):
+        for run, value in zip(row["runs"], accuracies, strict=True):
+            run["curve"] = [{"step": 1, "validation_knn": 1.0}, {"step": 2, "validation_knn": value}]
+    path.write_text(json.dumps(record))
+    assert [row.settings for row in accuracy.decided(after, folder, kind).rows] == [
+        {"loss.k2": 2.0, "loss.k1": 9.0, "train.learning_rate": 0.2},
+        {"loss.name": "supcon", "train.learning_rate": 0.1},
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(results.FOLDER.glob("accuracy_*.json")), ids=lambda path: path.stem)
+def test_committed_records_are_of_the_studies_as_they_are(path) -> None:
+    record = json.loads(path.read_text())
+    study = accuracy.decided(STUDIES[record["study"]], results.FOLDER, path.stem.rpartition("_")[2])
+    read = accuracy.read_record(path, record["study"], study)
+    assert read["rows"] == record["rows"]
+    assert [run.name for run in accuracy.missing(study, read)] == record["missing"]
 
 
 def test_configs_of_the_studies_are_files() -> None:

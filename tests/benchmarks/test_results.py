@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from benchmarks import accuracy, augment, loss_page, plans, results, start_up, sweep, train_step_page
+from benchmarks import accuracy, augment, gpu, loss_page, plans, results, start_up, sweep, train_step_page
 from benchmarks import input as input_
 
 pytestmark = pytest.mark.slow  # of tools and records
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow  # of tools and records
 PAGES = {
     "accuracy": accuracy.page,
     "augment": augment.page,
+    "gpu": gpu.page,
     "input": input_.page,
     "loss": loss_page.page,
     "plans": plans.page,

@@ -15,8 +15,9 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from configs import common, digits_finetune
+from configs import digits_finetune
 from tcl_jax import load_encoder, losses
+from tcl_jax.config import defaults
 from tcl_jax.encoder.exported import PROJECTION
 from tcl_jax.experiment.parts import make_parts
 from tcl_jax.fields import flat_items
@@ -333,5 +334,5 @@ def test_readme_is_short():
 def test_commands_name_fields_and_configs_that_exist(page):
     text = (ROOT / page).read_text()
     fields = set(re.findall(r"--config\.([\w.]*\w)=", text)) | set(re.findall(r"--sweep=([\w.]+)=", text))
-    assert fields <= dict(flat_items(common.get_config())).keys()
+    assert fields <= dict(flat_items(defaults())).keys()
     assert all((ROOT / path).is_file() for path in re.findall(r"--config=(configs/\w+\.py)", text))

@@ -27,4 +27,8 @@ def test_held_out_images_are_classified_by_the_bank_alone(frozen, split):
     expected = np.mean(np.argmax(scores, axis=1) == split.labels[validation])
     assert 0 < expected < 1
     assert validate(frozen.variables) == expected
+    # Held-out images are judged by their true labels, whatever those of the split are.
+    noisy = split._replace(labels=np.where(np.arange(110) % 4 == 1, split.labels, 2))
+    options = dict(num_classes=3, batch_size=32, mesh=mesh, true_labels=split.labels)
+    assert make_validate(METRICS["knn"], encode, noisy, indices, **options)(frozen.variables) == expected
     assert encode._cache_size() == 1  # that of the features above

@@ -15,12 +15,14 @@ from tcl_jax.data import (
     channel_statistics,
     load_dataset,
     steps_per_epoch,
+    symmetric_noise,
     take_subset,
     train_validation_split,
 )
 from tcl_jax.errors import UserError
 from tcl_jax.evaluate import evaluate, evaluation
 from tcl_jax.evaluate.metrics import GROUPS, METRICS
+from tcl_jax.experiment import build as build_module
 from tcl_jax.experiment import parts as parts_module
 from tcl_jax.experiment import program as module
 from tcl_jax.experiment.build import build_experiment, member_of
@@ -235,6 +237,23 @@ def test_a_subset_is_what_is_trained_on_normalised_and_held_out_from(config):
     changed = config.copy_and_resolve_references()
     changed.seed = 1
     assert member_of(experiment, changed).dataset is experiment.dataset
+
+
+def test_wrong_labels_are_learned_from_and_never_judged_by(config, monkeypatch):
+    validations = spy(monkeypatch, "make_validate", build_module)
+    whole = load_dataset("digits", data_dir=config.data.data_dir)
+    config.data.update(label_noise=0.4, subset_seed=3)
+    config.validation.images = 60
+    experiment = build_experiment(config)
+    train = experiment.dataset.train
+    expected = symmetric_noise(whole.train.labels, 0.4, 10, seed=3)
+    np.testing.assert_array_equal(train.labels, expected)
+    np.testing.assert_array_equal(validations[0][1]["true_labels"], whole.train.labels)
+    np.testing.assert_array_equal(experiment.dataset.test.labels, whole.test.labels)
+    np.testing.assert_array_equal(experiment.evaluator.train.labels, expected)
+    np.testing.assert_array_equal(experiment.evaluator.test.labels, whole.test.labels)
+    config.data.evaluate_on.name = "digits"
+    np.testing.assert_array_equal(build_experiment(config).evaluator.train.labels, whole.train.labels)
 
 
 def test_a_classifier_has_a_logit_for_each_class_that_is_trained_on(config):

@@ -56,6 +56,8 @@ MISTAKES = [
     ("data.train_images_of_class", -1, "data.train_images_of_class is -1, expected 0 or more"),
     ("data.imbalance", 0.5, "data.imbalance is 0.5, expected 1 or more"),
     ("data.imbalance", INF, "data.imbalance is inf, expected 1 or more .a finite"),
+    ("data.label_noise", 1.5, "data.label_noise is 1.5, expected 0 to 1"),
+    ("data.label_noise", -0.2, "data.label_noise is -0.2, expected 0 to 1"),
     ("data.subset_seed", -1, "data.subset_seed is -1, expected 0 to 4294967295"),
     ("loss.class_weights", "inverse", "loss.class_weights is 'inverse', expected one of none, balanced"),
     ("augment.views", ("crop",), "augment.views is 'crop', expected one of none, crop_flip"),

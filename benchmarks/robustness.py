@@ -1,0 +1,85 @@
+"""kNN accuracy of the encoders of a study on corrupted test images; the study's record and page get a table of it.
+
+    python -m benchmarks.robustness --study=fashion_mnist_converged --data_dir=/data/tfds
+
+For runs that `benchmarks.accuracy` has finished and whose folders are still in --runs. Repeat the command after more
+runs: what the record has is not measured again.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import accuracy, folders, machine, results
+from benchmarks.corruptions import CORRUPTIONS, SEVERITIES
+from benchmarks.studies import STUDIES
+from tcl_jax import load_encoder
+from tcl_jax.errors import UserError
+from tcl_jax.evaluate import knn_predict
+from tcl_jax.experiment.data import load_data
+from tcl_jax.run.workdir import Workdir
+
+_LARGEST_BANK = 10_000  # training images among which neighbours are looked for, the first ones
+
+
+def main(argv: list[str]) -> None:
+    """Measure each run that has not been, add it to the record, and print the page."""
+    del argv
+    name, folder = accuracy.STUDY.value, pathlib.Path(results.OUTPUT.value)
+    results.check_folder(folder)
+    kind = machine.in_file_name(machine.describe_elsewhere()["device"])
+    study, path = accuracy.decided(STUDIES[name], folder, kind), accuracy.record_path(name, folder, kind)
+    record = accuracy.read_record(path, name, study)
+    for run in study.runs():
+        if accuracy.find(record, run) is None or accuracy.CORRUPTED in accuracy.find(record, run):
+            continue
+        workdir = pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
+        try:
+            found = measure(workdir, accuracy.find(record, run)["params_sha256"])
+        except UserError as error:
+            print(f"{run.name} is left out: {error}", flush=True)
+            continue
+        record = accuracy.read_record(path, name, study)  # which may have more runs by now
+        accuracy.find(record, run)[accuracy.CORRUPTED] = found
+        record["missing"] = [one.name for one in accuracy.missing(study, record)]
+        results.write_files(record, accuracy.page, folder, path.stem, accuracy.pictures)
+        print(f"{run.name}: done", flush=True)
+    if path.exists():
+        print(path.with_suffix(".md").read_text())
+
+
+def measure(workdir: pathlib.Path, params_sha256: str) -> dict[str, list[float]]:
+    """kNN accuracies on corrupted test images by severity, and that on clean ones, of the encoder of a run.
+
+    Raises:
+      UserError: there is no such run, or its encoder is not the one with these parameters.
+    """
+    encoder = load_encoder(workdir)
+    if encoder.description.params_sha256 != params_sha256:
+        raise UserError(f"The encoder in {workdir} is not the one of the record: train the run again.")
+    _, config = Workdir(str(workdir)).read_config()
+    config.data.data_dir = folders.DATA_DIR.value
+    data = load_data(config).evaluated
+    assert data is not None  # the run was evaluated
+    assert data.test is not None
+    bank = data.train.select(np.arange(min(_LARGEST_BANK, len(data.train.labels))))
+    bank_features, images = encoder(bank.images[:]), data.test.images[:]
+
+    def of(images: np.ndarray) -> float:
+        predicted = knn_predict(
+            encoder(images), bank_features, bank.labels, num_classes=len(data.class_names)
+        )
+        return float(np.mean(predicted == data.test.labels))
+
+    return {"clean": [of(images)]} | {
+        name: [of(corrupt(images, severity, seed=severity)) for severity in SEVERITIES]
+        for name, corrupt in CORRUPTIONS.items()
+    }
+
+
+if __name__ == "__main__":
+    for module in (accuracy, folders, results):
+        flags.adopt_module_key_flags(module)  # for --help
+    flags.mark_flag_as_required("study")
+    app.run(main)
