@@ -13,13 +13,28 @@ from tcl_jax.models import convolution
 from tcl_jax.models.convolution import convolve
 from tcl_jax.parallel import DATA_AXIS, make_mesh
 
-# images, rows, columns, kernel size, stride, padding: one batch that is divided in parts, one with no divisor but 1
-CASES = [(40, 5, 7, 3, 1, 1), (17, 6, 5, 3, 2, 1), (4, 5, 4, 1, 2, 0), (3, 9, 8, 7, 2, 3), (1, 4, 4, 3, 1, 1)]
+# images, rows, columns, channels, kernel size, stride, padding: one batch that is divided in parts, one with no divisor
+# but 1; rows of patches one by one; outputs, and those of the images' gradient, by four columns, also of cut cotangents
+CASES = [
+    (40, 5, 7, 3, 3, 1, 1),
+    (17, 6, 5, 9, 3, 2, 1),
+    (8, 5, 4, 9, 3, 1, 1),
+    (4, 5, 4, 3, 1, 2, 0),
+    (3, 9, 8, 3, 7, 2, 3),
+    (1, 4, 4, 3, 3, 1, 1),
+    (6, 3, 8, 8, 3, 1, 1),
+    (2, 7, 6, 3, 3, 1, 0),
+    (3, 4, 4, 3, 3, 1, 3),
+    (3, 5, 4, 3, 5, 1, 2),
+    (3, 5, 7, 3, 2, 1, 1),
+    (3, 5, 4, 3, 1, 1, 0),
+]
 
 
 @pytest.fixture(autouse=True)
-def products_of_any_size(monkeypatch):
+def any_size_and_some_parts(monkeypatch):
     monkeypatch.setattr(convolution, "_LEAST_SIZE", 0)
+    monkeypatch.setattr(convolution, "_PATCHES_AT_A_TIME", 4000)
 
 
 def plain(images, kernel, stride, padding):
@@ -32,10 +47,10 @@ def ours(images, kernel, stride, padding):
     return convolve(images, kernel, (stride, stride), [(padding, padding)] * 2)
 
 
-def drawn(number, rows, columns, size, dtype=np.float64):
+def drawn(number, rows, columns, size, dtype=np.float64, channels=3):
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(number, rows, columns, 3))
-    return jnp.asarray(images, dtype), jnp.asarray(rng.normal(size=(size, size, 3, 2)), dtype)
+    images = rng.normal(size=(number, rows, columns, channels))
+    return jnp.asarray(images, dtype), jnp.asarray(rng.normal(size=(size, size, channels, 2)), dtype)
 
 
 def loss(conv, images, kernel, *settings):
@@ -45,10 +60,10 @@ def loss(conv, images, kernel, *settings):
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize(("number", "rows", "columns", "size", "stride", "padding"), CASES)
-def test_value_and_gradients_are_those_of_xla(number, rows, columns, size, stride, padding) -> None:
+@pytest.mark.parametrize(("number", "rows", "columns", "channels", "size", "stride", "padding"), CASES)
+def test_value_and_gradients_are_those_of_xla(number, rows, columns, channels, size, stride, padding) -> None:
     with jax.enable_x64(True):
-        arrays = drawn(number, rows, columns, size)
+        arrays = drawn(number, rows, columns, size, channels=channels)
         found, expected = (
             jax.jit(
                 jax.value_and_grad(lambda *a, conv=conv: loss(conv, *a, stride, padding), argnums=(0, 1))
@@ -87,6 +102,19 @@ def test_devices_add_up_the_gradient_of_a_kernel_that_they_share() -> None:
         np.testing.assert_allclose(jax.jit(mapped)(kernel, images, weights), expected, rtol=1e-11)
 
 
+@pytest.mark.quick
+def test_members_of_a_sweep_have_the_gradients_that_each_has_alone() -> None:
+    with jax.enable_x64(True):
+        images, kernel = drawn(6, 4, 8, 3)
+        members = jnp.stack([images, images[::-1]]), jnp.stack([kernel, 2 * kernel])
+        gradient = jax.grad(lambda *arrays: loss(ours, *arrays, 1, 1), argnums=(0, 1))
+        found = jax.jit(jax.vmap(gradient))(*members)
+        for member in range(2):
+            expected = gradient(*(array[member] for array in members))
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(one[member], other, rtol=1e-11, atol=1e-11)
+
+
 def operations(conv, arrays, platform):
     """How often they are in the program for a platform."""
     gradient = jax.jit(jax.grad(partial(loss, conv), argnums=(0, 1)), static_argnums=(2, 3))
@@ -99,7 +127,15 @@ def test_other_platforms_run_the_program_of_xla() -> None:
     arrays = drawn(32, 8, 8, 3, np.float32)
     for platform in ("cuda", "tpu"):
         assert operations(ours, arrays, platform) == operations(plain, arrays, platform)
-    assert operations(ours, arrays, "cpu") == {"convolution": 2, "while": 1, "dot_general": 3}
+    assert operations(ours, arrays, "cpu") == {"convolution": 2, "while": 1, "dot_general": 1}
+
+
+def test_few_channels_take_whole_patches_and_four_columns_on_a_cpu() -> None:
+    for channels, products in ((3, 1), (9, 3)):
+        arrays = drawn(32, 8, 8, 3, np.float32, channels=channels)
+        assert operations(ours, arrays, "cpu")["dot_general"] == products
+        text = jax.jit(ours, static_argnums=(2, 3)).trace(*arrays, 1, 1).lower().as_text()
+        assert ("stride = [1, 4]" in text) == (channels == 3)
 
 
 def test_small_batches_run_the_program_of_xla(monkeypatch) -> None:
