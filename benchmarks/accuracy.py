@@ -161,10 +161,10 @@ def _differences(run: StudyRun, recorded: Record | None) -> list[str]:
     if recorded is None:
         return []
     # By way of JSON, which makes a list of a tuple.
-    defaults, now = (
+    known, now = (
         json.loads(json.dumps(dict(flat_items(config)))) for config in (defaults(), run.point.config)
     )
-    then = defaults | recorded["config"]
+    then = known | recorded["config"]
     return [
         f"{field} ({then.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now)"
         for field in sorted(then.keys() | now.keys())
