@@ -81,14 +81,18 @@ def _by_shape(
     padding: tuple[tuple[int, int], ...],
     precision: lax.PrecisionLike,
 ) -> jax.Array:
-    size, channels = kernel.shape[1], max(kernel.shape[2:])
-    columns = images.shape[2] + sum(padding[1]) - size + 1
     of_xla = partial(_by_xla, strides=strides, padding=padding, precision=precision)
-    suits = size > 1 and channels <= _FEW_CHANNELS and set(strides) == {1} and columns % _COLUMNS == 0
-    if not suits or math.prod(images.shape[:3]) * channels < _LEAST_SIZE:
+    if not _suits_columns(images, kernel, strides, padding):
         return of_xla(images, kernel)
     by_columns = partial(_by_columns, padding=padding, precision=precision)
     return lax.platform_dependent(images, kernel, cpu=by_columns, default=of_xla)
+
+
+def _suits_columns(images, kernel, strides, padding) -> bool:
+    _, size, *channels = kernel.shape
+    columns = images.shape[2] + sum(padding[1]) - size + 1
+    narrow = max(channels) <= _FEW_CHANNELS and size > 1 and set(strides) == {1} and columns % _COLUMNS == 0
+    return narrow and math.prod(images.shape[:3]) * max(channels) >= _LEAST_SIZE
 
 
 def _by_columns(images, kernel, *, padding, precision):
@@ -119,12 +123,20 @@ def _backward(strides, padding, precision, kept, cotangent):
 
 def _image_gradient(images, kernel, cotangent, settings):
     strides, padding, precision = settings
-    if set(strides) == {1}:
+    around = tuple(
+        (size - 1 - low, size - 1 - high) for size, (low, high) in zip(kernel.shape[:2], padding, strict=True)
+    )
+
+    def of_xla(cotangent, kernel):
+        return jax.linear_transpose(lambda images: _by_xla(images, kernel, *settings), images)(cotangent)[0]
+
+    def by_columns(cotangent, kernel):
         turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        reach = [size - 1 for size in kernel.shape[:2]]
-        around = tuple((far - low, far - high) for far, (low, high) in zip(reach, padding, strict=True))
-        return _by_shape(cotangent, turned, strides, around, precision)
-    return jax.linear_transpose(lambda images: _by_xla(images, kernel, *settings), images)(cotangent)[0]
+        return _by_columns(cotangent, turned, padding=around, precision=precision)
+
+    if not _suits_columns(cotangent, kernel, strides, around):
+        return of_xla(cotangent, kernel)
+    return lax.platform_dependent(cotangent, kernel, cpu=by_columns, default=of_xla)
 
 
 _convolve.defvjp(_forward, _backward)
