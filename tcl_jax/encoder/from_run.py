@@ -32,9 +32,10 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
         ) from error
     model = about.make_model(mesh)
     shapes = model_shapes(model, about.image_shape)
-    template = dict(shapes, average=shapes) if about.weights == "average" else shapes
+    # The average of a model without BatchNorm holds empty statistics, too.
+    average = {"average": {"batch_stats": {}, **shapes}} if about.weights == "average" else {}
     read = (read_best if checkpoint == "best" else read_latest)(
-        workdir.checkpoints, {"model": template}, mesh
+        workdir.checkpoints, {"model": {**shapes, **average}}, mesh
     )
     if read is None:
         raise UserError(
@@ -46,4 +47,5 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> Trained:
     stored = read.items["model"]
     variables = {kind: stored[kind] for kind in shapes}
     about = about._replace(checkpoint=checkpoint, step=read.step, params_sha256=params_sha256(variables))
-    return Trained(model, stored.get("average", variables), about)
+    evaluated = stored.get("average", variables)
+    return Trained(model, {kind: evaluated[kind] for kind in shapes}, about)
