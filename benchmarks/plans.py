@@ -60,6 +60,13 @@ ROWS = {
         _on_v5e("ResNet-50", "cifar100_tcl", 512, "1x1"),
         _on_v5e("ResNet-50", "cifar100_tcl", 4096, "2x4"),
         _on_v5e("ResNet-50", "cifar100_tcl", 16384, "16x16"),
+        Row("vit_tiny", (*_config("cifar10_tcl_vit"), "--plan_topology=v5e:1x1")),
+        Row("vit_tiny", (*_config("cifar10_tcl_vit"), "--plan_topology=v5e:2x4")),
+        Row(
+            "vit_small, 224x224 pixels, micro-batches of 64",
+            (*_config("imagenet100_tcl_vit", train__micro_batch_size=64), "--plan_topology=v5e:1x1"),
+        ),
+        Row("vit_small, 224x224 pixels", (*_config("imagenet100_tcl_vit"), "--plan_topology=v5e:2x4")),
     ],
 }
 

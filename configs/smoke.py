@@ -1,4 +1,4 @@
-"""Any experiment made small: a narrow ResNet-18, a part of the data and few steps, for tests and first tries.
+"""Any experiment made small: a narrow ResNet-18 or ViT, a part of the data and few steps, for tests and first tries.
 
     tcl-jax --config=smoke:cifar10_tcl --config.data.data_dir=/data/tfds
 
@@ -24,15 +24,16 @@ def get_config(experiment: str = "") -> ConfigDict:
     config = load(experiment)
     config.data.train_split = "train[:4096]"
     config.data.test_split = "test[:1000]"
-    config.model.name = "resnet18"
-    config.model.width = 8
+    of_vit = config.model.name.startswith("vit_")
+    config.model.name = "vit_tiny" if of_vit else "resnet18"
+    config.model.width = 16 if of_vit else 8
     config.train.batch_size = 64
     if config.train.micro_batch_size:
         config.train.micro_batch_size = 16
     config.train.epochs = 4
     config.train.warmup_epochs = 1
     # So few steps do not see projections part again that a high rate has driven together.
-    config.train.learning_rate = 1.0 if config.train.optimizer == "lars" else 0.03
+    config.train.learning_rate = {"lars": 1.0, "adamw": 0.001}.get(config.train.optimizer, 0.03)
     config.train.learning_rate_scaling = "none"
     config.validation.images = 256
     config.probe.epochs = 4

@@ -32,9 +32,10 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> TrainedEnc
         ) from error
     model = description.make_model(mesh)
     shapes = model_shapes(model, description.image_shape)
-    template = dict(shapes, average=shapes) if description.weights == "average" else shapes
+    # The average of a model without BatchNorm holds empty statistics, too.
+    average = {"average": {"batch_stats": {}, **shapes}} if description.weights == "average" else {}
     read = (read_best if checkpoint == "best" else read_latest)(
-        workdir.checkpoints, {"model": template}, mesh
+        workdir.checkpoints, {"model": {**shapes, **average}}, mesh
     )
     if read is None:
         raise UserError(
@@ -48,4 +49,5 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> TrainedEnc
     description = description._replace(
         checkpoint=checkpoint, step=read.step, params_sha256=params_sha256(variables)
     )
-    return TrainedEncoder(model, stored.get("average", variables), description)
+    evaluated = stored.get("average", variables)
+    return TrainedEncoder(model, {kind: evaluated[kind] for kind in shapes}, description)

@@ -99,7 +99,7 @@ class ViT(nn.Module):
             raise ValueError(f"expected sides that {self.patch} divides, got {list(images.shape[1:3])}")
         dtype = self.param_dtype if self.dtype is None else self.dtype
         layers = Layers(train, self.dropout, dtype, self.param_dtype)
-        features, batch = self.heads * self.width, len(images)
+        features, batch = self.heads * self.width, images.shape[0]  # len() of a symbolic size fails
 
         x = layers.conv(
             images.astype(dtype),

@@ -17,6 +17,7 @@ from tcl_jax import load_encoder
 from tcl_jax.data import Split
 from tcl_jax.encoder import load as encoder_module
 from tcl_jax.encoder.exported import PROJECTION
+from tcl_jax.encoder.initial import read_initial
 from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.evaluate import extract_features
 from tcl_jax.models import make_encode
@@ -73,6 +74,18 @@ def test_features_are_those_of_evaluation(run, loaded, devices, monkeypatch):
     np.testing.assert_array_equal(features, expected)
 
 
+def test_of_an_encoder_without_batch_norm_the_moving_average_is_taken_too(tmp_path):
+    config = small_run.small_config()
+    config.model.update(name="tests.modes.tiny_encoder:Deep", width=8)
+    write_run(tmp_path, config)
+    expected = jax.device_get(drawn_state(config, step=2).average["params"])
+    loaded = load_encoder(tmp_path)
+    assert loaded(images(3)).shape == (3, 8)
+    jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), {"params": expected["encoder"]})
+    tensors = read_initial(str(tmp_path), make_mesh(1)).tensors
+    np.testing.assert_array_equal(tensors["params/Dense_0/kernel"], expected["encoder"]["Dense_0"]["kernel"])
+
+
 def test_any_number_of_images_and_any_batch_size(loaded):
     pixels = images(37)
     features = loaded(pixels)
@@ -95,13 +108,12 @@ def test_projections_are_those_of_the_head(loaded):
 
 
 def test_it_describes_itself(loaded):
-    assert loaded.image_shape == (12, 10, 3)
+    assert loaded.image_shape == (12, 8, 3)
     assert (loaded.mean, loaded.std) == (FACTS.mean, FACTS.std)
     assert loaded.class_names == ("ant", "bee", "cat", "dog")
     assert (loaded.config_name, loaded.step, loaded.feature_dim, loaded.projection_dim) == ("small", 2, 16, 6)
     assert (
-        repr(loaded)
-        == "<Encoder small, step 2: tests.modes.tiny_encoder:Tiny, images 12x10x3 -> 16 features>"
+        repr(loaded) == "<Encoder small, step 2: tests.modes.tiny_encoder:Tiny, images 12x8x3 -> 16 features>"
     )
 
 
@@ -198,9 +210,9 @@ def test_a_classifier_has_no_projections(tmp_path):
     ("given", "message"),
     [
         (images(2).astype(np.float32) / 255, "are float32, expected uint8 with values 0 to 255"),
-        (images(2)[0], r"shape \[12, 10, 3\], expected \[n, 12, 10, 3\]"),
-        (images(2)[..., :1], r"shape \[2, 12, 10, 1\], expected \[n, 12, 10, 3\]"),
-        (images(2).swapaxes(1, 2), r"shape \[2, 10, 12, 3\], expected"),
+        (images(2)[0], r"shape \[12, 8, 3\], expected \[n, 12, 8, 3\]"),
+        (images(2)[..., :1], r"shape \[2, 12, 8, 1\], expected \[n, 12, 8, 3\]"),
+        (images(2).swapaxes(1, 2), r"shape \[2, 8, 12, 3\], expected"),
         ([], "are float64, expected uint8"),
     ],
 )

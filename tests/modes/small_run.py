@@ -17,7 +17,7 @@ from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.state import TrainState
 
-FACTS = Facts((12, 10, 3), 4, 100, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), ("ant", "bee", "cat", "dog"))
+FACTS = Facts((12, 8, 3), 4, 100, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), ("ant", "bee", "cat", "dog"))
 
 
 def small_config() -> ConfigDict:

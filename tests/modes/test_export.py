@@ -38,7 +38,7 @@ def test_the_files_describe_the_encoder_completely(run):
         "precision": "auto",
         "projection_dim": "6",
         "head": "projection",
-        "image_shape": "[12, 10, 3]",
+        "image_shape": "[12, 8, 3]",
         "mean": "[0.4, 0.5, 0.6]",
         "std": "[0.2, 0.3, 0.4]",
         "class_names": '["ant", "bee", "cat", "dog"]',

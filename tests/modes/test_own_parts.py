@@ -1,4 +1,7 @@
-"""A user's own encoder, policy, metric and log through a whole run: stopped, continued, evaluated, swept, exported."""
+"""A user's own encoder, policy, metric and log through a whole run: stopped, continued, evaluated, swept, exported.
+
+A ViT and a ConvNeXt of the package go the same way.
+"""
 
 import json
 import os
@@ -8,12 +11,14 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jax import export as jax_export
 
 from tcl_jax import load_encoder
 from tcl_jax.errors import Interrupted, UserError
+from tcl_jax.experiment import build
 from tcl_jax.experiment.build import build_experiment
 from tcl_jax.experiment.parts import make_parts
-from tcl_jax.modes import evaluate, export, report, sweep, train
+from tcl_jax.modes import evaluate, export, plan, report, sweep, train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
@@ -29,7 +34,7 @@ from flax import linen as nn
 class Encoder(nn.Module):
     @nn.compact
     def __call__(self, images, train):
-        x = nn.Conv(8, (4, 4), strides=4)(images).reshape(len(images), -1, 8)
+        x = nn.Conv(8, (4, 4), strides=4)(images).reshape(images.shape[0], -1, 8)
         x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])
         y = nn.LayerNorm()(x)
         x = x + nn.MultiHeadDotProductAttention(num_heads=2)(y, y)
@@ -60,6 +65,8 @@ class Log:
 def log(workdir, after_step):
     return Log(f"{workdir}/own_{after_step}.txt")
 """
+WIDTHS = {"vit_tiny": 4, "convnext_atto": 16}
+FEATURES = {"own_encoder:make": 8, "vit_tiny": 3 * 4, "convnext_atto": 8 * 10}
 
 
 @pytest.fixture(
@@ -75,9 +82,10 @@ def config(request, data_dir, tmp_path_factory):
     (folder / "own_encoder.py").write_text(ENCODER)
     (folder / "own_parts.py").write_text(PARTS)
     sys.path.insert(0, str(folder))
-    config = copy_of(tiny_config(data_dir), model__name=request.param, model__width=4)
+    config = copy_of(tiny_config(data_dir), model__name=request.param)
     if request.param != "own_encoder:make":
-        config.model.update(dropout=0.1, drop_path=0.2)
+        config.model.update(dropout=0.1, drop_path=0.2, width=WIDTHS[request.param])
+        config.train.update(optimizer="adamw", learning_rate=3e-3)
     config.augment.views = ("own_parts:shifted", "crop_flip")
     config.validation.metric = "own_parts:brightness"
     config.evaluation.metrics = ("linear_probe", "knn", "own_parts:brightness")
@@ -161,11 +169,14 @@ def test_it_is_exported_and_loaded_again(finished, config, capsys):
     assert ("the names and layout of Flax" in capsys.readouterr().out) == of_own
     images = build_experiment(config).dataset.test.images[:9]
     of_run, of_file = load_encoder(finished.path), load_encoder(finished.encoder)
-    assert of_run(images).shape == (9, {"vit_tiny": 12, "convnext_atto": 16}.get(config.model.name, 8))
+    assert of_run(images).shape == (9, FEATURES[config.model.name])
     np.testing.assert_array_equal(of_run(images), of_file(images))
     np.testing.assert_array_equal(of_run.project(images), of_file.project(images))
     assert of_file.description == of_run.description
     assert of_run.description.model == config.model.name
+    export.run(finished, format="stablehlo")
+    program = jax_export.deserialize(bytearray((finished.path / "encoder.stablehlo").read_bytes()))
+    np.testing.assert_allclose(program.call(images), of_run(images), rtol=1e-6, atol=1e-6)
 
 
 def test_training_can_begin_with_its_exported_weights(finished, config):
@@ -179,12 +190,40 @@ def test_training_can_begin_with_its_exported_weights(finished, config):
     other = copy_of(
         begins, model__name="tests.modes.tiny_encoder:Tiny", model__dropout=0.0, model__drop_path=0.0
     )
-    with pytest.raises(UserError, match=r"does not fit the encoder Tiny .*conv0/kernel is missing"):
+    refused = r"does not fit the encoder Tiny .*conv0/kernel is missing|holds another encoder .*:Tiny' here"
+    with pytest.raises(UserError, match=refused):
         build_experiment(other, begins=True)
 
 
-def test_an_encoder_whose_batch_norm_cannot_share_its_statistics_says_so_on_many_devices(config):
-    alone = copy_of(config, model__name=f"{__name__}:own_statistics")
+def test_in_micro_batches_on_one_device_it_has_the_losses_of_whole_batches_on_eight(
+    finished, config, tmp_path, monkeypatch
+):
+    workdir = Workdir(str(tmp_path))
+    monkeypatch.setattr(build, "make_mesh", lambda: make_mesh(1))
+    monkeypatch.setattr(train, "evaluate_run", lambda *_, **__: None)
+    train.run(copy_of(config, train__micro_batch_size=8), workdir, "digits_tcl")
+    found, expected = (
+        [r["loss"] for r in read_metrics(w.metrics) if "loss" in r] for w in (workdir, finished)
+    )
+    assert np.ptp(expected) > 0.01  # the steps change something
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_its_plan_has_the_parameters_of_the_run_and_what_its_devices_exchange(finished, config, tmp_path):
+    plan.run(config, Workdir(str(tmp_path)), "digits_tcl")
+    found = json.loads((tmp_path / "plan.json").read_text())
+    variables = load_encoder(finished.path)._variables
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert (found["parameters"], found["devices"]["count"]) == (parameters, 8)
+    assert found["memory"]["total"] > found["state_bytes"] > 8 * parameters
+    assert 1.0 < found["flops"]["compiled"] / found["flops"]["formula"] < 2.0  # products are most of it
+    traffic = {kind: each["bytes"] for kind, each in found["collectives"]["compiled"].items()}
+    # The gradient, loss and weight; of 64 views the projection, what belongs to it, and seven numbers.
+    assert traffic == {"all-reduce": 4 * parameters + 8, "all-gather": 64 * (4 * 128 + 9 + 28)}
+
+
+def test_an_encoder_whose_batch_norm_cannot_share_its_statistics_says_so_on_many_devices(data_dir):
+    alone = copy_of(tiny_config(data_dir), model__name=f"{__name__}:own_statistics")
     with pytest.raises(UserError, match=r"model.sync_batch_norm is True, but .* takes no 'axis_name'"):
         build_experiment(alone)
     build_experiment(copy_of(alone, model__sync_batch_norm=False))
