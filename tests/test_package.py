@@ -12,14 +12,19 @@ import tcl_jax
 JAX_ALONE = """
 import sys
 from importlib.metadata import packages_distributions
-from types import SimpleNamespace
-
-def find_spec(name, path=None, target=None):
-    if name in OTHERS:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 OTHERS = packages_distributions().keys() - {"jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum", "tcl_jax"}
-sys.meta_path.insert(0, SimpleNamespace(find_spec=find_spec))
+
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name in OTHERS else self.finder.find_spec(name, path, target)
+
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 """
 
 
