@@ -1,10 +1,11 @@
-"""What the site takes from outside of docs/: README.md as its first page, and the records that pages link to."""
+"""What the site takes from outside of docs/: README.md as its first page, notebooks, records that pages link to."""
 
 import pathlib
 import re
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
@@ -14,6 +15,11 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages of the repository's root, and the records of the benchmarks."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=_from_docs((ROOT / source).read_text("utf-8"))))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page, resources = MarkdownExporter().from_filename(str(path), {"unique_key": path.stem})
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=_between_pages(page)))
+        for name, picture in resources["outputs"].items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     for path in sorted((ROOT / "benchmarks" / "results").iterdir()):
         if path.suffix in (".md", ".png"):
             uri = f"benchmarks/results/{path.name}"
@@ -31,3 +37,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def _from_docs(markdown: str) -> str:
     """Links from the root to docs/, as seen from docs/."""
     return re.sub(r"(\]\(|src=\")docs/", r"\1", markdown)
+
+
+def _between_pages(notebook: str) -> str:
+    """Links from notebooks/ to docs/ and to other notebooks, as seen from the notebook's page."""
+    return re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", notebook.replace("](../docs/", "](../"))

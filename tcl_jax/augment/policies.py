@@ -113,7 +113,7 @@ def make_policy(name: str, *, crop_padding: int, flip: bool) -> Policy:
       UserError: an unknown name, numbers of randaug out of range, a negative crop_padding, or a part of your own that
         is not a function of key and image.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> policy = make_policy("crop_flip", crop_padding=1, flip=False)
       >>> policy(jax.random.key(0), jnp.zeros((8, 8, 1), jnp.uint8)).shape

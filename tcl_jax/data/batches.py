@@ -14,7 +14,7 @@ from tcl_jax.data.order import raw_stream
 from tcl_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int32, UInt8
+    from jaxtyping import Float32, Int32, Integer, UInt8
 
 _HELD_OUT = (0, 1)  # spawn key of `train_validation_split`; those of `epoch_order` have one number
 
@@ -117,8 +117,8 @@ def train_batches(
     seed: int,
     epoch: int,
     first_batch: int = 0,
-    examples: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
+    examples: Integer[np.ndarray, " e"] | None = None,
+    rows: Integer[np.ndarray, " r"] | None = None,
     images_per_class: int = 0,
 ) -> Iterator[Batch]:
     """Full batches of one epoch in `epoch_order`, or those of `class_batches`.
@@ -154,7 +154,9 @@ def train_batches(
     return _read(split, [_Rows(examples[read][rows], live[rows]) for read, live in wanted])
 
 
-def padded_batches(split: Split, batch_size: int, *, rows: np.ndarray | None = None) -> Iterator[Batch]:
+def padded_batches(
+    split: Split, batch_size: int, *, rows: Integer[np.ndarray, " r"] | None = None
+) -> Iterator[Batch]:
     """Every example once, in order; the last batch is filled up to batch_size, so that all have one shape.
 
     Padding has weight 0, black images, label 0 and index -1.

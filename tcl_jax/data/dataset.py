@@ -1,16 +1,21 @@
 """What a data set is to the rest: two splits of uint8 images, class names, statistics of the channels."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from tcl_jax.data.lazy import LazyImages
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
 
 BLOCK = 512  # images that are read or counted at a time
 _LARGEST_COUNTED = 65_536  # images beyond which a part of them gives the statistics well enough
@@ -32,7 +37,7 @@ class Split(NamedTuple):
         """Whether every image has a class."""
         return bool((self.labels >= 0).all())
 
-    def select(self, indices: np.ndarray) -> "Split":
+    def select(self, indices: np.ndarray) -> Split:
         """Some of the examples."""
         images = self.images
         some = images.select(indices) if isinstance(images, LazyImages) else images[indices]
@@ -124,7 +129,7 @@ def in_blocks(count: int, title: str) -> Iterator[range]:
             progress.update(len(block))
 
 
-def channel_statistics(images: np.ndarray | LazyImages) -> ChannelStatistics:
+def channel_statistics(images: UInt8[np.ndarray, "n h w c"] | LazyImages) -> ChannelStatistics:
     """Mean and standard deviation of each channel.
 
     The sums are exact integers, so the result is the same on every machine. A channel of one value has no spread: its

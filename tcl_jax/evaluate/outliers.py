@@ -48,7 +48,7 @@ def knn_auroc(
       Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022 (arXiv 2204.06507); k = 50 is
       theirs for CIFAR-10.
 
-    Example:
+    Examples:
       >>> knn_auroc([[1.0, 0.0], [0.9, 0.1]], [[1.0, 0.0]], [[0.0, 1.0], [0.95, 0.1]])
       0.75
     """

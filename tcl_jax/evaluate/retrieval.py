@@ -72,7 +72,7 @@ def retrieval_metrics(
       Musgrave et al., A Metric Learning Reality Check, ECCV 2020 (arXiv 2003.08505), Sec. 3.2: R-precision and MAP@R.
       Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016, Sec. 6: recall@k.
 
-    Example:
+    Examples:
       >>> retrieval_metrics([[1.0, 0.0], [0.9, 0.1], [0.8, 0.3], [0.0, 1.0]], [0, 0, 1, 1]).recall_at_1
       0.75
     """

@@ -113,7 +113,7 @@ def tcl_loss(
       ValueError: a shape, dtype, option or value is not of the form above. Values are checked wherever they are known,
         which those that JAX traces are not.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
@@ -168,7 +168,7 @@ def supcon_loss(
       hardness: finite scalar b >= 0. In D_i the sum of exp(s_in / t) over negatives becomes their number times their
         mean under weights exp(b s_in / t), so that near negatives count more; 0 changes nothing. No derivative by it.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
@@ -237,7 +237,7 @@ def ntxent_loss(
       num_views: views of each image, at least 2.
       temperature, weights, axis_name, block_size, reduction: as in `tcl_loss`; so are result and errors.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> z = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]])  # two images, two views

@@ -82,7 +82,7 @@ def diagnostics(
     Arguments and errors are those of `tcl_loss`. Costs about as much as the loss with its gradient, and no more memory.
     No derivative passes through the diagnostics.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> z = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])

@@ -55,7 +55,7 @@ def clip_loss(
       weights: [n], of the pairs (a_i, b_i), as in `tcl_loss`; so are axis_name, block_size and reduction, and memory,
         result, derivatives (by a, b, weights and scale) and errors.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> a, b = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[0.8, 0.6], [0.6, 0.8]])
@@ -102,7 +102,7 @@ def siglip_loss(
     Returns:
       As `clip_loss`, with derivatives by a, b, weights, scale and bias.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from tcl_jax import losses
       >>> a, b = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[0.8, 0.6], [0.6, 0.8]])

@@ -1,7 +1,9 @@
 """The frozen encoder, compiled: images as they are, features out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding
@@ -11,6 +13,9 @@ from tcl_jax.models.contrastive import ContrastiveModel
 from tcl_jax.models.layout import of_encoder
 from tcl_jax.parallel import DATA_AXIS
 from tcl_jax.pixels import normalize
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Real
 
 Encode = Callable[[Mapping[str, Any], Any], jax.Array]
 """(variables of the model, uint8 images [b, h, w, c]) -> features [b, f], compiled."""
@@ -25,9 +30,12 @@ def make_apply(
       mean, std: [c], of the pixels divided by 255.
     """
 
-    def apply(variables: Mapping[str, Any], images: Any) -> Any:
+    def apply(variables: Mapping[str, Any], images: Real[Array, "b h w c"]) -> Float[Array, "b f"]:
         of_model = {kind: {"encoder": tree} for kind, tree in variables.items()}
-        return model.apply(of_model, normalize(images, mean=mean, std=std), train=False, method="encode")
+        features: Any = model.apply(
+            of_model, normalize(images, mean=mean, std=std), train=False, method="encode"
+        )
+        return features
 
     return apply
 
@@ -48,8 +56,9 @@ def make_encode(
 def make_apply_head(model: ContrastiveModel, mesh: Mesh) -> Encode:
     """(variables, features [b, f]) -> what the head makes of them [b, d], compiled for batches split over `mesh`."""
 
-    def apply_head(variables: Mapping[str, Any], features: jax.Array) -> Any:
-        return model.apply(variables, features, method="apply_head")
+    def apply_head(variables: Mapping[str, Any], features: Float[Array, "b f"]) -> Float[Array, "b d"]:
+        outputs: Any = model.apply(variables, features, method="apply_head")
+        return outputs
 
     return _over_devices(apply_head, mesh)
 
