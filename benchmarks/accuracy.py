@@ -145,7 +145,7 @@ def read_record(path: pathlib.Path, name: str, study: Study) -> Record:
     runs = {row["label"]: row["runs"] for row in record["rows"]}
     return {
         "study": name,
-        "command": results.command(),
+        "command": f"python -m benchmarks.accuracy --study={name}",
         "reduced": study.reduced,
         "about": study.about,
         "swept": study.swept(),
@@ -258,7 +258,7 @@ def page(record: Record) -> str:
         ),
         record["about"],
         _table(groups, with_held_out=bool(record["swept"])),
-        _corrupted(groups),
+        _corrupted(record, groups),
         f"**Not finished.** Missing: {'; '.join(record['missing'])}." if record["missing"] else "",
         "Each row alone, with `--workdir` and `--config.data.data_dir` as you like:",
         "\n".join(f"    {row['command']}  # {row['label']}" for row in record["rows"]),
@@ -340,7 +340,7 @@ def _table(groups: list[Group], *, with_held_out: bool) -> str:
     return results.table(["runs", "seeds", *heads], rows, texts=2)
 
 
-def _corrupted(groups: Sequence[Group]) -> str:
+def _corrupted(record: Record, groups: Sequence[Group]) -> str:
     """kNN of corrupted test images, over the severities of each corruption; nothing where it was not measured."""
     measured = [
         group._replace(runs=[run for run in group.runs if CORRUPTED in run.results]) for group in groups
@@ -358,7 +358,7 @@ def _corrupted(groups: Sequence[Group]) -> str:
         rows.append([group.label, seeds, *map(_percent, [*of_each, over_all])])
     about = (
         "kNN of corrupted test images, each the mean over five severities, among the first 10,000 training images "
-        "as they are (benchmarks/corruptions.py):"
+        f"as they are; by `python -m benchmarks.robustness --study={record['study']}`:"
     )
     heads = ["runs", "seeds", *(f"{name}, %" for name in [*names, "all corruptions"])]
     return f"{about}\n\n{results.table(heads, rows, texts=2)}"

@@ -9,16 +9,16 @@ runs: what the record has is not measured again.
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from benchmarks import accuracy, folders, machine, results
 from benchmarks.corruptions import CORRUPTIONS, SEVERITIES
 from benchmarks.studies import STUDIES
 from tcl_jax import load_encoder
-from tcl_jax.errors import UserError
+from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.evaluate import knn_predict
 from tcl_jax.experiment.data import load_data
-from tcl_jax.run.workdir import Workdir
 
 _LARGEST_BANK = 10_000  # training images among which neighbours are looked for, the first ones
 
@@ -26,6 +26,7 @@ _LARGEST_BANK = 10_000  # training images among which neighbours are looked for,
 def main(argv: list[str]) -> None:
     """Measure each run that has not been, add it to the record, and print the page."""
     del argv
+    logging.set_verbosity(logging.FATAL)  # of what libraries read
     name, folder = accuracy.STUDY.value, pathlib.Path(results.OUTPUT.value)
     results.check_folder(folder)
     kind = machine.in_file_name(machine.describe_elsewhere()["device"])
@@ -36,8 +37,8 @@ def main(argv: list[str]) -> None:
             continue
         workdir = pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
         try:
-            found = measure(workdir, accuracy.find(record, run)["params_sha256"])
-        except UserError as error:
+            found = measure(workdir, run.point.config, accuracy.find(record, run)["params_sha256"])
+        except (UserError, RunFailed) as error:
             print(f"{run.name} is left out: {error}", flush=True)
             continue
         record = accuracy.read_record(path, name, study)  # which may have more runs by now
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> None:
         print(path.with_suffix(".md").read_text())
 
 
-def measure(workdir: pathlib.Path, params_sha256: str) -> dict[str, list[float]]:
+def measure(workdir: pathlib.Path, config: ConfigDict, params_sha256: str) -> dict[str, list[float]]:
     """kNN accuracies on corrupted test images by severity, and that on clean ones, of the encoder of a run.
 
     Raises:
@@ -58,7 +59,7 @@ def measure(workdir: pathlib.Path, params_sha256: str) -> dict[str, list[float]]
     encoder = load_encoder(workdir)
     if encoder.description.params_sha256 != params_sha256:
         raise UserError(f"The encoder in {workdir} is not the one of the record: train the run again.")
-    _, config = Workdir(str(workdir)).read_config()
+    config = config.copy_and_resolve_references()
     config.data.data_dir = folders.DATA_DIR.value
     data = load_data(config).evaluated
     assert data is not None  # the run was evaluated

@@ -137,15 +137,6 @@ def measured(monkeypatch, tmp_path):
         accuracy.added(empty, smallest, first, run), accuracy.page, path.parent, path.stem, lambda _: {}
     )
     monkeypatch.setattr("benchmarks.robustness.load_encoder", lambda _: Pixels())
-
-    class Started:
-        def __init__(self, path):
-            pass
-
-        def read_config(self):
-            return "smallest", first.point.config.copy_and_resolve_references()
-
-    monkeypatch.setattr("benchmarks.robustness.Workdir", Started)
     return path
 
 
@@ -160,7 +151,9 @@ def test_a_study_gets_a_table_of_its_encoders_on_corrupted_images(measured, monk
     mean = np.mean([x for name in CORRUPTIONS for x in run[name]])
     row = [run["clean"][0], *(np.mean(run[name]) for name in CORRUPTIONS), mean]
     cells = " | ".join(f"{100 * value:.2f}" for value in row)
-    assert f"| TCL | 0 | {cells} |" in path.with_suffix(".md").read_text()
+    page = path.with_suffix(".md").read_text()
+    assert f"| TCL | 0 | {cells} |" in page
+    assert "\n    python -m benchmarks.accuracy --study=smallest\n" in page
     monkeypatch.setattr("benchmarks.robustness.measure", lambda *_: pytest.fail("measured again"))
     robustness.main([])
 
