@@ -11,9 +11,8 @@ from jax import lax
 
 # All measured on CPUs. From this number of inputs (or outputs, of the form by columns) on they are faster than XLA's.
 _LEAST_SIZE = 2**20
-_FEW_CHANNELS = (
-    8  # half the numbers of a vector register: a product with as few columns leaves most of it idle
-)
+# Half the numbers of a vector register: a product with as few columns leaves most of it idle.
+_FEW_CHANNELS = 8
 _COLUMNS = 4  # of outputs, which few channels are computed for at a time
 _PATCHES_AT_A_TIME = 2**19  # numbers that stay in the caches of two cores
 
@@ -88,14 +87,22 @@ def _by_shape(
     return lax.platform_dependent(images, kernel, cpu=by_columns, default=of_xla)
 
 
-def _suits_columns(images, kernel, strides, padding) -> bool:
+def _suits_columns(
+    images: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[tuple[int, int], ...]
+) -> bool:
     _, size, *channels = kernel.shape
     columns = images.shape[2] + sum(padding[1]) - size + 1
     narrow = max(channels) <= _FEW_CHANNELS and size > 1 and set(strides) == {1} and columns % _COLUMNS == 0
     return narrow and math.prod(images.shape[:3]) * max(channels) >= _LEAST_SIZE
 
 
-def _by_columns(images, kernel, *, padding, precision):
+def _by_columns(
+    images: jax.Array,
+    kernel: jax.Array,
+    *,
+    padding: tuple[tuple[int, int], ...],
+    precision: lax.PrecisionLike,
+) -> jax.Array:
     kernels = [
         jnp.pad(kernel, ((0, 0), (column, _COLUMNS - 1 - column), (0, 0), (0, 0)))
         for column in range(_COLUMNS)

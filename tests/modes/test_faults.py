@@ -222,7 +222,7 @@ def fill_metrics(workdir):
 def fill_events(workdir):
     def fault(log):
         full = os.open(FULL, os.O_WRONLY)
-        os.dup2(full, log._sinks[0]._writer._writer.fileno())
+        os.dup2(full, log._sinks[0][0]._writer._writer.fileno())
         os.close(full)
 
     return fault, lambda: None

@@ -23,5 +23,5 @@ def test_a_name_that_is_not_of_a_slice(name):
 
 def test_without_the_compiler_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the TPU compiler.*pip install -e '\.\[tpu-plan\]'"):
+    with pytest.raises(UserError, match=r"needs the TPU compiler.*pip install 'tcl_jax\[tpu-plan\]'"):
         topology_mesh("v5e:2x4")
