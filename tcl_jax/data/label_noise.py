@@ -1,6 +1,9 @@
 """Wrong labels at random, to see what a method makes of them."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,10 +11,15 @@ from tcl_jax.data.dataset import Dataset
 from tcl_jax.data.order import raw_stream
 from tcl_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from jaxtyping import Int32, Integer
+
 _NOISE = (0, 4)  # spawn key; see `tcl_jax.data.order`
 
 
-def symmetric_noise(labels: np.ndarray, share: float, num_classes: int, *, seed: int) -> np.ndarray:
+def symmetric_noise(
+    labels: Integer[np.ndarray, " n"], share: float, num_classes: int, *, seed: int
+) -> Int32[np.ndarray, " n"]:
     """Labels of which each is wrong with the same probability, and then any other class alike.
 
         P(j | i) = 1 - p where j = i, else p / (C - 1)

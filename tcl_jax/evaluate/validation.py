@@ -1,7 +1,9 @@
 """How good the encoder is while it is being trained: a metric of images that training does not see."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,6 +13,9 @@ from tcl_jax.data import Split, TrainValidationSplit
 from tcl_jax.evaluate.features import extract_features
 from tcl_jax.evaluate.metrics import Metric, measure, of_features
 from tcl_jax.models.encode import Encode
+
+if TYPE_CHECKING:
+    from jaxtyping import Integer
 
 Validate = Callable[[Mapping[str, Any]], float | None]
 """(variables of the model) -> the metric of the held-out images; None where it means nothing, as `measure` has it."""
@@ -25,7 +30,7 @@ def make_validate(
     num_classes: int,
     batch_size: int,
     mesh: Mesh,
-    true_labels: np.ndarray | None = None,
+    true_labels: Integer[np.ndarray, " n"] | None = None,
 ) -> Validate:
     """A function that measures the held-out images by the features of the encoder.
 

@@ -93,7 +93,12 @@ def _suits_columns(
     _, size, *channels = kernel.shape
     columns = images.shape[2] + sum(padding[1]) - size + 1
     narrow = max(channels) <= _FEW_CHANNELS and size > 1 and set(strides) == {1} and columns % _COLUMNS == 0
-    return narrow and math.prod(images.shape[:3]) * max(channels) >= _LEAST_SIZE
+    return narrow and _is_large((*images.shape[:3], max(channels)))
+
+
+def _is_large(shape: tuple[Any, ...]) -> bool:
+    """Not where the number of images is a symbol, as in a program for any of them."""
+    return all(isinstance(size, int) for size in shape) and math.prod(shape) >= _LEAST_SIZE
 
 
 def _by_columns(
@@ -122,7 +127,7 @@ def _backward(strides, padding, precision, kept, cotangent):
     images, kernel = kept
     settings = (strides, padding, precision)
     of_kernel = partial(_kernel_gradient_of_xla, settings=settings)
-    if images.size >= _LEAST_SIZE:
+    if _is_large(images.shape):
         by_products = partial(_kernel_gradient_by_products, settings=settings)
         of_kernel = partial(lax.platform_dependent, cpu=by_products, default=of_kernel)
     return _image_gradient(images, kernel, cotangent, settings), of_kernel(images, kernel, cotangent)
