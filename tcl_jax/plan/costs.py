@@ -92,6 +92,14 @@ _COLLECTIVES = (
 _ARRAY = r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]"  # f32[128,64]
 
 
+class _Started(NamedTuple):
+    """A collective. `part_of`: the channel of one that XLA does in parts, in several places, beside other work."""
+
+    kind: str
+    bytes: int
+    part_of: str | None
+
+
 class Traffic(NamedTuple):
     """What one kind of collective does.
 
@@ -108,7 +116,7 @@ def collectives(hlo: str, *, costliest: bool = False) -> dict[str, Traffic]:
     """The collectives by kind, as "all-gather", in the text of a compiled program (`Compiled.as_text()`).
 
     What a device would exchange with itself alone is left out. What is inside of a loop counts as often as the loop
-    runs, which XLA writes down.
+    runs, which XLA writes down; what is done in parts, in a loop or not, counts once.
 
     Args:
       costliest: of the branches of a condition the one with the most bytes counts, else the one with the fewest.
@@ -118,27 +126,29 @@ def collectives(hlo: str, *, costliest: bool = False) -> dict[str, Traffic]:
     """
     entry, computations = _parse(hlo)
 
-    def started(name: str) -> list[tuple[str, int]]:
-        """Kind and bytes of each collective that a computation starts, those of all that it calls included."""
-        found: list[tuple[str, int]] = []
+    def started(name: str) -> list[_Started]:
+        """Each collective that a computation starts, those of all that it calls included."""
+        found: list[_Started] = []
         for type_, opcode, text in computations.get(name, []):
             kind = opcode.removesuffix("-start")
             if kind in _COLLECTIVES:
-                found += [] if _is_alone(text) else [(kind, _result_bytes(type_, opcode))]
+                one = _Started(kind, _result_bytes(type_, opcode), _part_of(text))
+                found += [] if _is_alone(text) else [one]
             elif opcode == "while":
                 inside = started(_names("body", text)[0])
-                found += inside * _trips(text) if inside else []
+                again = [one for one in inside if one.part_of is None]
+                found += inside + (again * (_trips(text) - 1) if again else [])
             elif opcode == "conditional":
                 names = _names("branch_computations|true_computation|false_computation", text)
-                branches = sorted(map(started, names), key=lambda branch: sum(size for _, size in branch))
+                branches = sorted(map(started, names), key=lambda branch: sum(one.bytes for one in branch))
                 found += branches[-1 if costliest else 0]
             elif not opcode.endswith(("-done", "-update")):  # the -start has counted
                 for called in _names("calls|to_apply", text):
                     found += started(called)
-        return found
+        return [one for i, one in enumerate(found) if one.part_of is None or one not in found[:i]]
 
     all_started = started(entry)
-    by_kind = {kind: [size for each, size in all_started if each == kind] for kind in _COLLECTIVES}
+    by_kind = {kind: [one.bytes for one in all_started if one.kind == kind] for kind in _COLLECTIVES}
     return {kind: Traffic(sum(sizes), len(sizes)) for kind, sizes in by_kind.items() if sizes}
 
 
@@ -167,6 +177,11 @@ def _trips(text: str) -> int:
     if known is None:
         raise ValueError("a loop with collectives inside has no known length.")
     return int(known[1])
+
+
+def _part_of(text: str) -> str | None:
+    channel = re.search(r"channel_id=(\d+)", text)
+    return channel[1] if channel and "chain_id=" in text else None
 
 
 def _is_alone(text: str) -> bool:

@@ -59,6 +59,35 @@ def test_collectives_in_the_text_of_a_program():
         collectives(HLO.replace("known_trip_count", "unknown"))
 
 
+IN_PARTS = """HloModule jit_step
+
+%part (p: f32[16,8]) -> f32[128,8] {
+  ROOT %g = f32[128,8] all-gather(%p), channel_id=5, replica_groups={{0,1}}, frontend_attributes={chain_id="0"}
+}
+
+%other_part (p: f32[16,8]) -> f32[128,8] {
+  ROOT %g = f32[128,8] all-gather(%p), channel_id=5, replica_groups={{0,1}}, frontend_attributes={chain_id="0"}
+}
+
+%body (x: f32[128,8]) -> f32[128,8] {
+  ROOT %f = f32[128,8] fusion(%x), kind=kOutput, calls=%other_part
+}
+
+ENTRY %main (p: f32[16,8]) -> f32[128,8] {
+  %f = f32[128,8] fusion(%p), kind=kOutput, calls=%part
+  %h = f32[128,8] all-gather(%p), channel_id=6, replica_groups={{0,1}}, frontend_attributes={chain_id="0"}
+  ROOT %w = f32[128,8] while(%f), condition=%c, body=%body
+}
+"""
+
+
+def test_a_collective_that_is_done_in_parts_beside_other_work_counts_once():
+    """Some of its parts are in a loop that ends when it has converged, as one of a singular value decomposition."""
+    assert collectives(IN_PARTS) == {"all-gather": Traffic(2 * 4 * 128 * 8, 2)}
+    with pytest.raises(ValueError, match="no known length"):
+        collectives(IN_PARTS.replace(', frontend_attributes={chain_id="0"}', ""))
+
+
 def test_products_of_a_program():
     """Of a convolution only what meets pixels: of three places the outer two see two of three."""
     image, kernel = np.zeros((2, 3, 5)), np.zeros((3, 5, 7))
