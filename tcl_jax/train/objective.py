@@ -272,7 +272,7 @@ def weigh_classes(objective: Objective, weights: np.ndarray) -> Objective:
 
         L = sum_i w_{c(i)} v_i L_i / sum_i w_{c(i)} v_i
 
-    v_i is 0 for rows without an image and 1 for others. Rows that an anchor meets, those of a queue too, weigh the same:
+    v_i is 0 for rows without an image and 1 for others. Rows that an anchor meets, of a queue too, weigh the same:
     the denominators of contrastive losses stay as they are.
 
     Args:
