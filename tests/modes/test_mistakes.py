@@ -65,7 +65,7 @@ MISTAKES = [
         "resnet19",
         "model.name is 'resnet19', expected one of resnet18.*or 'module:attribute'",
     ),
-    ("model.stem", "mnist", "no stem 'mnist' for model.stem, expected one of cifar, imagenet"),
+    ("model.stem", "mnist", "model.stem is 'mnist', expected one of cifar, imagenet"),
     ("model.stem", "imagenet", "8x8 pixels, too few for model.stem 'imagenet'"),
     ("model.width", 0, "model.width is 0"),
     ("model.projection_dim", 0, "model.projection_dim is 0"),
@@ -137,7 +137,7 @@ MISTAKES = [
         "outlier_auroc",
         "validation.metric .* needs 'outlier_features', .* or name another metric",
     ),
-    ("evaluation.metrics", ("knn", "f1"), "no 'f1' for evaluation.metrics"),
+    ("evaluation.metrics", ("knn", "f1"), "evaluation.metrics is 'f1', expected one of"),
     (
         "evaluation.metrics",
         ("outlier_auroc",),
