@@ -45,7 +45,7 @@ _IMAGES = {
     "outlier_features": "outlying",
 }
 
-# What knows the classes of the training images alone.
+# These predict classes of the training images alone.
 _CLASSES_OF_TRAINING = {"train_labels", "train_probe", "logits"}
 
 _TOP = 5
@@ -239,7 +239,7 @@ def resolve_metrics(names: Sequence[str], *, field: str, available: Sequence[str
 def measure(metric: Metric, labels: np.ndarray, available: Mapping[str, Any]) -> Measured:
     """The value of a metric that makes a number, predicted classes int [m], or scores float [m, num_classes].
 
-    The class of the largest score is predicted, of equal ones the smaller number. Of predicted classes the value is
+    The class of the largest score is predicted; ties go to the smaller number. Of predicted classes the value is
     the accuracy, the share of those that are right. An image is right among the first five where its class is
     predicted, or where no more than four other classes have as large a score: no tie is broken by luck. Classes and
     scores may have an axis before, of several draws; their means are then taken over the draws.

@@ -187,7 +187,7 @@ def _effective_rank(rows: jax.Array, num_live: jax.Array, axis_name: Hashable | 
     # Not by the eigenvalues of the d x d matrix of second moments, the squares of the singular values: in float32 each
     # would be off by 3e-4 of the largest, and rows at one point would seem to have a rank of 1.2 of 128.
     triangle = jnp.linalg.qr(rows, mode="r")
-    if axis_name is not None:  # each device has the same; now JAX knows it
+    if axis_name is not None:  # each device has the same, which JAX cannot see by itself
         triangle = lax.pmax(triangle, axis_name)
     singular = jnp.linalg.svd(triangle, compute_uv=False)
     total = jnp.sum(singular)

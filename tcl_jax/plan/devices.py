@@ -31,7 +31,7 @@ def _tpu(bfloat16: float, gibibytes: int) -> Accelerator:
     return Accelerator(bfloat16, bfloat16 / 6, gibibytes * 2**30)
 
 
-# Vendors' data sheets. A kind that begins with one of these names is taken for it; the longest such name counts.
+# Vendors' data sheets. A kind that begins with one of these names has its numbers; the longest such name counts.
 _ACCELERATORS = {
     "TPU v4": _tpu(275e12, 32),
     "TPU v5 lite": _tpu(197e12, 16),  # v5e

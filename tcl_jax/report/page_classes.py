@@ -31,7 +31,7 @@ class Classes(NamedTuple):
 def accuracy_by_class(
     labels: np.ndarray, predictions: Predictions, class_names: Sequence[str]
 ) -> Classes | None:
-    """The share of the test images of each class that each metric predicts right; None where none predicts classes.
+    """The share of the test images of each class that each metric predicts correctly; None where none predicts classes.
 
     Of more than 20 classes that have test images, the 10 of lowest and the 3 of highest accuracy by the first metric
     are shown, and the others folded away.

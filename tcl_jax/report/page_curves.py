@@ -103,7 +103,7 @@ _KNOWN = {*_BOOKKEEPING, *(key for panel in _PANELS for key, _ in panel.curves)}
 def training_curves(
     records: Records, probe_losses: Sequence[float] = (), accuracies: Collection[str] = ()
 ) -> list[Captioned]:
-    """Loss, metrics of held-out images, of a classifier trained along, learning rate and all that no panel knows.
+    """Loss, metrics of held-out images, a classifier trained along, learning rate, and all numbers without a panel.
 
     The loss of the linear probe is the last.
 

@@ -55,7 +55,7 @@ class Evaluated(NamedTuple):
 
     @property
     def correct(self) -> dict[str, int]:
-        """How many of the test images each metric predicts as they are."""
+        """How many of the test images each metric predicts correctly."""
         return {name: int(np.sum(found == self.test.labels)) for name, found in self.predictions.items()}
 
 

@@ -101,7 +101,7 @@ def _principal(rows: np.ndarray) -> np.ndarray:
 
 
 def _scaled(places: np.ndarray) -> np.ndarray:
-    """Moved and scaled alike in both directions, so that they fill -1 to 1."""
+    """Moved and scaled by one factor in both directions, so that they fill -1 to 1."""
     low, high = places.min(axis=0), places.max(axis=0)
     half = float((high - low).max()) / 2
     return (places - (low + high) / 2) / (half if half > 1e-9 else 1.0)

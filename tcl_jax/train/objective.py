@@ -248,7 +248,7 @@ def make_objective(
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights of classes by which all of them count alike: w_c = n / (C n_c), whose mean over the images is 1.
+    """Weights of classes by which all of them count equally: w_c = n / (C n_c), whose mean over the images is 1.
 
     n_c is the number of images of class c, n their sum, and C the number of classes that have some. These are the
     weights of scikit-learn's class_weight="balanced".
@@ -272,7 +272,7 @@ def weigh_classes(objective: Objective, weights: np.ndarray) -> Objective:
 
         L = sum_i w_{c(i)} v_i L_i / sum_i w_{c(i)} v_i
 
-    v_i is 0 for rows without an image and 1 for others. Rows that an anchor meets, those of a queue too, weigh alike:
+    v_i is 0 for rows without an image and 1 for others. Rows that an anchor meets, of a queue too, weigh the same:
     the denominators of contrastive losses stay as they are.
 
     Args:
