@@ -72,7 +72,7 @@ def test_an_export_replaces_the_one_before_and_says_where_it_is(run, capsys):
 
 
 def test_a_folder_without_a_run_is_named_and_stays_as_it_is(tmp_path):
-    with pytest.raises(UserError, match="no run in"):
+    with pytest.raises(UserError, match="does not hold a run"):
         export.run(Workdir(str(tmp_path)))
     assert not list(tmp_path.iterdir())
 

@@ -221,7 +221,7 @@ def test_what_is_not_finite_is_never_saved(config, tmp_path, monkeypatch, what):
 
     workdir = Workdir(str(tmp_path))
     monkeypatch.setattr(train, "OneByOne", lambda step: OneByOne(broken(step)))
-    sentence = "finite at step 8; the last good checkpoint is that of step 5: try a smaller"
+    sentence = "The loss became nan at step 8; the last good checkpoint is that of step 5: try a smaller"
     if what == "parameters":
         sentence = "parameters are not finite at step 10"
     with pytest.raises(RunFailed, match=sentence):
