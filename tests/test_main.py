@@ -29,7 +29,7 @@ def main(*arguments, **environment):
 MISTAKES = {
     "mistyped field": (
         ["--config=configs/digits_tcl.py", "--config.loss.temperatur=0.2"],
-        "There is no config field 'loss.temperatur': loss has temperature.",
+        "--config.loss.temperatur is not a field of the config: loss has temperature.",
     ),
     "data set not prepared": (
         ["--config=configs/cifar100_tcl.py", "--config.data.data_dir={tmp}/data"],
@@ -242,7 +242,7 @@ def test_a_workdir_that_the_locale_cannot_name_is_refused_before_training(tmp_pa
     assert ended.returncode == 2
 
 
-SED = "There is no config field 'sed': the config has seed."
+SED = "--config.sed is not a field of the config: the config has seed."
 
 
 def elsewhere(tmp_path, *words):

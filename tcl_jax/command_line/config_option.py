@@ -103,5 +103,5 @@ def _check_field(config: ConfigDict, field: str) -> None:
             known = sorted(node) if isinstance(node, ConfigDict) else []
             nearest = difflib.get_close_matches(name, known, n=1) or known
             expected = f"{place} has {', '.join(nearest)}" if nearest else f"{place} has no fields"
-            raise UserError(f"There is no config field '{field}': {expected}.")
+            raise UserError(f"--config.{field} is not a field of the config: {expected}.")
         node = node[name]
