@@ -93,7 +93,7 @@ def test_pixels_are_those_of_pil():
 class Pixels:
     """In the place of an encoder: features are the pixels."""
 
-    class about:
+    class description:
         params_sha256 = "abc"
 
     def __call__(self, images):
