@@ -3,7 +3,8 @@
     python main.py --config=configs/cifar10_tcl_vit.py
 
 Needs one GPU or TPU for the whole run; `configs/smoke.py:cifar10_tcl_vit` tries it on a CPU: kNN of 0.304 after 240
-steps, of the untrained encoder 0.255 (1,000 test images). Not yet run to the end by us: no accuracy of it to quote. docs/scaling.md has what a step needs on a TPU v5e.
+steps, of the untrained encoder 0.255 (1,000 test images). Not yet run to the end by us: no accuracy of it to quote.
+docs/scaling.md has what a step needs on a TPU v5e.
 
 A Transformer wants another optimizer than a ResNet. As we know it from DeiT (arXiv 2012.12877): AdamW, 0.0005 for 512
 images, that is 0.00025 for 256, 300 epochs on a cosine, weight decay 0.05, stochastic depth of 0.1. Longer warm-up (20
