@@ -193,7 +193,7 @@ def load(name: str) -> ConfigDict:
       name: what --config takes. A word after the colon is the argument of the file's `get_config`.
 
     Raises:
-      UserError: there is no such experiment or file, the file cannot be loaded, or its config lacks a field.
+      UserError: no such experiment or file, the file cannot be loaded, or its config lacks a field.
 
     >>> load("digits_tcl").model.width
     8

@@ -1,4 +1,4 @@
-"""Devices: the mesh, where arrays lie on it, and the batch sizes that it divides."""
+"""Devices: the mesh, where arrays are on it, and the batch sizes that it divides."""
 
 import functools
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ class _Listed(NamedTuple):
 
 
 def find_class_folders(root: epath.Path) -> ClassFolders:
-    """The files of train/, and of test/ and val/ where they are; "test" means val/ where there is no test/.
+    """The files of train/, and of test/ and val/ where they are; "test" means val/ without a test/.
 
     The images of a class are in its folder at any depth. Images that are in train/ itself, or in a root without a
     train/, have no class, and then there is no other split; those in test/ or val/ itself have none either. A file is

@@ -27,7 +27,7 @@ def load(name: str, options: Options) -> Dataset:
       name: "module:attribute".
 
     Raises:
-      UserError: there is no such function, it needs other arguments, or it returns something else.
+      UserError: a function that does not exist, it needs other arguments, or it returns something else.
     """
     try:
         function = resolve(name, {}, field="data.name", example=_EXAMPLE)

@@ -29,7 +29,7 @@ def open_prepared(name: str, data_dir: str | os.PathLike[str] = "") -> Any:
     Args:
       name: as in TFDS, "cifar10", "imagenet_resized/64x64" or "cifar10:3.0.2"; without a version the newest prepared
         one is taken.
-      data_dir: "" means TFDS' default, $TFDS_DATA_DIR or ~/tensorflow_datasets; where there is no home folder, that of
+      data_dir: "" means TFDS' default, $TFDS_DATA_DIR or ~/tensorflow_datasets; without a home folder that of
         temporary files stands for it, and a line on stderr says so.
 
     Raises:

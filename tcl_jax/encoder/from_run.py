@@ -19,7 +19,7 @@ def read_trained(workdir: Workdir, *, checkpoint: str, mesh: Mesh) -> TrainedEnc
       checkpoint: "latest" or "best".
 
     Raises:
-      UserError: there is no run, no such checkpoint, or a run of another version.
+      UserError: a folder without a run, no such checkpoint, or a run of another version.
       RunFailed: its checkpoints cannot be read.
     """
     if checkpoint not in CHECKPOINTS:

@@ -34,7 +34,7 @@ class Encoder:
     Attributes:
       image_shape: (h, w, c), pixels, of the images that it takes.
       feature_dim: f.
-      projection_dim: d, length of a projection; None where there is no projection head.
+      projection_dim: d, length of a projection; None without a projection head.
       mean, std: [c], of the training pixels divided by 255; images are normalised by them within.
       class_names: of the data it was trained on, by label.
       config_name, step: of the run, and its updates until this checkpoint.
@@ -101,8 +101,8 @@ class Encoder:
         Arguments and errors are those of a call.
 
         Raises:
-          UserError: there is no projection head: after training with cross-entropy, or in an exported encoder without
-            projection.safetensors of the same export beside it.
+          UserError: an encoder without a projection head: after training with cross-entropy, or an exported one
+            without projection.safetensors of the same export beside it.
         """
         if self.projection_dim is None:
             raise UserError(
@@ -202,7 +202,7 @@ def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") ->
       checkpoint: of a run, "latest" or "best", the one with the highest kNN accuracy of the held-out images.
 
     Raises:
-      UserError: there is no encoder at `path`, or no such checkpoint.
+      UserError: no encoder at `path`, or no such checkpoint.
       RunFailed: the checkpoints of the run cannot be read.
     """
     mesh = make_mesh()

@@ -29,10 +29,8 @@ def write_stablehlo(trained: TrainedEncoder, path: epath.Path) -> epath.Path:
       WriteFailed: a file cannot be written.
     """
     description = trained.description
-    apply, variables = (
-        make_apply(trained.model, mean=description.mean, std=description.std),
-        trained.encoder_variables,
-    )
+    apply = make_apply(trained.model, mean=description.mean, std=description.std)
+    variables = trained.encoder_variables
     (count,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *description.image_shape), np.uint8)
     try:

@@ -58,7 +58,7 @@ class Experiment:
 
     @property
     def evaluator(self) -> Evaluator | None:
-        """For the final evaluation; None where there are no data for it."""
+        """For the final evaluation; None without data for it."""
         program = self.program
         return make_evaluator(
             self.config,

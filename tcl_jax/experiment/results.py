@@ -21,7 +21,7 @@ from tcl_jax.run.predictions import pack, unpack
 def evaluate_run(run: Run, *, checkpoint: str = "latest", show: bool = True) -> None:
     """Evaluate the encoder of a run and write its results; then print them and write the page of the run.
 
-    Where there are no data to evaluate on, the results have no metrics.
+    Without data to evaluate on, the results have no metrics.
 
     Args:
       checkpoint: "latest" writes results.json, predictions.npz and the page, "best" only results_best.json.

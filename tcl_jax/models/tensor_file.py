@@ -48,7 +48,7 @@ def read_tensors(path: epath.Path) -> TensorFile:
     """Read a file; one of PyTorch's pickles is never unpickled.
 
     Raises:
-      UserError: there is no such file, or it is of another format or damaged.
+      UserError: a file that does not exist, or it is of another format or damaged.
     """
     try:
         data = path.read_bytes()

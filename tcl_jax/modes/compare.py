@@ -77,7 +77,7 @@ def read_run(workdir: Workdir) -> ComparedRun | None:
     """What the run in a folder left; None where it was not evaluated yet.
 
     Raises:
-      UserError: there is no run in it.
+      UserError: a folder without runs.
     """
     _, config = workdir.read_config()
     results = workdir.read_results()

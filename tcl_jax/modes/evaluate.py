@@ -26,7 +26,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str, *, checkpoint: s
     results_on_<data>.json.
 
     Raises:
-      UserError: there is no run, it has no such checkpoint yet, or nothing to evaluate it on.
+      UserError: a folder without a run, no such checkpoint yet, or nothing to evaluate it on.
       RunFailed: its checkpoints cannot be read.
     """
     # Before anything is made in the folder.

@@ -18,17 +18,15 @@ def run(workdir: Workdir, *, checkpoint: str = "latest", format: str = "safetens
     As "stablehlo": encoder.stablehlo, a program that JAX alone runs, and encoder.stablehlo.json, which describes it.
 
     The names, layout and values of a ResNet are torchvision's, those of a ViT or ConvNeXt timm's, those of another
-    encoder Flax' own. The run may be in
-    training meanwhile: its newest checkpoint is read, and nothing of it is touched. What was exported before is
-    replaced.
+    encoder Flax' own. The run may be in training meanwhile: its newest checkpoint is read, and nothing is changed. What
+    was exported before is replaced.
 
     Args:
       checkpoint: "latest", or "best" by the metric of the held-out images.
       format: one of FORMATS.
 
     Raises:
-      UserError: there is no run, or it has no such checkpoint yet, no such format, or its encoder does not
-        fit into it.
+      UserError: a folder without a run, no such checkpoint yet, no such format, or an encoder that does not fit it.
       RunFailed: its checkpoints cannot be read, or a file cannot be written.
     """
     if format not in FORMATS:

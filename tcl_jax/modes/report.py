@@ -14,7 +14,7 @@ def run(config: ConfigDict, workdir: Workdir, config_name: str) -> None:
     """Write the page of the latest checkpoint of the run in `workdir`; it is evaluated anew where it must be.
 
     Raises:
-      UserError: there is no run, or it has no checkpoint yet.
+      UserError: a folder without a run, or a run without a checkpoint.
       RunFailed: its checkpoints cannot be read, or the page cannot be written.
     """
     same = on_first(lambda: workdir.evaluates_as(config))

@@ -22,7 +22,7 @@ class HeatMap(NamedTuple):
       name: of the picture, of letters, digits and "-".
       title: what it shows, with the settings that all of its cells share.
       rows, columns: (field, values) of each direction; no field where there is one direction.
-      cells: [rows][columns], None where there is no run.
+      cells: [rows][columns], None without a run.
     """
 
     name: str

@@ -130,7 +130,7 @@ def _mark(record: Mapping[str, Any]) -> tuple[int, frozenset[str]]:
 
 
 def read_metrics(path: epath.Path) -> list[dict[str, Any]]:
-    """All records of a metrics file, in order; none where there is no file.
+    """All records of a metrics file, in order; none without a file.
 
     A last line without its end, as a killed process leaves it, is left out.
     """

@@ -73,7 +73,7 @@ class Workdir:
         self.report = self.path / "report"
 
     def require_run(self) -> None:
-        """Raises a UserError where there is no run in this folder."""
+        """Raises a UserError where this folder does not hold a run."""
         self._read_start()
 
     def require_plain_path(self) -> None:
@@ -88,7 +88,7 @@ class Workdir:
         """Whether the run was evaluated as `config` says.
 
         Raises:
-          UserError: there is no run in this folder.
+          UserError: a folder without a run.
         """
         start, now = self._read_start()["config"], json.loads(config.to_json())
         return all(start.get(group) == now[group] for group in ("probe", "evaluation"))
@@ -97,7 +97,7 @@ class Workdir:
         """Name and config with which the run was started.
 
         Raises:
-          UserError: there is no run in this folder.
+          UserError: a folder without a run.
         """
         stored = self._read_start()
         return stored["name"], ConfigDict(stored["config"])
@@ -106,7 +106,7 @@ class Workdir:
         """Where the config of the run is from, as `claim` was given it.
 
         Raises:
-          UserError: there is no run in this folder.
+          UserError: a folder without a run.
         """
         return ConfigFile(**self._read_start()["config_file"])
 
@@ -143,7 +143,7 @@ class Workdir:
         """The description of the encoder, as JSON keeps it.
 
         Raises:
-          UserError: there is no run in this folder, or it has none.
+          UserError: a folder without a run, or it has none.
         """
         self._read_start()
         try:

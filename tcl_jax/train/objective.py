@@ -36,7 +36,7 @@ class Loss(NamedTuple):
         weights and references are this device's, view by view, and the value is of all devices; without, they are
         whole. Weights [v b] are 0 for rows without an image, and for others 1 or that of their class; None where all
         are 1. References are (embeddings [m, d], labels [m], weights [m]), rows of past batches with their labels and a
-        weight of 0 for those that do not count; None where there is no queue.
+        weight of 0 for those that do not count; None without a queue.
       head: what makes the rows: a "projection" head (rows of unit length) or a "classifier" (logits).
       by_image: whether images are their own classes, whatever loss.labels says.
       coefficients: hyper -> (k1, k2) with which `tcl_jax.losses.diagnostics` describes the gradient; None for none.

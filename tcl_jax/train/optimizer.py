@@ -9,6 +9,7 @@ import optax
 
 from tcl_jax.errors import UserError
 from tcl_jax.resolve import arguments_of, resolve
+from tcl_jax.train.layer_decay import scale_by_layer
 
 DECAYS = ("all", "kernels")
 
@@ -213,57 +214,8 @@ def _around(
     """What clips gradients before a transformation and scales its updates after it; nothing where neither is set."""
     if not clip_norm >= 0:
         raise UserError(f"train.clip_norm is {clip_norm}, expected 0 or more.")
-    if not 0 < layer_decay <= 1:
-        raise UserError(f"train.layer_decay is {layer_decay}, expected above 0 and at most 1.")
     before = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    after = [_scale_by_layer(layer_decay, layer_names)] if layer_decay < 1 else []
+    after = [scale_by_layer(layer_decay, layer_names)] if layer_decay != 1 else []
     if not before and not after:  # not a chain of one, whose state is another
         return lambda transformation: transformation
     return lambda transformation: optax.chain(*before, transformation, *after)
-
-
-def _scale_by_layer(
-    layer_decay: float, layer_names: Sequence[Sequence[str]] | None
-) -> optax.GradientTransformation:
-    def refuse(problem: str) -> UserError:
-        return UserError(
-            f"train.layer_decay is {layer_decay}, but the encoder of model.name {problem}: give it an attribute "
-            "'layer_names', as (('stem',), ('block_0',), ('block_1',)), or set train.layer_decay to 1."
-        )
-
-    if layer_names is None:
-        raise refuse("has no attribute 'layer_names'")
-    if isinstance(layer_names, str) or any(isinstance(names, str) for names in layer_names):
-        raise refuse("has 'layer_names' that are not tuples of names")
-    all_names = [name for names in layer_names for name in names]
-
-    def layer_of(path: Any) -> int:
-        """The layer of a parameter of the encoder; the number of layers for one that is in none."""
-        place = "/".join(entry.key for entry in path) + "/"
-        of_place = (
-            i for i, names in enumerate(layer_names) if any(place.startswith(name + "/") for name in names)
-        )
-        return next(of_place, len(layer_names))
-
-    # A tree without an encoder is the classifier that is trained along, whose rate is that of the head.
-    def init(params: Any) -> optax.EmptyState:
-        if "encoder" not in params:
-            return optax.EmptyState()
-        places = [
-            "/".join(e.key for e in path) + "/" for path, _ in jax.tree.leaves_with_path(params["encoder"])
-        ]
-        for name in all_names:
-            if not any(place.startswith(name + "/") for place in places):
-                raise refuse(f"has no {name!r} of its 'layer_names'")
-        return optax.EmptyState()
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del params
-        if "encoder" not in updates:
-            return updates, state
-        scaled = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: leaf * layer_decay ** (len(layer_names) - layer_of(path)), updates["encoder"]
-        )
-        return {**updates, "encoder": scaled}, state
-
-    return optax.GradientTransformation(init, update)

@@ -56,7 +56,7 @@ def offline_records(path):
 
 
 def test_weights_and_biases_offline(crash_and_continue, monkeypatch):
-    wandb = pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb", reason="W&B is not installed: make test-prepare, as .ci/run does")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     workdir = crash_and_continue("my_log", BLOCKS["A log"].source, "WandbLog")
@@ -73,7 +73,9 @@ def test_weights_and_biases_offline(crash_and_continue, monkeypatch):
 
 
 def test_mlflow_in_a_folder(crash_and_continue, tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
+    mlflow = pytest.importorskip(
+        "mlflow", reason="MLflow is not installed: make test-prepare, as .ci/run does"
+    )
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlruns")
     workdir = crash_and_continue("my_mlflow", MLFLOW.source, "MlflowLog")
