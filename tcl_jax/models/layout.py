@@ -15,6 +15,7 @@ class Layout(NamedTuple):
     """How a family of encoders is written.
 
     Attributes:
+      package: whose names and axes these are.
       name: of the array of a variable.
       to_file, from_file: the array's axes in the file, and back.
       file_shape: the shape in the file, of a shape.
@@ -23,6 +24,7 @@ class Layout(NamedTuple):
       resized: (tensors, template, image_shape) -> tensors of a file made with images of another size, for these.
     """
 
+    package: str
     name: Callable[[Path], str]
     to_file: Callable[[np.ndarray], np.ndarray]
     from_file: Callable[[np.ndarray], np.ndarray]
@@ -35,6 +37,7 @@ class Layout(NamedTuple):
 
 
 FLAX = Layout(
+    package="Flax",
     name="/".join,
     to_file=np.ascontiguousarray,
     from_file=np.asarray,

@@ -50,6 +50,7 @@ def resize_positions(
 
 
 TIMM = Layout(
+    package="timm",
     name=timm_name,
     to_file=to_torch,
     from_file=from_torch,

@@ -71,6 +71,7 @@ def head_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 TORCHVISION = Layout(
+    package="torchvision",
     name=torchvision_name,
     to_file=to_torch,
     from_file=from_torch,

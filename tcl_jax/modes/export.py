@@ -4,8 +4,8 @@ from tcl_jax.encoder.exported import write_exported
 from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.encoder.stablehlo import write_stablehlo
 from tcl_jax.errors import UserError
-from tcl_jax.models import ENCODERS
 from tcl_jax.models.description import EncoderDescription
+from tcl_jax.models.torchvision import layout_of
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 
@@ -52,18 +52,18 @@ def run(workdir: Workdir, *, checkpoint: str = "latest", format: str = "safetens
 
 def how_to_load(description: EncoderDescription, path: str) -> str:
     """Lines for a person who goes on in PyTorch."""
-    if description.model not in ENCODERS:
+    package = layout_of(description.make_model(make_mesh(1)).encoder).package
+    if package == "Flax":
         return (
             f"{description.model} is not one of torchvision's or timm's networks, so the file has the names and layout "
             "of Flax. In Python: tcl_jax.load_encoder(path), where its module can be imported."
         )
-    family = "torchvision" if description.model.startswith(("resnet", "wide_resnet")) else "timm"
     if description.width != 64:
         return (
-            f"Its width is {description.width}, and {family}'s networks have 64: in PyTorch its names and layout fit a "
-            "network of that width. In Python: tcl_jax.load_encoder(path)."
+            f"Its width is {description.width}, and {package}'s networks have 64: in PyTorch its names and layout fit "
+            "a network of that width. In Python: tcl_jax.load_encoder(path)."
         )
-    if family == "timm":
+    if package == "timm":
         return (
             f"Its names and layout are those of timm's {description.model}: docs/encoders.md says how timm makes a "
             "network for images and patches of this size. In Python: tcl_jax.load_encoder(path)."
