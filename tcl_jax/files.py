@@ -30,7 +30,7 @@ def full_path(path: epath.PathLike, field: str) -> epath.Path:
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         raise UserError(
-            f"{field} is '{os.fspath(path)}', but there is no such home folder: give the whole path."
+            f"{field} is '{os.fspath(path)}', a home folder that does not exist: give the whole path."
         )
     return epath.Path(os.path.abspath(expanded))
 

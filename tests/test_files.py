@@ -30,7 +30,9 @@ def test_a_path_is_absolute_and_remote_storage_stays_as_it_is(at):
 @pytest.mark.parametrize("path", ["~nobody_has_this_name/a", "~nobody_has_this_name"])
 def test_the_home_of_nobody_is_one_sentence(path):
     for function in (full_path, utf8_path):
-        with pytest.raises(UserError, match=f"^--x is '{path}', but there is no such home folder: give the "):
+        with pytest.raises(
+            UserError, match=f"^--x is '{path}', a home folder that does not exist: give the "
+        ):
             function(path, "--x")
 
 

@@ -198,7 +198,8 @@ def test_without_a_folder_for_caches_it_goes_on_without_one(environment, cause, 
 def test_a_path_in_the_home_folder_of_a_user_without_one(field, flags, tmp_path):
     ended = without_home(*(flag.format(tmp=tmp_path) for flag in flags), XDG_CACHE_HOME=str(tmp_path))
     assert (
-        ended.stderr == f"error: {field} is '~/run', but there is no such home folder: give the whole path.\n"
+        ended.stderr
+        == f"error: {field} is '~/run', a home folder that does not exist: give the whole path.\n"
     )
     assert ended.returncode == 2
 

@@ -32,7 +32,7 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
     workdir = Workdir(str(utf8_path(path, "model.init_from")))
     if not workdir.config.exists():
         raise UserError(
-            f"model.init_from is {readable(init_from)}, where there is no run (no config.json in "
+            f"model.init_from is {readable(init_from)}, which does not hold a run (no config.json in "
             f"{readable(path)}): train that run first, or give the workdir of another or a {SUFFIX} file."
         )
     try:

@@ -92,7 +92,7 @@ def test_without_a_home_folder(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
     assert f"data sets are looked for in {tmp_path}/temporary/tensorflow_datasets." in capsys.readouterr().err
     for folder in ("~/mine", "~nobody_at_all/mine"):
-        assert f"'{folder}', but there is no such home folder: give" in message_of("digits", data_dir=folder)
+        assert f"'{folder}', a home folder that does not exist: give" in message_of("digits", data_dir=folder)
     assert capsys.readouterr().err == ""
 
 

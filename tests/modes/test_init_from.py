@@ -61,7 +61,7 @@ def written_run(tmp_path_factory):
     [
         ("checkpoints", "^Of model.init_from: The run in .* has no checkpoint yet: train it first"),
         ("encoder.json", "^Of model.init_from: .*encoder.json is missing or damaged"),
-        ("config.json", "^model.init_from is .*, where there is no run .no config.json in "),
+        ("config.json", "^model.init_from is .*, which does not hold a run .no config.json in "),
     ],
 )
 def test_a_run_to_begin_with_that_lacks_a_part(removed, message, written_run, tmp_path):

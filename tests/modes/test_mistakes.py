@@ -70,7 +70,7 @@ MISTAKES = [
     (
         "model.init_from",
         "runs/none",
-        "model.init_from is runs/none, where there is no run .*/runs/none.: train that",
+        "model.init_from is runs/none, which does not hold a run .*/runs/none.: train that",
     ),
     ("loss.name", "triplet", "loss.name is 'triplet', expected one of tcl.*'module:attribute'"),
     ("loss.labels", "none", "loss.labels is 'none'"),
@@ -85,7 +85,7 @@ MISTAKES = [
     ("loss.queue_size", 3000, "loss.queue_size is 3000, expected a multiple of the 128 rows .* use 2944"),
     ("loss.classifier_weight", -0.5, "loss.classifier_weight is -0.5, expected 0 or more, or -1 for none"),
     ("loss.momentum_encoder", 1.0, "loss.momentum_encoder is 1.0, expected 0 or more and below 1"),
-    ("loss.momentum_encoder", 0.9, "loss.momentum_encoder is 0.9, but there is no queue for it to fill"),
+    ("loss.momentum_encoder", 0.9, "loss.momentum_encoder is 0.9, but loss.queue_size is 0"),
     ("train.batch_size", 100, "train.batch_size is 100, which the 8 devices do not divide.* use 96"),
     ("train.batch_size", 4096, "^train.batch_size is 4096, expected 1 to 1437"),
     ("train.epochs", 0, "train.epochs is 0, expected 1 to 1000000"),
