@@ -187,7 +187,7 @@ def _check_loss(config: ConfigDict, objective: Objective) -> None:
         )
     if config.loss.momentum_encoder and not size:
         raise UserError(
-            f"loss.momentum_encoder is {config.loss.momentum_encoder}, but loss.queue_size is 0, so that it has no queue to fill: set "
+            f"loss.momentum_encoder is {config.loss.momentum_encoder}, but loss.queue_size is 0: set "
             "loss.queue_size, or loss.momentum_encoder to 0."
         )
 
