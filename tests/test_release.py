@@ -14,6 +14,8 @@ import pytest
 import tcl_jax
 from tcl_jax.config import known
 
+pytestmark = pytest.mark.xdist_group("release")  # one build at a time: both would write into the checkout
+
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
