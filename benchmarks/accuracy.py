@@ -5,9 +5,12 @@
 
 Starts one command of main.py for each run, and adds the run to the record as soon as it is finished. Repeat the command
 to go on after an interruption, on another day or with the record on another machine: finished runs are not trained
-again, and one that has begun continues from its folder in --runs.
+again, and one that has begun continues from its folder in --runs. Several of these commands may work side by side, as
+one on each core (by taskset): each takes runs that no other has.
 """
 
+import contextlib
+import functools
 import json
 import pathlib
 import shlex
@@ -18,6 +21,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import filelock
 from absl import app, flags
 
 from benchmarks import folders, machine, results
@@ -64,16 +68,18 @@ def main(argv: list[str]) -> None:
     kind = machine.in_file_name(here["device"])
     study, path = decided(STUDIES[name], folder, kind), record_path(name, folder, kind)
     failed = []
-    for run in missing(study, read_record(path, name, study)):
-        print(outlook(study, read_record(path, name, study)), flush=True)
-        workdir = pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
-        command = study.command(run.row, run.point)
-        print(f"{run.name}: {shlex.join(command)}", flush=True)
-        if _trained(command, workdir):
-            record = added(read_record(path, name, study), study, run, _finished(workdir, here))
-            results.write_files(record, page, folder, path.stem, pictures)
-        else:
-            failed.append(run.name)
+    for run in study.runs():
+        workdir = workdir_of(name, run)
+        with contextlib.ExitStack() as held:
+            if not _is_free(workdir, held) or find(record := read_record(path, name, study), run):
+                continue
+            print(outlook(study, record), flush=True)
+            command = study.command(run.row, run.point)
+            print(f"{run.name}: {shlex.join(command)}", flush=True)
+            if _trained(command, workdir):
+                save(_finished(workdir, here), run, name, study, path)
+            else:
+                failed.append(run.name)
     if path.exists():
         print(path.with_suffix(".md").read_text())
     if failed:
@@ -82,39 +88,61 @@ def main(argv: list[str]) -> None:
         )
 
 
+def workdir_of(name: str, run: StudyRun) -> pathlib.Path:
+    """The folder of a run of a study."""
+    return pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
+
+
+def _is_free(workdir: pathlib.Path, held: contextlib.ExitStack) -> bool:
+    """Whether no other of these commands makes this run, which then waits until `held` is closed."""
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held.enter_context(filelock.FileLock(f"{workdir}.lock", timeout=0))
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def save(content: Record, run: StudyRun, name: str, study: Study, path: pathlib.Path) -> None:
+    """Write what is known of a finished run into the record, its page and its pictures."""
+    with filelock.FileLock(pathlib.Path(folders.RUNS.value) / name / "record.lock"):
+        record = added(read_record(path, name, study), study, run, content)
+        results.write_files(record, page, path.parent, path.stem, pictures)
+
+
 def record_path(name: str, folder: pathlib.Path, kind: str) -> pathlib.Path:
     """Where the record of a study is on machines of a kind, which may differ in their rounding."""
     return folder / f"accuracy_{name}_{kind}.json"
 
 
 def decided(study: Study, folder: pathlib.Path, kind: str) -> Study:
-    """The study with what its pilot decides.
+    """The study with what its pilots decide.
 
-    A row takes the settings of that run of its rows of the pilot which has the highest kNN accuracy of held-out images
-    at its end: the fields that the pilot sweeps, and those of the loss.
+    A row takes the fields that a pilot sweeps from that run of a row of the pilot which has the highest kNN accuracy of
+    held-out images at its end.
 
     Raises:
-      SystemExit: the record of the pilot is not finished.
+      SystemExit: the record of a pilot is not finished.
     """
-    if not study.pilot:
-        return study
-    pilot, path = STUDIES[study.pilot], record_path(study.pilot, folder, kind)
-    record = read_record(path, study.pilot, pilot)
-    if left := missing(pilot, record):
-        raise SystemExit(
-            f"error: {path} lacks {len(left)} runs, which decide the settings of this study: "
-            f"make them first, by --study={study.pilot}."
+
+    def best(name: str, label: str) -> dict[str, object]:
+        pilot, path = decided(STUDIES[name], folder, kind), record_path(name, folder, kind)
+        record = read_record(path, name, pilot)
+        if left := missing(pilot, record):
+            raise SystemExit(
+                f"error: {path} lacks {len(left)} runs, which decide the settings of this study: "
+                f"make them first, by --study={name}."
+            )
+        runs = next(row["runs"] for row in record["rows"] if row["label"] == label)
+        config = max(runs, key=lambda run: run["curve"][-1]["validation_knn"])["config"]
+        return {field: config[field] for field in pilot.swept()}
+
+    def of(row: Row) -> Row:
+        return functools.reduce(
+            lambda row, pilot: row._replace(settings=row.settings | best(*pilot)), row.pilots, row
         )
-    found = {row["label"]: row["runs"] for row in record["rows"]}
-    settings = {row.label: row.settings for row in pilot.rows}
 
-    def best(row: Row) -> dict[str, object]:
-        runs = [(run, label) for label in row.pilot_rows for run in found[label]]
-        run, label = max(runs, key=lambda one: one[0]["curve"][-1]["validation_knn"])
-        fields = [*(field for field in settings[label] if field.startswith("loss.")), *pilot.swept()]
-        return {field: run["config"][field] for field in fields}
-
-    return study._replace(rows=[row._replace(settings=row.settings | best(row)) for row in study.rows])
+    return study._replace(rows=[of(row) for row in study.rows])
 
 
 def read_record(path: pathlib.Path, name: str, study: Study) -> Record:
@@ -184,11 +212,12 @@ def find(record: Record, run: StudyRun) -> Record | None:
 
 
 def added(record: Record, study: Study, run: StudyRun, finished: Record) -> Record:
-    """The record with a finished run in its place."""
+    """The record with a finished run in its place, instead of what it has of it."""
     places = [point.name for point in study.points(run.row)]
     for row in record["rows"]:
         if row["label"] == run.row.label:
-            row["runs"] = sorted([*row["runs"], finished], key=lambda one: places.index(one["name"]))
+            runs = {one["name"]: one for one in [*row["runs"], finished]}
+            row["runs"] = sorted(runs.values(), key=lambda one: places.index(one["name"]))
     return record | {"missing": [one.name for one in missing(study, record)]}
 
 

@@ -33,18 +33,16 @@ def main(argv: list[str]) -> None:
     study, path = accuracy.decided(STUDIES[name], folder, kind), accuracy.record_path(name, folder, kind)
     record = accuracy.read_record(path, name, study)
     for run in study.runs():
-        if accuracy.find(record, run) is None or accuracy.CORRUPTED in accuracy.find(record, run):
+        known = accuracy.find(record, run)
+        if known is None or accuracy.CORRUPTED in known:
             continue
-        workdir = pathlib.Path(folders.RUNS.value) / name / run.row.folder / run.point.name
+        workdir = accuracy.workdir_of(name, run)
         try:
-            found = measure(workdir, run.point.config, accuracy.find(record, run)["params_sha256"])
+            found = measure(workdir, run.point.config, known["params_sha256"])
         except (UserError, RunFailed) as error:
             print(f"{run.name} is left out: {error}", flush=True)
             continue
-        record = accuracy.read_record(path, name, study)  # which may have more runs by now
-        accuracy.find(record, run)[accuracy.CORRUPTED] = found
-        record["missing"] = [one.name for one in accuracy.missing(study, record)]
-        results.write_files(record, accuracy.page, folder, path.stem, accuracy.pictures)
+        accuracy.save(known | {accuracy.CORRUPTED: found}, run, name, study, path)
         print(f"{run.name}: done", flush=True)
     if path.exists():
         print(path.with_suffix(".md").read_text())

@@ -37,7 +37,8 @@ _LONG_TAIL = {
     "validation.images": 200,
 }
 
-# Steps of 256 images as 512 views take one core 1.1 s on FashionMNIST (28x28x1) and some 1.5 s on CIFAR-10 (32x32x3).
+# Steps of 256 images as 512 views take one core 0.8 s on FashionMNIST (28x28x1) and some 1.1 s on CIFAR-10 (32x32x3):
+# all 50,000 images of the latter for a hundred epochs would take each run six hours of a core, a fifth of them 1.2.
 _NARROW = {
     "model.width": 8,
     "train.warmup_epochs": 1,
@@ -45,25 +46,8 @@ _NARROW = {
     "evaluation.metrics": ("linear_probe", "logistic_regression", "knn", "retrieval", "few_labels"),
 }
 
-_CONVERGED_FASHION_MNIST = _NARROW | {"augment.views": ("crop_flip", "crop_flip"), "train.epochs": 20}
-
-# All 50,000 images for a hundred epochs would take each run 7 to 8 hours of a core: a fifth of them takes 1.5.
-_CONVERGED_CIFAR10 = _NARROW | {
-    "data.train_split": "train[:10000]",
-    "train.epochs": 100,
-    "checkpoint.every_epochs": 5,
-}
-
 # A run that diverges at a high rate has a poor end instead of none.
 _PILOT = {"train.not_finite": "skip", "evaluation.metrics": ("knn",)}
-
-_PILOT_OF_FASHION_MNIST = _PILOT | {"data.train_split": "train[:16000]", "train.epochs": 8}
-_PILOT_OF_CIFAR10 = _PILOT | {"train.epochs": 25}
-
-_PAIRS = {
-    f"TCL, k1 = {k1}, k2 = {k2}": {"loss.k1": float(k1), "loss.k2": float(k2)}
-    for k1, k2 in ((100, 1), (100, 5), (1000, 1))
-}
 
 _AGAINST_IMBALANCE = {
     "plain": {},
@@ -85,13 +69,14 @@ class Row(NamedTuple):
       label: for people.
       folder: of its runs, in that of the study.
       settings: by config field.
-      pilot_rows: labels in the pilot of the study, of whose runs the best decides further settings.
+      pilots: of each study, in this order, the best run of the row with this label decides the fields that the study
+        sweeps.
     """
 
     label: str
     folder: str
     settings: dict[str, object]
-    pilot_rows: tuple[str, ...] = ()
+    pilots: tuple[tuple[str, str], ...] = ()
 
 
 class StudyRun(NamedTuple):
@@ -112,7 +97,6 @@ class Study(NamedTuple):
     sweep: fields and values of which each row has every combination, as --sweep takes them.
     about: what is the same in all rows, in a sentence for the page.
     reduced: whether this is less than the method is meant for, which every quotation says.
-    pilot: the study from whose record the rows take settings; "": none.
     """
 
     config: str
@@ -120,7 +104,6 @@ class Study(NamedTuple):
     sweep: tuple[str, ...]
     about: str
     reduced: bool
-    pilot: str = ""
 
     def runs(self) -> list[StudyRun]:
         """All trainings: those of the first seed first, of all rows in turn, so that any beginning is balanced."""
@@ -174,24 +157,45 @@ def _hundred_epochs(data: str) -> Study:
     )
 
 
-def _pilot(data: str, settings: dict[str, object], about: str) -> Study:
-    """Rates of each method, and of TCL at further pairs of k1 and k2."""
-    methods = {label: METHODS[label] for label in _WITH_LABELS} | _PAIRS
-    rows = [Row(label, _folder(label), own | settings) for label, own in methods.items()]
-    return Study(
-        f"protocol.py:{data}_resnet18",
-        rows,
-        ("train.learning_rate=0.03,0.1,0.3", "seed=0"),
-        about,
-        reduced=True,
-    )
+def _to_the_end(
+    data: str, name: str, settings: dict[str, object], pilot: dict[str, object], about: str
+) -> dict[str, Study]:
+    """Three studies: rates of each method; pairs of k1 and k2 for TCL; and whole trainings with what these decide.
 
-
-def _converged(data: str, settings: dict[str, object], about: str, pilot: str) -> Study:
-    """Each method at its best rate by the pilot, and TCL at its best pair but the official one as well."""
-    rows = [Row(label, _folder(label), METHODS[label] | settings, (label,)) for label in _WITH_LABELS]
-    rows.append(Row("TCL, best pair", "tcl_best_pair", settings, tuple(_PAIRS)))
-    return Study(f"protocol.py:{data}_resnet18", rows, ("seed=0,1",), about, reduced=False, pilot=pilot)
+    Args:
+      settings: of a whole training.
+      pilot: what a training of the first two changes in them.
+    """
+    config, rates, pairs = f"protocol.py:{data}_resnet18", f"{name}_rates", f"{name}_pairs"
+    rate_of = {label: ((rates, label),) for label in _WITH_LABELS}
+    short = settings | _PILOT | pilot
+    whole = [Row(label, _folder(label), METHODS[label] | settings, rate_of[label]) for label in _WITH_LABELS]
+    best_pair = Row("TCL, best pair", "tcl_best_pair", settings, (*rate_of["TCL"], (pairs, "TCL")))
+    return {
+        rates: Study(
+            config,
+            [Row(label, _folder(label), METHODS[label] | short) for label in _WITH_LABELS],
+            ("train.learning_rate=0.03,0.1,0.3", "seed=0"),
+            f"Chooses the learning rates of {name}. " + _CHOICE,
+            reduced=True,
+        ),
+        pairs: Study(
+            config,
+            [Row("TCL", "tcl", short, rate_of["TCL"])],
+            ("loss.k1=100,1000", "loss.k2=1,5", "seed=0"),
+            f"Chooses k1 and k2 of {name}, at the learning rate that {rates} has chosen for TCL. " + _CHOICE,
+            reduced=True,
+        ),
+        name: Study(
+            config,
+            [*whole, best_pair],
+            ("seed=0,1",),
+            f"{about} Each row has that learning rate of {rates} at which its kNN of held-out images is highest at the "
+            f"end; the last row also k1 and k2 of {pairs}, chosen in the same way. All else is the same in all rows. "
+            "Accuracies are those of the last checkpoint on all test images, never chosen by them.",
+            reduced=False,
+        ),
+    }
 
 
 def _typed(value: object) -> str:
@@ -205,12 +209,9 @@ def _folder(label: str) -> str:
     return label.lower().replace(",", "").replace(" = ", "_").replace(" ", "_")
 
 
-_CHOSEN = (
-    "Each row has that learning rate of {pilot} at which its kNN of held-out images is highest at the end; the last "
-    "row also k1 and k2, of three pairs but the official one. All else is the same in all rows. Accuracies are those "
-    "of the last checkpoint on all test images, never chosen by them."
+_CHOICE = (
+    "By 1,000 held-out images at the end of a short training: differences below two points may be chance."
 )
-
 
 STUDIES = {
     f"{data}_{size}": _methods(f"protocol.py:{data}_{size}", METHODS, reduced=size == "reduced")
@@ -280,28 +281,18 @@ STUDIES = {
         "Tries the tools, and says nothing about the methods.",
         True,
     ),
-    "fashion_mnist_pilot": _pilot(
+    **_to_the_end(
         "fashion_mnist",
-        _CONVERGED_FASHION_MNIST | _PILOT_OF_FASHION_MNIST,
-        "Chooses settings for fashion_mnist_converged, by 1,000 held-out images at the end of a tenth of its steps; "
-        "differences below two points may be chance.",
+        "fashion_mnist_converged",
+        _NARROW | {"augment.views": ("crop_flip", "crop_flip"), "train.epochs": 10},
+        {"data.train_split": "train[:16000]", "train.epochs": 4},
+        "A narrow network on all images.",
     ),
-    "fashion_mnist_converged": _converged(
-        "fashion_mnist",
-        _CONVERGED_FASHION_MNIST,
-        "A narrow network on all images. " + _CHOSEN.format(pilot="fashion_mnist_pilot"),
-        "fashion_mnist_pilot",
-    ),
-    "cifar10_subset_pilot": _pilot(
+    **_to_the_end(
         "cifar10",
-        _CONVERGED_CIFAR10 | _PILOT_OF_CIFAR10,
-        "Chooses settings for cifar10_subset_converged, by 1,000 held-out images at the end of a quarter of its steps; "
-        "differences below two points may be chance.",
-    ),
-    "cifar10_subset_converged": _converged(
-        "cifar10",
-        _CONVERGED_CIFAR10,
-        "A narrow network on the first 10,000 images. " + _CHOSEN.format(pilot="cifar10_subset_pilot"),
-        "cifar10_subset_pilot",
+        "cifar10_subset_converged",
+        _NARROW | {"data.train_split": "train[:10000]", "train.epochs": 100, "checkpoint.every_epochs": 5},
+        {"train.epochs": 25},
+        "A narrow network on the first 10,000 images.",
     ),
 }

@@ -202,9 +202,10 @@ def study(monkeypatch, tmp_path):
     for name in ("runs", "data_dir"):
         monkeypatch.setattr(f"benchmarks.folders.{name.upper()}", holders[name])
 
-    def make(codes=None):
-        """Names of the runs whose command was started."""
+    def make(codes=None, *, during_first=lambda: None, name="of_this_test"):
+        """Names of the runs whose command was started; something else may happen while the first one trains."""
         started = []
+        values["study"].value = name
 
         def run(command, check):
             workdir = Workdir(
@@ -212,6 +213,8 @@ def study(monkeypatch, tmp_path):
             )
             started.append(f"{workdir.path.parent.name}/{workdir.path.name}")
             config = config_of(command[1:])
+            if len(started) == 1:
+                during_first()
             code = (codes or {}).get(started[-1], 0)
             if not code:
                 workdir.claim("digits_tcl", config)
@@ -278,6 +281,12 @@ def test_every_finished_run_is_recorded_at_once_and_never_made_again(study, tmp_
     assert "Not finished" not in record.with_suffix(".md").read_text()
 
 
+def test_commands_side_by_side_make_each_run_once(study, tmp_path) -> None:
+    assert study(during_first=lambda: accuracy.main([])) == (ORDER, 0)
+    (record,) = (tmp_path / "output").glob("*.json")
+    assert json.loads(record.read_text())["missing"] == []
+
+
 def test_a_wrong_command_ends_the_study(study) -> None:
     assert study({ORDER[0]: 2}) == (ORDER[:1], 2)
 
@@ -314,31 +323,49 @@ def test_where_data_are_and_fields_that_an_old_record_does_not_know_do_not_count
     assert study() == (ORDER[1:], 0)
 
 
-def test_a_study_takes_the_settings_that_are_best_in_its_pilot(study, tmp_path, monkeypatch) -> None:
-    rows = [
-        Row("TCL, best pair", "tcl_best_pair", {"loss.k2": 2.0}, ("TCL", "TCL, k1 = 9")),
-        Row("SupCon", "supcon", {"loss.name": "supcon"}, ("SupCon",)),
-    ]
-    after = Study("digits_tcl.py", rows, ("seed=0,1",), "Chosen.", reduced=False, pilot="of_this_test")
-    pilot = STUDY._replace(
-        rows=[*STUDY.rows, Row("TCL, k1 = 9", "k1_9", {"loss.k1": 9.0, "model.width": 1})],
-        sweep=("train.learning_rate=0.1,0.2", "seed=0"),
+def test_a_study_takes_the_settings_that_are_best_in_its_pilots(study, tmp_path, monkeypatch) -> None:
+    """The last pilot is itself a study whose rates another has decided."""
+    name, folder, kind = "of_this_test", tmp_path / "output", "nvidia-h200"
+    pairs = Study(
+        "digits_tcl.py",
+        [Row("TCL", "tcl", {}, ((name, "TCL"),))],
+        ("loss.k1=9,10", "loss.k2=1,2", "seed=0"),
+        "Pairs.",
+        reduced=True,
     )
-    monkeypatch.setitem(STUDIES, "of_this_test", pilot)
-    folder, kind = tmp_path / "output", "nvidia-h200"
-    with pytest.raises(SystemExit, match=r"lacks 6 runs, .* by --study=of_this_test"):
+    rows = [
+        Row("TCL, best pair", "tcl_best_pair", {"loss.k2": 5.0}, ((name, "TCL"), ("pairs", "TCL"))),
+        Row("SupCon", "supcon", {"loss.name": "supcon"}, ((name, "SupCon"),)),
+        Row("TCL", "tcl", {"train.epochs": 7}),
+    ]
+    after = Study("digits_tcl.py", rows, ("seed=0,1",), "Chosen.", reduced=False)
+    rates = STUDY._replace(rows=[Row("TCL", "tcl", {}), Row("SupCon", "supcon", {"loss.name": "supcon"})])
+    monkeypatch.setitem(STUDIES, name, rates)
+    monkeypatch.setitem(STUDIES, "pairs", pairs)
+
+    def end(study_name, accuracies):
+        """Have the runs of a record end with these accuracies, from a first checkpoint that is better than all."""
+        path = accuracy.record_path(study_name, folder, kind)
+        record = json.loads(path.read_text())
+        for row, of_row in zip(record["rows"], accuracies, strict=True):
+            for run, value in zip(row["runs"], of_row, strict=True):
+                run["curve"] = [{"step": 1, "validation_knn": 1.0}, {"step": 2, "validation_knn": value}]
+        path.write_text(json.dumps(record))
+
+    with pytest.raises(SystemExit, match=r"lacks 8 runs, .* by --study=of_this_test"):
         accuracy.decided(after, folder, kind)
     study()
-    path = accuracy.record_path("of_this_test", folder, kind)
-    record = json.loads(path.read_text())
-    found = [[0.5, 0.6], [0.2, 0.1], [0.4, 0.7]]  # the highest of TCL at k1 = 9
-    for row, accuracies in zip(record["rows"], found, strict=True):
-        for run, value in zip(row["runs"], accuracies, strict=True):
-            run["curve"] = [{"step": 1, "validation_knn": 1.0}, {"step": 2, "validation_knn": value}]
-    path.write_text(json.dumps(record))
+    end(name, [[0.5, 0.4, 0.6, 0.3], [0.2, 0.2, 0.1, 0.1]])  # both seeds of 0.1 first: 0.2 and 0.1 are best
+    with pytest.raises(SystemExit, match=r"lacks 4 runs, .* by --study=pairs"):
+        accuracy.decided(after, folder, kind)
+    found = accuracy.decided(pairs, folder, kind)
+    assert found.rows[0].settings == {"train.learning_rate": 0.2}
+    study(name="pairs")
+    end("pairs", [[0.1, 0.7, 0.3, 0.2]])
     assert [row.settings for row in accuracy.decided(after, folder, kind).rows] == [
-        {"loss.k2": 2.0, "loss.k1": 9.0, "train.learning_rate": 0.2},
+        {"loss.k1": 9.0, "loss.k2": 2.0, "train.learning_rate": 0.2},
         {"loss.name": "supcon", "train.learning_rate": 0.1},
+        {"train.epochs": 7},
     ]
 
 
