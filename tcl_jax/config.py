@@ -27,6 +27,7 @@ except ModuleNotFoundError as error:
 
 from tcl_jax.errors import UserError, in_short
 from tcl_jax.fields import flat_items
+from tcl_jax.files import packaged
 
 
 def defaults() -> ConfigDict:
@@ -93,9 +94,10 @@ def defaults() -> ConfigDict:
     config.model.stem = "cifar"
     # Channels of the first stage; of each head (ViT); 64ths of the published channels (ConvNeXt). 64 is published.
     config.model.width = 64
-    # Encoder to begin with: the workdir of a run (its latest checkpoint), encoder.safetensors of --mode=export, or
-    # torchvision's or timm's weights saved by safetensors.torch.save_file; "": its weights are drawn. Images are
-    # normalised by the mean and deviation with which it was trained, or those of the data where the file does not say.
+    # Encoder to begin with: the workdir of a run (its latest checkpoint), encoder.safetensors of --mode=export,
+    # "digits_tcl" or "fashion_mnist_tcl" (they come with the package), or torchvision's or timm's weights saved by
+    # safetensors.torch.save_file; "": its weights are drawn. Images are normalised by the mean and deviation with which
+    # it was trained, or those of the data where the file does not say.
     config.model.init_from = ""
     config.model.projection_dim = 128  # d, length of a projection
     config.model.sync_batch_norm = True  # statistics of the global batch; False: of each device
@@ -225,14 +227,7 @@ def known() -> list[str]:
     >>> "digits_tcl" in known()
     True
     """
-    return sorted(path.stem for path in _folder().glob("[a-z]*_*.py"))
-
-
-def _folder() -> pathlib.Path:
-    """That of the experiments: in the package where it was installed, beside it in a checkout."""
-    package = pathlib.Path(__file__).parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
+    return sorted(path.stem for path in packaged("configs").glob("[a-z]*_*.py"))
 
 
 def _find(word: str) -> pathlib.Path:
@@ -241,7 +236,7 @@ def _find(word: str) -> pathlib.Path:
     Raises:
       UserError: there is none.
     """
-    path, ours = pathlib.Path(os.path.expanduser(word)), _folder() / f"{word}.py"
+    path, ours = pathlib.Path(os.path.expanduser(word)), packaged("configs") / f"{word}.py"
     if re.fullmatch(r"[a-z]\w*", word) and ours.is_file():
         return ours
     if path.is_file():

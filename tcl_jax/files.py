@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import pathlib
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -12,6 +13,13 @@ from etils import epath
 from tcl_jax.errors import UserError, WriteFailed
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
+def packaged(folder: str) -> pathlib.Path:
+    """A folder that the wheel has in the package and a checkout has beside it."""
+    package = pathlib.Path(__file__).parent
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
 
 
 def is_remote(path: epath.PathLike) -> bool:

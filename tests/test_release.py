@@ -42,7 +42,7 @@ def test_the_changelog_has_the_headings_of_keep_a_changelog():
 def test_every_room_is_packed():
     rooms = {f"tcl_jax.{path.parent.name}" for path in (ROOT / "tcl_jax").glob("*/__init__.py")}
     packed = PROJECT["tool"]["setuptools"]["packages"]
-    assert packed == sorted({"tcl_jax", "tcl_jax.configs"} | rooms)
+    assert packed == sorted({"tcl_jax", "tcl_jax.configs", "tcl_jax.weights"} | rooms)
 
 
 def test_every_import_is_of_a_package_that_an_extra_names():
@@ -81,9 +81,13 @@ def test_the_wheel_holds_the_package_with_its_experiments_and_nothing_else(built
         scripts = archive.read(f"tcl_jax-{tcl_jax.__version__}.dist-info/entry_points.txt").decode()
     inside = {name for name in names if not name.startswith(f"tcl_jax-{tcl_jax.__version__}.dist-info/")}
     tracked = subprocess.run(
-        ["git", "ls-files", "tcl_jax", "configs"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "tcl_jax", "configs", "weights"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.splitlines()
-    assert inside == {re.sub("^configs/", "tcl_jax/configs/", name) for name in tracked}
+    assert inside == {re.sub("^(configs|weights)/", r"tcl_jax/\1/", name) for name in tracked}
     assert {f"tcl_jax/configs/{name}.py" for name in (*known(), "smoke", "protocol")} <= inside
     assert {
         "tcl_jax/py.typed",

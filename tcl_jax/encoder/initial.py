@@ -3,6 +3,7 @@
 import jax
 from jax.sharding import Mesh
 
+from tcl_jax.encoder import weights
 from tcl_jax.encoder.exported import described
 from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.errors import RunFailed, UserError
@@ -18,13 +19,14 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
     """The encoder at `init_from`, that of a run from its latest checkpoint: the weights that evaluation takes.
 
     Args:
-      init_from: the workdir of a run, which may be in training and is not touched, or a file.
+      init_from: the workdir of a run, which may be in training and is not touched; a file; or the name of an encoder
+        that comes with the package.
 
     Raises:
       UserError: there is neither, the run has no checkpoint yet, or the file is of another format.
       RunFailed: the checkpoints of the run cannot be read.
     """
-    path = full_path(init_from, "model.init_from")
+    path = full_path(weights.path_of(init_from), "model.init_from")
     if path.suffix == SUFFIX or path.is_file():
         tensors, metadata = read_tensors(path)
         description = described(metadata, path) if "format_version" in metadata else None
@@ -33,7 +35,8 @@ def read_initial(init_from: str, mesh: Mesh) -> InitialEncoder:
     if not workdir.config.exists():
         raise UserError(
             f"model.init_from is {readable(init_from)}, which does not hold a run (no config.json in "
-            f"{readable(path)}): train that run first, or give the workdir of another or a {SUFFIX} file."
+            f"{readable(path)}): train that run first, or give the workdir of another, a {SUFFIX} file or one of "
+            f"{', '.join(weights.known())}."
         )
     try:
         trained = read_trained(workdir, checkpoint="latest", mesh=mesh)

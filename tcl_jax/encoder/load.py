@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from tcl_jax.encoder import weights
 from tcl_jax.encoder.exported import PROJECTION, read_exported
 from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.encoder.trained_encoder import TrainedEncoder
@@ -192,13 +193,14 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") -> Encoder:
-    """The trained encoder of a run, or one that was exported; no data are needed.
+    """The trained encoder of a run, one that was exported, or one that comes with the package; no data are needed.
 
     Where a moving average of the weights is kept (train.ema_decay), that is the encoder. The run may be in training: it
     is read, and not touched. The number of devices may be another than in training.
 
     Args:
-      path: workdir of a run, or an encoder.safetensors of --mode=export.
+      path: workdir of a run, an encoder.safetensors of --mode=export, or the name of an encoder that comes with the
+        package, where there is no such path: "digits_tcl" or "fashion_mnist_tcl".
       checkpoint: of a run, "latest" or "best", the one with the highest kNN accuracy of the held-out images.
 
     Raises:
@@ -206,7 +208,7 @@ def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") ->
       RunFailed: the checkpoints of the run cannot be read.
     """
     mesh = make_mesh()
-    workdir = Workdir(os.fspath(path))
+    workdir = Workdir(weights.path_of(path))
     if workdir.path.suffix == SUFFIX or workdir.path.is_file():
         if checkpoint != "latest":
             raise UserError(
@@ -216,7 +218,7 @@ def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") ->
         return Encoder(read_exported(workdir.path, mesh), mesh)
     if not workdir.config.exists():
         raise UserError(
-            f"{workdir.path} does not hold an encoder: give the workdir of a run, which has a config.json, or an "
-            f"encoder{SUFFIX} of --mode=export."
+            f"{workdir.path} does not hold an encoder: give the workdir of a run, which has a config.json, an "
+            f"encoder{SUFFIX} of --mode=export, or one of {', '.join(weights.known())}."
         )
     return Encoder(read_trained(workdir, checkpoint=checkpoint, mesh=mesh), mesh)
