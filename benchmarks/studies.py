@@ -284,7 +284,7 @@ STUDIES = {
     **_to_the_end(
         "fashion_mnist",
         "fashion_mnist_converged",
-        _NARROW | {"augment.views": ("crop_flip", "crop_flip"), "train.epochs": 10},
+        _NARROW | {"augment.views": ("crop_flip", "crop_flip"), "train.epochs": 12},
         {"data.train_split": "train[:16000]", "train.epochs": 4},
         "A narrow network on all images.",
     ),
