@@ -175,7 +175,7 @@ def _to_the_end(
         rates: Study(
             config,
             [Row(label, _folder(label), METHODS[label] | short) for label in _WITH_LABELS],
-            ("train.learning_rate=0.03,0.1,0.3", "seed=0"),
+            ("train.learning_rate=0.1,0.3,1.0", "seed=0"),
             f"Chooses the learning rates of {name}. " + _CHOICE,
             reduced=True,
         ),
