@@ -12,6 +12,7 @@ one on each core (by taskset): each takes runs that no other has.
 import contextlib
 import functools
 import json
+import math
 import pathlib
 import shlex
 import statistics
@@ -287,6 +288,7 @@ def page(record: Record) -> str:
         ),
         record["about"],
         _table(groups, with_held_out=bool(record["swept"])),
+        "" if record["swept"] else _between_rows(groups),
         _corrupted(record, groups),
         f"**Not finished.** Missing: {'; '.join(record['missing'])}." if record["missing"] else "",
         "Each row alone, with `--workdir` and `--config.data.data_dir` as you like:",
@@ -367,6 +369,34 @@ def _table(groups: list[Group], *, with_held_out: bool) -> str:
         seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
         rows.append([group.label, seeds, *map(_percent, found)])
     return results.table(["runs", "seeds", *heads], rows, texts=2)
+
+
+def _between_rows(groups: list[Group]) -> str:
+    """The first row minus each other one, in points; nothing of a row alone."""
+    first, *others = groups
+    if not others:
+        return ""
+    metrics = metric_names(groups)
+    rows = [
+        [
+            group.label,
+            *(_difference(metric_spread(first, name), metric_spread(group, name)) for name in metrics),
+        ]
+        for group in others
+    ]
+    heads = [f"{first.label} minus", *(metric_title(name) for name in metrics)]
+    about = "Differences in points, ± their standard errors over seeds:"
+    return f"{about}\n\n{results.table(heads, rows)}"
+
+
+def _difference(a: Spread | None, b: Spread | None) -> str:
+    """a - b, and the root of the sum of the squares of both standard errors where both have several runs."""
+    if a is None or b is None:
+        return "-"
+    mean = f"{100 * (a.mean - b.mean):+.2f}"
+    if a.std is None or b.std is None:
+        return mean
+    return f"{mean} ± {100 * math.hypot(a.std / math.sqrt(a.runs), b.std / math.sqrt(b.runs)):.2f}"
 
 
 def _corrupted(record: Record, groups: Sequence[Group]) -> str:

@@ -136,6 +136,18 @@ def test_page_has_mean_and_deviation_of_each_row_and_its_command() -> None:
     assert "Not finished" not in text
 
 
+def test_page_has_the_differences_between_the_first_row_and_the_others() -> None:
+    ours, theirs = [0.41, 0.42, 0.46], [0.5, 0.52]
+    text = page(record_of(row_of("TCL", ours), row_of("SupCon", theirs), row_of("one run", [0.4])))
+    error = 100 * np.sqrt(np.var(ours, ddof=1) / 3 + np.var(theirs, ddof=1) / 2)
+    assert "| TCL minus | linear probe | kNN |" in text
+    assert f"| SupCon | +0.00 ± 0.00 | -8.00 ± {error:.2f} |" in text
+    assert "| one run | +0.00 | +3.00 |" in text
+    assert "minus" not in page(record_of(row_of("TCL", ours)))
+    swept = swept_row("TCL", "train.learning_rate", {0.1: ours, 0.2: theirs})
+    assert "minus" not in page(record_of(swept, swept=["train.learning_rate"]))
+
+
 def test_a_metric_of_some_runs_has_a_column() -> None:
     classifier = row_of("cross-entropy", [0.5])
     classifier["runs"][0]["metrics"]["classifier"] = 0.6
