@@ -50,6 +50,7 @@ STUDY = flags.DEFINE_enum("study", None, list(STUDIES), "Which runs; benchmarks/
 
 _DATA_TITLES = {"cifar10": "CIFAR-10 (JPEG copy)", "fashion_mnist": "FashionMNIST"}
 _HELD_OUT = "kNN of held-out images"
+_TOP_1 = ("linear_probe", "logistic_regression", "knn", "classifier")
 
 CORRUPTED = "corrupted_knn"
 """Of a run in the record: accuracies by corruption, where benchmarks/robustness.py has measured them."""
@@ -279,6 +280,9 @@ def page(record: Record) -> str:
     """Markdown: a table with mean and deviation over seeds, what is missing, each row's command, each run's machine."""
     groups = [group for row in record["rows"] for group in groups_of(row, record["swept"])]
     config = groups[0].runs[0].config
+    metrics = metric_names(groups)
+    top_1 = [name for name in metrics if name in _TOP_1]
+    others = [name for name in metrics if name not in _TOP_1]
     data = _DATA_TITLES.get(config["data.name"], config["data.name"])
     return results.text_of(
         f"# {data}{', reduced protocol' if record['reduced'] else ''}: {record['study']}",
@@ -287,8 +291,13 @@ def page(record: Record) -> str:
             config, rates={run.config["train.learning_rate"] for group in groups for run in group.runs}
         ),
         record["about"],
-        _table(groups, with_held_out=bool(record["swept"])),
-        "" if record["swept"] else _between_rows(groups),
+        _table(
+            groups,
+            {name: f"{metric_title(name)}, top-1, %" for name in top_1},
+            held_out=bool(record["swept"]),
+        ),
+        "" if record["swept"] else _between_rows(groups, top_1),
+        _table(groups, {name: f"{metric_title(name)}, %" for name in others}) if others else "",
         _corrupted(record, groups),
         f"**Not finished.** Missing: {'; '.join(record['missing'])}." if record["missing"] else "",
         "Each row alone, with `--workdir` and `--config.data.data_dir` as you like:",
@@ -358,25 +367,23 @@ def _protocol(config: Any, rates: set[float]) -> str:
     )
 
 
-def _table(groups: list[Group], *, with_held_out: bool) -> str:
-    metrics = metric_names(groups)
-    heads = [f"{_HELD_OUT}, %"] * with_held_out
-    heads += [f"{metric_title(name)}, top-1, %" for name in metrics]
+def _table(groups: list[Group], metrics: dict[str, str], *, held_out: bool = False) -> str:
+    """The metrics of this name, under these heads."""
+    heads = [f"{_HELD_OUT}, %"] * held_out + list(metrics.values())
     rows = []
     for group in groups:
-        found = [_at_end(group)] * with_held_out
+        found = [_at_end(group)] * held_out
         found += [metric_spread(group, name) for name in metrics]
         seeds = ", ".join(str(run.config["seed"]) for run in group.runs)
         rows.append([group.label, seeds, *map(_percent, found)])
     return results.table(["runs", "seeds", *heads], rows, texts=2)
 
 
-def _between_rows(groups: list[Group]) -> str:
+def _between_rows(groups: list[Group], metrics: list[str]) -> str:
     """The first row minus each other one, in points; nothing of a row alone."""
     first, *others = groups
     if not others:
         return ""
-    metrics = metric_names(groups)
     rows = [
         [
             group.label,

@@ -157,6 +157,16 @@ def test_a_metric_of_some_runs_has_a_column() -> None:
     assert "| cross-entropy | 0 | 50.00 | 50.00 | 60.00 |" in text
 
 
+def test_metrics_that_are_no_classifiers_have_a_table_of_their_own() -> None:
+    row = row_of("TCL", [0.4, 0.5])
+    for run, value in zip(row["runs"], (0.2, 0.3), strict=True):
+        run["metrics"] |= {"recall_at_1": value, "labels_1_per_class": 0.1}
+    text = page(record_of(row))
+    assert "| runs | seeds | linear probe, top-1, % | kNN, top-1, % |\n" in text
+    assert "| runs | seeds | recall@1, % | 1 label per class, % |\n" in text
+    assert "| TCL | 0, 1 | 25.00 ± 7.07 | 10.00 ± 0.00 |" in text
+
+
 def test_studies_of_methods_have_curves_and_studies_of_settings_what_came_of_them() -> None:
     methods = record_of(row_of("TCL", [0.4, 0.5]), row_of("SupCon", [0.4]))
     assert list(pictures(methods)) == ["curves"]
