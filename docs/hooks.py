@@ -31,6 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links from docs/ to what lies beside it in the repository, and here below it."""
+    if "/" in page.file.src_uri:  # a page of another folder, whose neighbours are the same here
+        return markdown
     return re.sub(
         r"(\]\(|href=\")\.\./(benchmarks/results/|weights/|CONTRIBUTING|CHANGELOG)", r"\1\2", markdown
     )
