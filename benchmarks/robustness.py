@@ -13,6 +13,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks import accuracy, folders, machine, results
+from benchmarks.accuracy_page import CORRUPTED
+from benchmarks.accuracy_record import decided, find, read_record, record_path
 from benchmarks.corruptions import CORRUPTIONS, SEVERITIES
 from benchmarks.studies import STUDIES
 from tcl_jax import load_encoder
@@ -30,11 +32,11 @@ def main(argv: list[str]) -> None:
     name, folder = accuracy.STUDY.value, pathlib.Path(results.OUTPUT.value)
     results.check_folder(folder)
     kind = machine.in_file_name(machine.describe_elsewhere()["device"])
-    study, path = accuracy.decided(STUDIES[name], folder, kind), accuracy.record_path(name, folder, kind)
-    record = accuracy.read_record(path, name, study)
+    study, path = decided(STUDIES[name], folder, kind), record_path(name, folder, kind)
+    record = read_record(path, name, study)
     for run in study.runs():
-        known = accuracy.find(record, run)
-        if known is None or accuracy.CORRUPTED in known:
+        known = find(record, run)
+        if known is None or CORRUPTED in known:
             continue
         workdir = accuracy.workdir_of(name, run)
         try:
@@ -42,7 +44,7 @@ def main(argv: list[str]) -> None:
         except (UserError, RunFailed) as error:
             print(f"{run.name} is left out: {error}", flush=True)
             continue
-        accuracy.save(known | {accuracy.CORRUPTED: found}, run, name, study, path)
+        accuracy.save(known | {CORRUPTED: found}, run, name, study, path)
         print(f"{run.name}: done", flush=True)
     if path.exists():
         print(path.with_suffix(".md").read_text())

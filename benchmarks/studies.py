@@ -37,7 +37,7 @@ _LONG_TAIL = {
     "validation.images": 200,
 }
 
-# Steps of 256 images as 512 views take one core 0.8 s on FashionMNIST (28x28x1) and some 1.1 s on CIFAR-10 (32x32x3):
+# Steps of 256 images as 512 views take one core 0.9 s on FashionMNIST (28x28x1) and some 1.2 s on CIFAR-10 (32x32x3):
 # all 50,000 images of the latter for a hundred epochs would take each run six hours of a core, a fifth of them 1.2.
 _NARROW = {
     "model.width": 8,

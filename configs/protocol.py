@@ -17,7 +17,7 @@ _SIZES = ("resnet18", "resnet50", "reduced")
 
 
 def get_config(name: str = "") -> ConfigDict:
-    """The config of <data>_<size>, with TCL; benchmarks/accuracy.py has what the other methods change.
+    """The config of <data>_<size>, with TCL; benchmarks/studies.py has what the other methods change.
 
     Raises:
       UserError: there is no such protocol.

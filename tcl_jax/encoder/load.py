@@ -200,7 +200,7 @@ def load_encoder(path: str | os.PathLike[str], *, checkpoint: str = "latest") ->
 
     Args:
       path: workdir of a run, an encoder.safetensors of --mode=export, or the name of an encoder that comes with the
-        package, where there is no such path: "digits_tcl" or "fashion_mnist_tcl".
+        package, unless such a path exists: "digits_tcl" or "fashion_mnist_tcl".
       checkpoint: of a run, "latest" or "best", the one with the highest kNN accuracy of the held-out images.
 
     Raises:

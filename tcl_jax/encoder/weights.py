@@ -19,8 +19,5 @@ def known() -> list[str]:
 def path_of(given: str | os.PathLike[str]) -> str:
     """The file of the encoder that is called `given`, or `given` where that is a path or no such name."""
     text = os.fspath(given)
-    return (
-        str(packaged("weights") / f"{text}{SUFFIX}")
-        if text in known() and not pathlib.Path(text).exists()
-        else text
-    )
+    ours = text in known() and not pathlib.Path(text).exists()
+    return str(packaged("weights") / f"{text}{SUFFIX}") if ours else text

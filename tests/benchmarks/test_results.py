@@ -5,13 +5,23 @@ import pathlib
 
 import pytest
 
-from benchmarks import accuracy, augment, gpu, loss_page, plans, results, start_up, sweep, train_step_page
+from benchmarks import (
+    accuracy_page,
+    augment,
+    gpu,
+    loss_page,
+    plans,
+    results,
+    start_up,
+    sweep,
+    train_step_page,
+)
 from benchmarks import input as input_
 
 pytestmark = pytest.mark.slow  # of tools and records
 
 PAGES = {
-    "accuracy": accuracy.page,
+    "accuracy": accuracy_page.page,
     "augment": augment.page,
     "gpu": gpu.page,
     "input": input_.page,
@@ -35,7 +45,7 @@ def test_committed_pages_are_made_of_their_records(path: pathlib.Path) -> None:
     "path", [path for path in RECORDS if path.stem.startswith("accuracy")], ids=lambda path: path.stem
 )
 def test_committed_studies_have_the_pictures_of_their_records(path: pathlib.Path) -> None:
-    names = {f"{path.stem}_{what}.png" for what in accuracy.pictures(json.loads(path.read_text()))}
+    names = {f"{path.stem}_{what}.png" for what in accuracy_page.pictures(json.loads(path.read_text()))}
     assert names == {picture.name for picture in results.FOLDER.glob(f"{path.stem}_*.png")}
 
 

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from benchmarks import accuracy, results, robustness
+from benchmarks import accuracy_page, accuracy_record, results, robustness
 from benchmarks.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -130,11 +130,15 @@ def measured(monkeypatch, tmp_path):
         "versions": {"jax": "1.2.3", "flax": "3.2.1"},
         "curve": [],
     }
-    empty = accuracy.read_record(tmp_path / "none", "smallest", smallest)
-    path = accuracy.record_path("smallest", tmp_path / "output", "cpu")
+    empty = accuracy_record.read_record(tmp_path / "none", "smallest", smallest)
+    path = accuracy_record.record_path("smallest", tmp_path / "output", "cpu")
     path.parent.mkdir()
     results.write_files(
-        accuracy.added(empty, smallest, first, run), accuracy.page, path.parent, path.stem, lambda _: {}
+        accuracy_record.added(empty, smallest, first, run),
+        accuracy_page.page,
+        path.parent,
+        path.stem,
+        lambda _: {},
     )
     monkeypatch.setattr("benchmarks.robustness.load_encoder", lambda _: Pixels())
     return path
@@ -143,7 +147,7 @@ def measured(monkeypatch, tmp_path):
 def test_a_study_gets_a_table_of_its_encoders_on_corrupted_images(measured, monkeypatch):
     path = measured
     robustness.main([])
-    run = json.loads(path.read_text())["rows"][0]["runs"][0][accuracy.CORRUPTED]
+    run = json.loads(path.read_text())["rows"][0]["runs"][0][accuracy_page.CORRUPTED]
     assert list(run) == ["clean", *CORRUPTIONS]
     assert {len(run[name]) for name in CORRUPTIONS} == {5}
     # Digits have 8 x 8 pixels, of which their own pixels are good features, and noise of a tenth changes little.
@@ -165,4 +169,4 @@ def test_an_encoder_that_is_not_the_one_of_the_record_is_left_out(measured, caps
     path.write_text(json.dumps(record))
     robustness.main([])
     assert "TCL, seed=0 is left out: The encoder in" in capsys.readouterr().out
-    assert accuracy.CORRUPTED not in json.loads(path.read_text())["rows"][0]["runs"][0]
+    assert accuracy_page.CORRUPTED not in json.loads(path.read_text())["rows"][0]["runs"][0]
