@@ -19,6 +19,7 @@ from absl import app, flags
 
 from benchmarks import experiment, machine, results, steps
 from benchmarks.timing import time_main
+from tcl_jax.command_line.start import keep_freed_memory
 from tcl_jax.fields import brief
 from tcl_jax.parallel import split_batch
 from tcl_jax.train.sweep_step import AtOnce, OneByOne, SweepStep
@@ -31,6 +32,7 @@ _SINGLE = "a single run"
 def main(argv: list[str]) -> None:
     """Measure, write the record and its page, and print the page."""
     del argv
+    keep_freed_memory()  # as each command does
     config = experiment.CONFIG.value
     k1s = [float(10 * 2**number) for number in range(_MEMBERS.value)]
     record = results.start(results.OUTPUT.value) | {

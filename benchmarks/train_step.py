@@ -23,6 +23,7 @@ from benchmarks import experiment, machine, results, steps
 from benchmarks.train_step_page import PRODUCT, TORCH, WHOLE, page
 from benchmarks.train_step_torch import check, make_step, reason_against
 from benchmarks.train_step_variants import PRODUCT_SIDE, matrix_product, our_steps
+from tcl_jax.command_line.start import keep_freed_memory
 from tcl_jax.experiment.build import Experiment
 from tcl_jax.plan.costs import product_flops
 from tcl_jax.plan.devices import find_accelerator
@@ -31,6 +32,7 @@ from tcl_jax.plan.devices import find_accelerator
 def main(argv: list[str]) -> None:
     """Measure, write the record and its page, and print the page."""
     del argv
+    keep_freed_memory()  # as each command does
     record = results.start(results.OUTPUT.value)
     built = steps.build()
     config, program, schedule = built.config, built.program, built.program.schedule
