@@ -11,9 +11,16 @@ from tcl_jax.encoder.trained_encoder import TrainedEncoder
 from tcl_jax.errors import UserError
 from tcl_jax.models import model_shapes
 from tcl_jax.models.description import EncoderDescription
-from tcl_jax.models.layout import encoder_tensors, encoder_variables, in_brief, mismatches, of_encoder
+from tcl_jax.models.layout import (
+    encoder_tensors,
+    encoder_variables,
+    in_brief,
+    layout_of,
+    mismatches,
+    of_encoder,
+)
 from tcl_jax.models.tensor_file import read_tensors, write_tensors
-from tcl_jax.models.torchvision import head_params, head_tensors, layout_of
+from tcl_jax.models.torchvision import head_params, head_tensors
 from tcl_jax.parallel import replicate
 
 PROJECTION = "projection.safetensors"

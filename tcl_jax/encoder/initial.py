@@ -9,9 +9,8 @@ from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.errors import RunFailed, UserError
 from tcl_jax.files import full_path, readable, utf8_path
 from tcl_jax.models.initial_encoder import InitialEncoder
-from tcl_jax.models.layout import encoder_tensors, of_encoder
+from tcl_jax.models.layout import encoder_tensors, layout_of, of_encoder
 from tcl_jax.models.tensor_file import SUFFIX, read_tensors
-from tcl_jax.models.torchvision import layout_of
 from tcl_jax.run.workdir import Workdir
 
 

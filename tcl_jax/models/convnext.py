@@ -1,13 +1,15 @@
 """ConvNeXt: the same network as timm's."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from tcl_jax.models.layers import Layers, drop_path_rates
+from tcl_jax.models.layers import SMALLEST_SIDE, Layers, drop_path_rates
+from tcl_jax.models.layout import Layout
+from tcl_jax.models.timm import TIMM
 
 
 class Size(NamedTuple):
@@ -87,6 +89,13 @@ class ConvNeXt(nn.Module):
     remat: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
+
+    layout: ClassVar[Layout] = TIMM
+
+    @property
+    def smallest_side(self) -> int:
+        """Of an image, in pixels."""
+        return SMALLEST_SIDE[self.stem]
 
     @property
     def layer_names(self) -> tuple[tuple[str, ...], ...]:

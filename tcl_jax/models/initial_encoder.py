@@ -9,10 +9,9 @@ import numpy as np
 from tcl_jax.errors import UserError
 from tcl_jax.models.contrastive import ContrastiveModel, params_sha256
 from tcl_jax.models.description import EncoderDescription
-from tcl_jax.models.layout import encoder_variables, in_brief, mismatches, of_encoder
+from tcl_jax.models.layout import encoder_variables, in_brief, layout_of, mismatches, of_encoder
 from tcl_jax.models.make import ENCODERS, model_shapes, takes
 from tcl_jax.models.resnet import ResNet
-from tcl_jax.models.torchvision import layout_of
 
 
 class InitialEncoder(NamedTuple):

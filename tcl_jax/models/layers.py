@@ -1,4 +1,4 @@
-"""The layers that ViT and ConvNeXt are made of, with the settings that they share."""
+"""What networks share: the layers that ViT and ConvNeXt are made of, the precision of all, and the sizes of stems."""
 
 import dataclasses
 
@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
+
+SMALLEST_SIDE = {"cifar": 8, "imagenet": 32}
+"""Side of the smallest image by stem, in pixels: the one of which the last of four stages sees a single pixel."""
 
 _normal = nn.initializers.normal(0.02)  # timm's trunc_normal_ cuts at +-2, which is 100 standard deviations
 
@@ -26,18 +29,13 @@ class Layers:
     dtype: DTypeLike
     param_dtype: DTypeLike
 
-    @property
-    def precision(self) -> jax.lax.Precision:
-        """HIGHEST above 16 bits, where GPUs would otherwise round to TF32 and TPUs to bfloat16."""
-        return jax.lax.Precision.HIGHEST if jnp.finfo(self.dtype).bits > 16 else jax.lax.Precision.DEFAULT
-
     def dense(self, x: jax.Array, features: int, *, name: str) -> jax.Array:
         """A linear layer over the last axis."""
         return nn.Dense(
             features,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            precision=self.precision,
+            precision=precision_of(self.dtype),
             kernel_init=_normal,
             name=name,
         )(x)
@@ -63,7 +61,7 @@ class Layers:
             feature_group_count=groups,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            precision=self.precision,
+            precision=precision_of(self.dtype),
             kernel_init=kernel_init,
             name=name,
         )(x)
@@ -87,6 +85,11 @@ class Layers:
         """
         rows = tuple(range(1, x.ndim))
         return nn.Dropout(rate, broadcast_dims=rows)(x, deterministic=not self.train) if rate else x
+
+
+def precision_of(dtype: DTypeLike) -> jax.lax.Precision:
+    """HIGHEST above 16 bits, where GPUs would otherwise round to TF32 and TPUs to bfloat16."""
+    return jax.lax.Precision.HIGHEST if jnp.finfo(dtype).bits > 16 else jax.lax.Precision.DEFAULT
 
 
 def drop_path_rates(last: float, blocks: int) -> list[float]:

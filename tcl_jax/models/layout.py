@@ -48,6 +48,12 @@ FLAX = Layout(
 """For encoders of the user's own: the variables as Flax has them, as "params/Conv_0/kernel"."""
 
 
+def layout_of(encoder: Any) -> Layout:
+    """How the variables of an encoder are written: as the attribute `layout` of its class says, or as Flax has them."""
+    layout = getattr(type(encoder), "layout", FLAX)
+    return layout if isinstance(layout, Layout) else FLAX
+
+
 def encoder_tensors(
     variables: Mapping[str, Any], layout: Layout, *, num_batches: int
 ) -> dict[str, np.ndarray]:

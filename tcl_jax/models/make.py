@@ -13,6 +13,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.models.contrastive import ContrastiveModel
 from tcl_jax.models.convnext import SIZES, ConvNeXt
 from tcl_jax.models.heads import LinearClassifier, ProjectionHead
+from tcl_jax.models.layout import FLAX, layout_of
 from tcl_jax.models.resnet import DEPTHS, STEMS, ResNet
 from tcl_jax.models.vit import HEADS, ViT
 from tcl_jax.resolve import arguments_of, resolve
@@ -38,9 +39,6 @@ _FIELDS = {
     "drop_path": "model.drop_path",
 }
 _EXAMPLE = "my_encoder.py with `def make(): return MyModule()`, images [b, h, w, c] -> features [b, f]"
-
-# Side of the smallest image of a ResNet or ConvNeXt, in pixels: the one that the last stage sees as a single pixel.
-_SMALLEST_SIDE = {"cifar": 8, "imagenet": 32}
 
 
 def make_encoder(
@@ -150,14 +148,13 @@ def check_model(model: ContrastiveModel, image_shape: tuple[int, int, int]) -> N
     """Refuse an encoder that cannot be trained on images [h, w, c].
 
     Raises:
-      UserError: images too small for the stem of a ResNet or ConvNeXt, or not of whole patches of a ViT; or an encoder
-        of the user's own that does not make features [b, f], or keeps other variables than "params" and "batch_stats".
+      UserError: images smaller than the encoder's `smallest_side`, or not of whole patches of its `patch_side`, where
+        it has these attributes; or an encoder of the user's own that does not make features [b, f], or keeps other
+        variables than "params" and "batch_stats".
     """
-    if isinstance(model.encoder, ViT):
-        _check_patches(*image_shape[:2], stem=model.encoder.stem, patch=model.encoder.patch)
-        return
-    if isinstance(model.encoder, ResNet | ConvNeXt):
-        check_image_size(*image_shape[:2], stem=model.encoder.stem)
+    height, width, _ = image_shape
+    _check_sides(model.encoder, height, width)
+    if layout_of(model.encoder) is not FLAX:  # one of the package's own, whose features are known
         return
     images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
 
@@ -199,27 +196,24 @@ def compute_dtype(precision: str, platform: str) -> jnp.dtype | None:
     return jnp.dtype(jnp.bfloat16) if narrow else None
 
 
-def check_image_size(height: int, width: int, *, stem: str) -> None:
-    """Refuses images too small for a ResNet's stem: below 8 pixels a side for "cifar", below 32 for "imagenet".
-
-    Raises:
-      UserError: a side that is too small, or an unknown stem.
-    """
-    _check_stem(stem)
-    smallest = _SMALLEST_SIDE[stem]
+def _check_sides(encoder: nn.Module, height: int, width: int) -> None:
+    """Refuse images below the encoder's `smallest_side`, or not of whole patches of its `patch_side`."""
+    smallest, patch = getattr(encoder, "smallest_side", 1), getattr(encoder, "patch_side", 1)
+    stem = getattr(encoder, "stem", "")
+    images = f"The images have {height}x{width} pixels"
+    kind = type(encoder).__name__ + (f" with model.stem {stem!r}" if stem else "")
     if min(height, width) < smallest:
-        remedy = "use larger images" if stem == "cifar" else "set model.stem to 'cifar', or use larger images"
-        raise UserError(
-            f"The images have {height}x{width} pixels, too few for model.stem {stem!r}, which needs at least "
-            f"{smallest}x{smallest}: {remedy}."
+        remedy = (
+            "set model.stem to 'cifar', or use larger images" if stem == "imagenet" else "use larger images"
         )
-
-
-def _check_patches(height: int, width: int, *, stem: str, patch: int) -> None:
-    if height % patch or width % patch:
         raise UserError(
-            f"The images have {height}x{width} pixels, which are not whole patches of {patch}x{patch}, those of a ViT "
-            f"with model.stem {stem!r}: set data.image_size to a multiple of {patch}, or model.stem to the other."
+            f"{images}, too few for {kind}, which needs at least {smallest}x{smallest}: {remedy}."
+        )
+    if height % patch or width % patch:
+        other = ", or model.stem to the other" if stem else ""
+        raise UserError(
+            f"{images}, which are not whole patches of {patch}x{patch}, those of {kind}: set data.image_size to a "
+            f"multiple of {patch}{other}."
         )
 
 

@@ -1,6 +1,7 @@
 """The ResNet image encoder: the same network as torchvision's and as the SupCon and TCL papers' code."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from tcl_jax.models.convolution import convolve
+from tcl_jax.models.layers import SMALLEST_SIDE, precision_of
+from tcl_jax.models.layout import Layout
+from tcl_jax.models.torchvision import TORCHVISION
 
 STEMS = ("cifar", "imagenet")
 
@@ -37,7 +41,7 @@ class _Layers:
             conv_general_dilated=convolve,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            precision=_precision(self.dtype),
+            precision=precision_of(self.dtype),
             kernel_init=_kaiming_normal,
             name=name,
         )(x)
@@ -151,6 +155,13 @@ class ResNet(nn.Module):
     remat: bool = False
     widening: int = 1
 
+    layout: ClassVar[Layout] = TORCHVISION
+
+    @property
+    def smallest_side(self) -> int:
+        """Of an image, in pixels."""
+        return SMALLEST_SIDE[self.stem]
+
     @property
     def layer_names(self) -> tuple[tuple[str, ...], ...]:
         """Names of the modules of each layer from the images on: the stem, then block by block."""
@@ -196,8 +207,3 @@ def _shortcut(x: jax.Array, channels: int, stride: int, layers: _Layers) -> jax.
         return x
     x = layers.conv(x, channels, 1, stride=stride, name="shortcut_conv")
     return layers.batch_norm(x, name="shortcut_bn")
-
-
-def _precision(dtype: DTypeLike) -> jax.lax.Precision:
-    """HIGHEST above 16 bits, where GPUs would otherwise round to TF32 and TPUs to bfloat16."""
-    return jax.lax.Precision.HIGHEST if jnp.finfo(dtype).bits > 16 else jax.lax.Precision.DEFAULT

@@ -11,13 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 
-from tcl_jax.models.convnext import ConvNeXt
-from tcl_jax.models.layout import FLAX, Layout, Path, from_torch, to_torch, torch_shape
-from tcl_jax.models.resnet import ResNet
-from tcl_jax.models.timm import TIMM
-from tcl_jax.models.vit import ViT
+from tcl_jax.models.layout import Layout, Path, from_torch, to_torch, torch_shape
 
 _LEAVES = {
     "kernel": "weight",
@@ -29,13 +24,6 @@ _LEAVES = {
 _SHORTCUTS = {"shortcut_conv": "downsample.0", "shortcut_bn": "downsample.1"}
 _COUNTER = "num_batches_tracked"  # of each BatchNorm; it counts only where PyTorch averages over all batches
 _HEAD = {"linear1": "0", "linear2": "2"}  # as nn.Sequential(Linear, ReLU, Linear) counts
-
-
-def layout_of(encoder: nn.Module) -> Layout:
-    """How the variables of an encoder are written: by torchvision's or timm's names, or as Flax has them."""
-    if isinstance(encoder, ResNet):
-        return TORCHVISION
-    return TIMM if isinstance(encoder, ViT | ConvNeXt) else FLAX
 
 
 def torchvision_name(path: Path) -> str:

@@ -1,11 +1,15 @@
 """The Vision Transformer: the same network as timm's."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from tcl_jax.models.layers import Layers, drop_path_rates
+from tcl_jax.models.layers import Layers, drop_path_rates, precision_of
+from tcl_jax.models.layout import Layout
+from tcl_jax.models.timm import TIMM
 
 HEADS = {"tiny": 3, "small": 6, "base": 12}
 """Attention heads by size; each has `width` features."""
@@ -34,7 +38,7 @@ class Block(nn.Module):
             k,
             v,
             dtype=layers.dtype,
-            precision=layers.precision,
+            precision=precision_of(layers.dtype),
             force_fp32_for_softmax=jnp.finfo(layers.dtype).bits < 32,
         ).reshape(x.shape)
         y = layers.drop(layers.dense(y, features, name="attn_proj"))
@@ -80,8 +84,10 @@ class ViT(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
 
+    layout: ClassVar[Layout] = TIMM
+
     @property
-    def patch(self) -> int:
+    def patch_side(self) -> int:
         """Side of a patch, in pixels."""
         return PATCHES[self.stem]
 
@@ -95,8 +101,8 @@ class ViT(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(f"expected float images [b, h, w, c], got {images.dtype} {list(images.shape)}")
-        if any(side % self.patch for side in images.shape[1:3]):
-            raise ValueError(f"expected sides that {self.patch} divides, got {list(images.shape[1:3])}")
+        if any(side % self.patch_side for side in images.shape[1:3]):
+            raise ValueError(f"expected sides that {self.patch_side} divides, got {list(images.shape[1:3])}")
         dtype = self.param_dtype if self.dtype is None else self.dtype
         layers = Layers(train, self.dropout, dtype, self.param_dtype)
         features, batch = self.heads * self.width, images.shape[0]  # len() of a symbolic size fails
@@ -104,8 +110,8 @@ class ViT(nn.Module):
         x = layers.conv(
             images.astype(dtype),
             features,
-            self.patch,
-            stride=self.patch,
+            self.patch_side,
+            stride=self.patch_side,
             kernel_init=_patch_init,
             name="patch_embed",
         ).reshape(batch, -1, features)

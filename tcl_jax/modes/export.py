@@ -5,7 +5,7 @@ from tcl_jax.encoder.from_run import read_trained
 from tcl_jax.encoder.stablehlo import write_stablehlo
 from tcl_jax.errors import UserError
 from tcl_jax.models.description import EncoderDescription
-from tcl_jax.models.torchvision import layout_of
+from tcl_jax.models.layout import layout_of
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
 

@@ -1,5 +1,6 @@
 """Models by name, and the sentences for what cannot be made."""
 
+import contextlib
 from functools import partial
 
 import jax
@@ -10,7 +11,7 @@ from flax import linen as nn
 
 from tcl_jax.errors import UserError
 from tcl_jax.models import ENCODERS, check_model, make_model, takes
-from tcl_jax.models.make import check_image_size
+from tcl_jax.models.layout import FLAX, layout_of
 
 SMALL = {"stem": "cifar", "width": 4, "projection_dim": 16}
 
@@ -62,8 +63,8 @@ def test_what_cannot_be_made_is_refused_in_one_sentence(name, settings, message)
 
 @pytest.mark.parametrize(("stem", "smallest"), [("cifar", 8), ("imagenet", 32)])
 def test_the_smallest_image_of_a_stem_ends_as_one_pixel(stem: str, smallest: int) -> None:
-    check_image_size(smallest, smallest, stem=stem)
     model = make_model("resnet18", **(SMALL | {"stem": stem}))
+    check_model(model, (smallest, smallest, 3))
     images = jax.ShapeDtypeStruct((2, smallest, smallest, 3), jnp.float32)
     variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
     capture = partial(model.apply, train=False, capture_intermediates=True, mutable=["intermediates"])
@@ -82,12 +83,11 @@ def test_the_smallest_image_of_a_stem_ends_as_one_pixel(stem: str, smallest: int
             "imagenet",
             "^The images have 64x31 pixels.* at least 32x32: set model.stem to .cifar., or use larger images",
         ),
-        (32, 32, "big", "^model.stem is 'big'"),
     ],
 )
 def test_images_too_small_for_a_stem_are_refused(height, width, stem, message) -> None:
     with pytest.raises(UserError, match=message):
-        check_image_size(height, width, stem=stem)
+        check_model(make_model("resnet18", **(SMALL | {"stem": stem})), (height, width, 3))
 
 
 class Plain(nn.Module):
@@ -128,6 +128,16 @@ class Pixels(nn.Module):
         return nn.Dense(4)(images)
 
 
+class OfPatches(nn.Module):
+    smallest_side = 16
+    patch_side = 4
+    layout = "of another meaning"
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Conv(4, (4, 4), strides=4)(images).mean(axis=(1, 2))
+
+
 class Remembering(nn.Module):
     @nn.compact
     def __call__(self, images):
@@ -160,6 +170,18 @@ def test_an_encoder_is_handed_the_settings_that_it_names() -> None:
     assert takes("resnet50", "remat")
     assert not takes(f"{__name__}:plain", "dtype")
     assert not takes(f"{__name__}:an_instance", "width")
+
+
+def test_an_encoder_of_the_users_own_says_which_images_it_takes() -> None:
+    model = make_model(f"{__name__}:OfPatches", **SMALL)
+    assert layout_of(model.encoder) is FLAX
+    for height, width, refused in (
+        (16, 20, None),
+        (16, 12, "16x12 pixels, too few for OfPatches, which needs at least 16x16: use larger images"),
+        (18, 20, "18x20 pixels, which are not whole patches of 4x4, those of OfPatches: set data.image_size"),
+    ):
+        with pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext():
+            check_model(model, (height, width, 3))
 
 
 def test_features_are_float32_at_least() -> None:

@@ -16,9 +16,8 @@ from tcl_jax.models.contrastive import ContrastiveModel
 from tcl_jax.models.dropout import dropout_by_row, row_keys
 from tcl_jax.models.heads import ProjectionHead
 from tcl_jax.models.initial_encoder import InitialEncoder, fit_encoder
-from tcl_jax.models.layout import encoder_tensors, encoder_variables, mismatches, of_encoder
+from tcl_jax.models.layout import encoder_tensors, encoder_variables, layout_of, mismatches, of_encoder
 from tcl_jax.models.timm import TIMM
-from tcl_jax.models.torchvision import layout_of
 from tests.golden.record_timm import GRIDS, IMAGES, POSITIONS, SIDE, drawn_weights, projected
 
 RECORDED = np.load(Path(__file__).parents[1] / "golden" / "timm_features.npz")

@@ -63,7 +63,7 @@ MISTAKES = [
         "model.name is 'resnet19', expected one of resnet18.*or 'module:attribute'",
     ),
     ("model.stem", "mnist", "model.stem is 'mnist', expected one of cifar, imagenet"),
-    ("model.stem", "imagenet", "8x8 pixels, too few for model.stem 'imagenet'"),
+    ("model.stem", "imagenet", "8x8 pixels, too few for ResNet with model.stem 'imagenet'"),
     ("model.width", 0, "model.width is 0"),
     ("model.projection_dim", 0, "model.projection_dim is 0"),
     ("model.init_from", "none.safetensors", "none.safetensors cannot be read"),
