@@ -22,7 +22,8 @@ test-slow: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup -m slow --durations=20 --durations-min=5
 
 # The losses on the oldest JAX that they run on, which the training does not: golden files and every member's formula.
-test-old-jax: $(VENV)-old-jax/.old-jax
+test-old-jax:
+	$(MAKE) $(VENV)-old-jax/.old-jax VENV=$(VENV)-old-jax
 	$(VENV)-old-jax/bin/python -m pytest -p tests.losses.old_jax --noconftest -p no:cacheprovider -n 2 \
 	  --dist worksteal tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight"
 
@@ -69,30 +70,31 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# Each module is compiled when it is first imported: compiling all of them is half of an installation.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
 $(VENV)/.train: $(VENV)/.python pyproject.toml
 	@echo 'Installing into $(VENV), which takes a minute or two the first time.'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
+	$(INSTALL) -e '.[train]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
-	@touch $@
+$(VENV)/.test: $(VENV)/.python pyproject.toml
+	@echo 'Installing into $(VENV), which takes a minute or two the first time.'
+	$(INSTALL) -e '.[train,test]'
+	@touch $(VENV)/.train $@
 
-$(VENV)-old-jax/.old-jax:
-	$(MAKE) $(VENV)-old-jax/.python VENV=$(VENV)-old-jax
-	$(VENV)-old-jax/bin/python -m pip install --quiet --disable-pip-version-check 'jax[cpu]==0.4.38' \
-	  'pytest>=8.3,<9.2' pytest-xdist
+$(VENV)/.old-jax: $(VENV)/.python
+	$(INSTALL) 'jax[cpu]==0.4.38' 'pytest>=8.3,<9.2' pytest-xdist
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
-$(VENV)/.prepare: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,prepare]' opencv-python-headless \
-	  wandb mlflow-skinny
+$(VENV)/.prepare: $(VENV)/.python pyproject.toml
+	$(INSTALL) -e '.[train,test,prepare]' opencv-python-headless wandb mlflow-skinny
 	@touch $@
 
-$(VENV)/.tpu-plan: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test,tpu-plan]'
+$(VENV)/.tpu-plan: $(VENV)/.python pyproject.toml
+	$(INSTALL) -e '.[train,test,tpu-plan]'
 	@touch $@
