@@ -70,8 +70,10 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Each module is compiled when it is first imported: compiling all of them is half of an installation.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# A module is compiled when it is first imported, as compiling all of them is half of an installation; but now where
+# nothing may be written then.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+  --$(if $(PYTHONDONTWRITEBYTECODE),,no-)compile
 
 $(VENV)/.train: $(VENV)/.python pyproject.toml
 	@echo 'Installing into $(VENV), which takes a minute or two the first time.'
