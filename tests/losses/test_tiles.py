@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from tcl_jax import losses
 from tcl_jax.losses.tiles import make_layout, padded
 from tests.losses import reference
-from tests.losses.mappings import AXIS, DEVICES, MAPPINGS, gradient_over_devices
+from tests.losses.mappings import AXIS, DEVICES, gradient_over_devices
 
 pytestmark = pytest.mark.xdist_group("tiles")  # they share what is compiled
 
@@ -129,12 +129,12 @@ def test_extremes_stay_finite_and_right_in_float32(temperature, k1, k2, block_si
                     np.testing.assert_allclose(gradients[0], closed, atol=1e-6)
 
 
-SIZES_AND_MAPPINGS = [(size, "shard_map") for size in (5, 10, 40)] + [(5, other) for other in MAPPINGS[1:]]
+@pytest.mark.parametrize("block_size", [5, 10, 40])
+def test_any_tile_size_on_eight_devices(block_size):
+    """72 rows, 9 on each device: tiles of half of them and padding, of those of one device, of those of four.
 
-
-@pytest.mark.parametrize(("block_size", "mapping"), SIZES_AND_MAPPINGS)
-def test_any_tile_size_on_eight_devices(block_size, mapping):
-    """72 rows, 9 on each device: tiles of half of them and padding, of those of one device, of those of four."""
+    Other mappings are in test_family.py.
+    """
     z, labels, weights, coefficients = case(2, n=72)
     sizes = {5: 5, 10: 9, 40: 36}
     for size, expected in sizes.items():
@@ -148,7 +148,7 @@ def test_any_tile_size_on_eight_devices(block_size, mapping):
     with jax.enable_x64(True):
         arguments = jnp.asarray(z), jnp.asarray(labels), jnp.asarray(weights)
         coefficients = jax.tree.map(jnp.asarray, coefficients)
-        value, by_coefficients, by_rows = gradient_over_devices(mapping, loss)(coefficients, *arguments)
+        value, by_coefficients, by_rows = gradient_over_devices("shard_map", loss)(coefficients, *arguments)
         dense, (by_z, _, expected) = value_and_gradients(*arguments, coefficients, block_size=None)
     assert float(value) == pytest.approx(float(dense), rel=1e-13)
     assert reference.relative_error(by_rows, by_z) <= 1e-12

@@ -56,15 +56,20 @@ def test_a_run_that_was_made_to_collapse_is_spoken_of_once(config, tmp_path, cap
 
 HEALTHY = {
     "tcl": {"loss__k1": 10.0},
-    "supcon": {"loss__name": "supcon"},
-    "ntxent": {"loss__name": "ntxent"},
     "queue": {"loss__name": "supcon", "loss__queue_size": 128},
+    "ntxent": {"loss__name": "ntxent"},
     "small batches": {"loss__name": "supcon", "train__batch_size": 8, "train__epochs": 12},
     "cross-entropy": {"loss__name": "cross_entropy"},
 }
 
 
-@pytest.mark.parametrize("changed", HEALTHY.values(), ids=HEALTHY)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(changed, id=name, marks=[] if name in ("tcl", "queue") else pytest.mark.slow)
+        for name, changed in HEALTHY.items()
+    ],
+)
 def test_a_healthy_run_is_not_spoken_of(changed, config, tmp_path, capsys):
     records, printed = run(copy_of(config, **changed), tmp_path, capsys)
     assert records[-1]["step"] == 300
@@ -83,6 +88,7 @@ def test_the_demo_at_a_rate_at_which_it_collapses(data_dir, tmp_path, capsys, fi
     assert printed.count("The projections have collapsed to one point") == found
 
 
+@pytest.mark.slow
 def test_a_detached_classifier_learns_beside_a_loss_without_classes(config, tmp_path, capsys):
     by_image = copy_of(config, loss__name="ntxent", train__epochs=20)
     without, _ = run(by_image, tmp_path / "without", capsys)

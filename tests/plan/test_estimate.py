@@ -63,6 +63,7 @@ def test_flops_by_formula_are_near_those_of_the_compiled_program(planned):
     assert 1.0 < flops["compiled"] / flops["formula"] < 1.25
 
 
+@pytest.mark.slow
 def test_a_queue_and_its_momentum_encoder_are_counted(planned):
     fields = {"loss__queue_size": 256, "loss__momentum_encoder": 0.99, "model__width": 2}
     run, found = planned(1, **fields)
