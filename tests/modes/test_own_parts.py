@@ -65,16 +65,17 @@ class Log:
 def log(workdir, after_step):
     return Log(f"{workdir}/own_{after_step}.txt")
 """
-WIDTHS = {"vit_tiny": 4, "convnext_atto": 16}
-FEATURES = {"own_encoder:make": 8, "vit_tiny": 3 * 4, "convnext_atto": 8 * 10}
+VIT, CONVNEXT = "tests.modes.tiny_encoder:shallow_vit", "tests.modes.tiny_encoder:shallow_convnext"
+WIDTHS = {VIT: 4, CONVNEXT: 16}
+FEATURES = {"own_encoder:make": 8, VIT: 3 * 4, CONVNEXT: 8 * 10}
 
 
 @pytest.fixture(
     scope="module",
     params=[
         "own_encoder:make",
-        pytest.param("vit_tiny", marks=pytest.mark.slow),
-        pytest.param("convnext_atto", marks=pytest.mark.slow),
+        pytest.param(VIT, marks=pytest.mark.slow, id="vit"),
+        pytest.param(CONVNEXT, marks=pytest.mark.slow, id="convnext"),
     ],
 )
 def config(request, data_dir, tmp_path_factory):
@@ -185,7 +186,7 @@ def test_training_can_begin_with_its_exported_weights(finished, config):
     state = build_experiment(begins, begins=True).program.initial_state(7)
     trained = load_encoder(finished.path)._variables["params"]["encoder"]
     jax.tree.map(np.testing.assert_array_equal, dict(state.params["encoder"]), dict(trained))
-    if ":" in begins.model.name:  # one of the user's own, which takes no width
+    if begins.model.name == "own_encoder:make":  # which takes no width
         make_parts(copy_of(begins, model__width=99), make_mesh(1), begins=True)
     other = copy_of(
         begins, model__name="tests.modes.tiny_encoder:Tiny", model__dropout=0.0, model__drop_path=0.0
@@ -221,7 +222,7 @@ def test_its_plan_has_the_parameters_of_the_run_and_what_its_devices_exchange(fi
     # Of 64 views the projection, what belongs to it, and seven numbers.
     assert traffic.pop("all-gather") == 64 * (4 * 128 + 9 + 28)
     # The gradient, loss and weight; of a ViT's token and positions the compiler sums a part twice.
-    assert traffic == {"all-reduce": pytest.approx(4 * parameters + 8, rel=0.005)}
+    assert traffic == {"all-reduce": pytest.approx(4 * parameters + 8, abs=400)}
 
 
 def test_an_encoder_whose_batch_norm_cannot_share_its_statistics_says_so_on_many_devices(data_dir):

@@ -37,6 +37,7 @@ runpy.run_path("main.py", run_name="__main__")
 STEPS = 20
 OVERRIDES = {
     "data.train_split": "train[:356]",  # 4 steps in an epoch
+    "model.width": 2,  # in 64-bit convolutions on a CPU are slow
     "train.epochs": 5,
     "train.warmup_epochs": 1,
     "probe.epochs": 1,

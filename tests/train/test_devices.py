@@ -43,12 +43,13 @@ def long_tailed(config):
 
 
 def vit(config):
-    config.model.update(name="vit_tiny", width=4, dropout=0.1, drop_path=0.2)
+    config.model.update(name="tests.modes.tiny_encoder:shallow_vit", width=4, dropout=0.1, drop_path=0.2)
     config.train.update(optimizer="adamw", learning_rate=1e-3)
 
 
 def convnext(config):
-    config.model.update(name="convnext_atto", width=8, dropout=0.1, drop_path=0.2)
+    name = "tests.modes.tiny_encoder:shallow_convnext"
+    config.model.update(name=name, width=8, dropout=0.1, drop_path=0.2)
 
 
 def own_statistics(config):
@@ -64,6 +65,8 @@ def losses_on(tmp_path_factory):
         config = digits_tcl.get_config()
         config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
         config.log.every_steps = 1
+        if x64:  # in which XLA's convolutions on a CPU are slow
+            config.model.width = 2
         if change:
             change(config)
         workdir = Workdir(str(tmp_path_factory.mktemp("run")))
