@@ -66,8 +66,8 @@ def log(workdir, after_step):
     return Log(f"{workdir}/own_{after_step}.txt")
 """
 VIT, CONVNEXT = "tests.modes.tiny_encoder:shallow_vit", "tests.modes.tiny_encoder:shallow_convnext"
-WIDTHS = {VIT: 4, CONVNEXT: 16}
-FEATURES = {"own_encoder:make": 8, VIT: 3 * 4, CONVNEXT: 8 * 10}
+WIDTHS = {VIT: 4, CONVNEXT: 6}
+FEATURES = {"own_encoder:make": 8, VIT: 3 * 4, CONVNEXT: 8 * 3}
 
 
 @pytest.fixture(

@@ -47,11 +47,6 @@ def vit(config):
     config.train.update(optimizer="adamw", learning_rate=1e-3)
 
 
-def convnext(config):
-    name = "tests.modes.tiny_encoder:shallow_convnext"
-    config.model.update(name=name, width=8, dropout=0.1, drop_path=0.2)
-
-
 def own_statistics(config):
     config.model.sync_batch_norm = False
 
@@ -98,7 +93,7 @@ def build_first_epoch(config, **options):
 
 @pytest.mark.parametrize(
     ("devices", "change"),
-    [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed), (8, vit), (8, convnext)],
+    [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed), (8, vit)],
 )
 def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, devices, change):
     one = losses_on(1, change, x64=True)
@@ -106,9 +101,8 @@ def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, dev
     np.testing.assert_allclose(losses_on(devices, change, x64=True), one, rtol=1e-10)  # 1e-15 is seen
 
 
-@pytest.mark.parametrize("devices", [2, 8])
-def test_losses_of_twenty_steps_in_float32_are_about_those_on_one_device(losses_on, devices):
-    one, many = losses_on(1), losses_on(devices)
+def test_losses_of_twenty_steps_in_float32_are_about_those_on_one_device(losses_on):
+    one, many = losses_on(1), losses_on(8)
     assert many[0] == pytest.approx(one[0], rel=1e-6)
     np.testing.assert_allclose(many, one, rtol=5e-3)
 
