@@ -1,15 +1,19 @@
 """The watch in whole runs, one that was made to collapse and healthy ones; a classifier that is trained along."""
 
+import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from configs import digits_tcl
 from tcl_jax.modes import train
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
 from tests.modes.tiny import copy_of, tiny_config
 
+ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.xdist_group("watch"),
     pytest.mark.usefixtures("on_one_device", "without_pages", "without_evaluation"),
@@ -79,13 +83,26 @@ def test_a_healthy_run_is_not_spoken_of(changed, config, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fields", "found"), [(COLLAPSING, 1), ({}, 0)], ids=["collapsing", "healthy"])
-def test_the_demo_at_a_rate_at_which_it_collapses(data_dir, tmp_path, capsys, fields, found):
-    config = copy_of(digits_tcl.get_config(), **{"train__epochs": 15, "train__warmup_epochs": 1} | fields)
-    config.data.data_dir = str(data_dir)
-    config.log.every_steps = 5
-    records, printed = run(config, tmp_path, capsys)
+def test_the_demo_at_a_rate_at_which_it_collapses(data_dir, tmp_path, fields, found):
+    fields = {
+        "data.data_dir": data_dir,
+        "train.epochs": 15,
+        "train.warmup_epochs": 1,
+        "log.every_steps": 5,
+        "evaluation.metrics": ("knn",),
+    } | {name.replace("__", "."): value for name, value in fields.items()}
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    done = subprocess.run(
+        [sys.executable, "main.py", "--config=configs/digits_tcl.py", f"--workdir={tmp_path}", *flags],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},  # it trains for long
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    records = read_metrics(tmp_path / "metrics.jsonl")
     assert sum("warning" in record for record in records) == found
-    assert printed.count("The projections have collapsed to one point") == found
+    assert done.stdout.count("The projections have collapsed to one point") == found
 
 
 @pytest.mark.slow
