@@ -83,7 +83,8 @@ def run(shared, workdir, *, processes, terminated_after=0):
                 | {
                     "PYTHONPATH": ".",
                     "XDG_CACHE_HOME": str(shared),
-                    "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 if processes > 1 else 1}",
+                    "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 if processes > 1 else 1} "
+                    "--xla_backend_optimization_level=0",
                 },
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
