@@ -70,8 +70,8 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# A module is compiled when it is first imported, as compiling all of them is half of an installation; but now where
-# nothing may be written then.
+# Compiling all modules is half of an installation. Each is compiled when it is first imported instead, unless
+# PYTHONDONTWRITEBYTECODE keeps the result from being stored then.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
   --$(if $(PYTHONDONTWRITEBYTECODE),,no-)compile
 

@@ -13,7 +13,7 @@ from tcl_jax.models.layers import SMALLEST_SIDE, precision_of
 from tcl_jax.models.layout import Layout
 from tcl_jax.models.torchvision import TORCHVISION
 
-STEMS = ("cifar", "imagenet")
+STEMS = tuple(SMALLEST_SIDE)
 
 # He et al. 2015, untruncated, as PyTorch's kaiming_normal_(mode="fan_out").
 _kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -32,7 +32,7 @@ _MAY_DIFFER = (
     "evaluation.",
 )
 
-# What a file system answers that knows no locks.
+# Errors of a file system that does not have locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 

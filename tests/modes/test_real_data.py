@@ -3,11 +3,8 @@
 The data are those in $TFDS_DATA_DIR, which .ci/run demands; nothing is downloaded.
 """
 
-import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,8 +13,9 @@ from configs import smoke
 from tcl_jax.evaluate import extract_features, knn_predict
 from tcl_jax.experiment.build import build_experiment
 from tcl_jax.run.metrics_log import read_metrics
+from tcl_jax.run.workdir import Workdir
+from tests.modes.as_in_use import run_main
 
-ROOT = pathlib.Path(__file__).parents[2]
 DATA_DIR = os.environ.get("TFDS_DATA_DIR", "")
 OVERRIDES = {
     "fashion_mnist_tcl": {"data.train_split": "train[:2048]", "probe.epochs": 1},
@@ -36,24 +34,8 @@ def fields_of(name):
 
 
 def train(name, workdir):
-    """Results of a run of main.py, compiled as a user's is: without the XLA flags of these tests."""
-    options = [f"--config.{field}={value}" for field, value in fields_of(name).items()]
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "main.py",
-            f"--config=configs/smoke.py:{name}",
-            f"--workdir={workdir}",
-            *options,
-        ],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return json.loads((workdir / "results.json").read_text())
+    run_main(f"configs/smoke.py:{name}", workdir, fields_of(name))
+    return Workdir(str(workdir))
 
 
 def untrained_knn_top1(name):
@@ -79,7 +61,7 @@ def needs(folder):
 def test_training_raises_knn_accuracy_clearly_above_the_untrained_encoders(tmp_path):
     needs("fashion_mnist")
     untrained = untrained_knn_top1("fashion_mnist_tcl")
-    trained = train("fashion_mnist_tcl", tmp_path / "run")["metrics"]["knn"]
+    trained = train("fashion_mnist_tcl", tmp_path).read_results()["metrics"]["knn"]
     assert 0.3 < untrained < 0.8
     # 0.12 more is seen, after 112 steps: half of it leaves room for another machine's rounding.
     assert trained >= untrained + 0.06
@@ -87,10 +69,8 @@ def test_training_raises_knn_accuracy_clearly_above_the_untrained_encoders(tmp_p
 
 @pytest.mark.slow
 def test_an_epoch_teaches_a_vit_to_tell_views_apart(tmp_path):
-    """Its kNN needs ten times as many steps, configs/cifar10_tcl_vit.py says."""
+    """Its kNN rises later: configs/cifar10_tcl_vit.py has it after more steps."""
     needs("cifar10")
-    train("cifar10_tcl_vit", tmp_path / "run")
-    losses = [
-        record["loss"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in record
-    ]
+    workdir = train("cifar10_tcl_vit", tmp_path)
+    losses = [record["loss"] for record in read_metrics(workdir.metrics) if "loss" in record]
     assert losses[-1] < losses[0] - 0.1

@@ -1,19 +1,15 @@
 """The watch in whole runs, one that was made to collapse and healthy ones; a classifier that is trained along."""
 
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from tcl_jax.modes import train
 from tcl_jax.run.metrics_log import read_metrics
 from tcl_jax.run.workdir import Workdir
+from tests.modes.as_in_use import run_main
 from tests.modes.tiny import copy_of, tiny_config
 
-ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.xdist_group("watch"),
     pytest.mark.usefixtures("on_one_device", "without_pages", "without_evaluation"),
@@ -91,18 +87,10 @@ def test_the_demo_at_a_rate_at_which_it_collapses(data_dir, tmp_path, fields, fo
         "log.every_steps": 5,
         "evaluation.metrics": ("knn",),
     } | {name.replace("__", "."): value for name, value in fields.items()}
-    flags = [f"--config.{name}={value}" for name, value in fields.items()]
-    done = subprocess.run(
-        [sys.executable, "main.py", "--config=configs/digits_tcl.py", f"--workdir={tmp_path}", *flags],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},  # it trains for long
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    printed = run_main("configs/digits_tcl.py", tmp_path, fields)
     records = read_metrics(tmp_path / "metrics.jsonl")
     assert sum("warning" in record for record in records) == found
-    assert done.stdout.count("The projections have collapsed to one point") == found
+    assert printed.count("The projections have collapsed to one point") == found
 
 
 @pytest.mark.slow

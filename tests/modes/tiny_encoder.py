@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from tcl_jax.models import ConvNeXt, ViT
 
-# The package's own with few blocks, which are compiled in a sixth of the time.
+# The package's own with few blocks, which are compiled sooner.
 shallow_vit = functools.partial(ViT, depth=2, heads=3)
 shallow_convnext = functools.partial(ConvNeXt, blocks=(1, 1, 1, 1), channels=40)
 

@@ -47,6 +47,11 @@ def vit(config):
     config.train.update(optimizer="adamw", learning_rate=1e-3)
 
 
+def convnext(config):
+    name = "tests.modes.tiny_encoder:shallow_convnext"
+    config.model.update(name=name, width=4, dropout=0.1, drop_path=0.2)
+
+
 def own_statistics(config):
     config.model.sync_batch_norm = False
 
@@ -93,7 +98,7 @@ def build_first_epoch(config, **options):
 
 @pytest.mark.parametrize(
     ("devices", "change"),
-    [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed), (8, vit)],
+    [(2, None), (8, None), (8, by_image), (8, by_class), (8, long_tailed), (8, vit), (8, convnext)],
 )
 def test_losses_of_twenty_steps_in_64_bit_are_those_on_one_device(losses_on, devices, change):
     one = losses_on(1, change, x64=True)
