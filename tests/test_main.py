@@ -11,6 +11,7 @@ import pytest
 import tcl_jax
 from tcl_jax.command_line.show_fields import format_fields
 from tcl_jax.config import load
+from tests.marks import slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -168,11 +169,13 @@ NOT_KEPT = "Compiled programs are not kept for the next start ({}): set {} to a 
     ("environment", "cause", "variable"),
     [
         ({}, "no home folder", "XDG_CACHE_HOME"),
-        ({"HOME": "", "XDG_CACHE_HOME": "relative"}, "no home folder", "XDG_CACHE_HOME"),
-        (
-            {"HOME": "/", "JAX_COMPILATION_CACHE_DIR": "/dev/null/jax"},
-            "/dev/null/jax: Not a directory",
-            "JAX_COMPILATION_CACHE_DIR",
+        *slow(
+            ({"HOME": "", "XDG_CACHE_HOME": "relative"}, "no home folder", "XDG_CACHE_HOME"),
+            (
+                {"HOME": "/", "JAX_COMPILATION_CACHE_DIR": "/dev/null/jax"},
+                "/dev/null/jax: Not a directory",
+                "JAX_COMPILATION_CACHE_DIR",
+            ),
         ),
     ],
     ids=str,
@@ -227,6 +230,7 @@ def test_output_that_nobody_reads_changes_nothing(tmp_path):
     assert ended.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_path_that_the_terminal_cannot_show_is_printed(tmp_path):
     arguments = ["--config=configs/digits_tcl.py", f"--config.data.data_dir={tmp_path.parent / 'data'}"]
     ended = main(*arguments, "--mode=preview", f"--workdir={tmp_path / 'é'}", PYTHONIOENCODING="ascii")

@@ -18,6 +18,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.models import ContrastiveModel, ProjectionHead
 from tcl_jax.modes import export
 from tests.docs.test_snippets import fenced_blocks
+from tests.marks import slow
 from tests.modes import small_run
 from tests.modes.small_run import FACTS, description_64, images, write_run
 
@@ -25,12 +26,8 @@ from tests.modes.small_run import FACTS, description_64, images, write_run
 @pytest.fixture(
     scope="module",
     params=[
-        "resnet18",
         "tests.modes.tiny_encoder:Tiny",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("vit_tiny", "vit_tiny_gap", "convnext_atto")
-        ),
+        *slow("resnet18", "vit_tiny", "vit_tiny_gap", "convnext_atto"),
     ],
 )
 def run(request, tmp_path_factory):

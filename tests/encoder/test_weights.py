@@ -18,6 +18,7 @@ from tcl_jax.experiment.data import load_data
 from tcl_jax.files import packaged
 from tcl_jax.models.tensor_file import read_tensors
 from tcl_jax.parallel import make_mesh
+from tests.marks import slow
 from tests.modes import small_run
 
 FOLDER = packaged("weights")
@@ -46,7 +47,7 @@ def test_a_card_is_of_the_encoder_beside_it(name):
 @pytest.mark.parametrize(
     ("name", "experiment"),
     [
-        ("digits_tcl", "digits_tcl"),
+        *slow(("digits_tcl", "digits_tcl")),
         pytest.param(
             "fashion_mnist_tcl",
             "protocol:fashion_mnist_resnet18",

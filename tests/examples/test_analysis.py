@@ -12,6 +12,8 @@ from PIL import Image
 from examples.analysis import __main__ as command
 from tcl_jax.errors import RunFailed, UserError
 
+pytestmark = pytest.mark.slow  # of examples
+
 SMALL = ("--k1", "10", "5000", "--k2", "1", "4", "--positives", "3", "--negatives", "5")
 
 
@@ -22,7 +24,6 @@ def written(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_csv_holds_both_kinds_of_every_setting_and_similarity(written):
     with (written / "gradient_response.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -38,7 +39,6 @@ def test_csv_holds_both_kinds_of_every_setting_and_similarity(written):
     assert {float(row["similarity"]) for row in rows} >= {-1.0, 0.0, 1.0}
 
 
-@pytest.mark.slow
 def test_picture_is_a_small_png(written):
     file = written / "gradient_response.png"
     assert file.stat().st_size < 150_000
@@ -75,7 +75,6 @@ def test_mistakes_are_reported_before_anything_is_written(flags, message, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_one_sentence_and_exit_code_2(tmp_path):
     (tmp_path / "file").write_text("")
     run = subprocess.run(

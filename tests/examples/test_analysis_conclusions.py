@@ -7,6 +7,8 @@ from examples.analysis.conclusions import break_even_k2, k1_share, report, stron
 from examples.analysis.responses import Setting, closed_form, closed_form_curve
 from examples.analysis.surroundings import Surroundings
 
+pytestmark = pytest.mark.slow  # of examples
+
 SURROUNDINGS = Surroundings(12, 115)
 DEFAULT = Setting("tcl", 0.1, 5000.0, 1.0)
 GRID = np.linspace(-1.0, 1.0, 401)
@@ -70,7 +72,6 @@ def test_responses_of_an_anchor_add_up_to_what_k1s_share_says(setting):
     assert total == pytest.approx(expected, rel=1e-9, abs=1e-11 / setting.temperature)
 
 
-@pytest.mark.slow
 def test_the_tables_say_it():
     text = report(SURROUNDINGS, [supcon_of(DEFAULT), DEFAULT, DEFAULT._replace(k2=20.0)])
     positives, negatives, others = text.split("\n\n")

@@ -11,6 +11,8 @@ from examples.analysis import family
 from examples.analysis.surroundings import Surroundings
 from tests.losses import formulas
 
+pytestmark = pytest.mark.slow  # of examples
+
 SURROUNDINGS, T = Surroundings(12, 115), 0.1
 GRID = np.linspace(-1.0, 1.0, 21)
 FORMULAS = {
@@ -88,7 +90,6 @@ def test_a_lone_positive_is_pulled_twelve_times_as_hard_and_siglip_does_not_shar
     np.testing.assert_allclose(responses("SigLIP", "positive"), alone, rtol=1e-9)
 
 
-@pytest.mark.slow
 def test_picture_is_a_small_png():
     content = family.draw(SURROUNDINGS, T)
     assert len(content) < 150_000

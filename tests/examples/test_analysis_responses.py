@@ -19,6 +19,8 @@ from examples.analysis.responses import (
 from examples.analysis.surroundings import Pairs, Surroundings, rows_of
 from tcl_jax import losses
 
+pytestmark = pytest.mark.slow  # of examples
+
 SETTINGS = [
     Setting("supcon", 0.1, 0.0, 1.0),
     Setting("tcl", 0.1, 5000.0, 1.0),
@@ -66,7 +68,6 @@ def test_formula_equals_finite_differences(setting):
         assert getattr(formula, kind)[number] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "moved"), [("positive", 4), ("negative", 13)])
 def test_autodiff_equals_the_slope_along_a_path_on_the_sphere(kind, moved):
     setting = SETTINGS[1]

@@ -34,7 +34,7 @@ from tcl_jax.train.objective import balanced_weights
 def config(tmp_path_factory):
     config = digits_tcl.get_config()
     config.data.data_dir = str(tmp_path_factory.getbasetemp() / "data")
-    config.model.width = 2
+    config.model.update(name="tests.modes.tiny_encoder:Tiny", width=8)
     return config
 
 
@@ -307,6 +307,7 @@ def test_members_that_hold_out_other_images_need_equally_long_epochs(config):
 
 
 def test_batch_norm_is_synchronised_and_precision_is_float32_on_a_cpu(config):
+    config.model.name = "resnet18"
     encoder = build_experiment(config).program.model.encoder
     assert encoder.axis_name == "data"
     assert encoder.dtype is None

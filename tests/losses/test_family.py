@@ -12,12 +12,14 @@ from tests.losses import formulas
 from tests.losses.formulas import MEMBERS, OF_TOWERS, SITUATIONS
 from tests.losses.mappings import AXIS, MAPPINGS, gradient_over_devices
 from tests.losses.reference import relative_error
+from tests.marks import slow
 
 pytestmark = pytest.mark.xdist_group("family")  # they share what is compiled
 
 # The engine finds pairs, makes tiles and exchanges rows in one way for all members: two are tried in every situation
 # and under every mapping, the others where most comes together. Plain classes are in `test_every_row_by_itself`.
 THOROUGHLY = {"tcl": SITUATIONS, "clip": OF_TOWERS}
+OTHERS = [name for name in MEMBERS if name not in THOROUGHLY]
 CASES = [
     (name, situation)
     for name, member in MEMBERS.items()
@@ -136,7 +138,7 @@ def test_eight_devices_are_one(name, mapping):
         assert float(by_shared[coefficient]) == pytest.approx(right, rel=1e-10), coefficient
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", [*THOROUGHLY, *slow(*OTHERS)])
 def test_sixteen_bits_are_computed_in_thirty_two(name):
     member = MEMBERS[name]
     situation = "references" if member.towers == 1 else "classes"
@@ -164,7 +166,11 @@ LABELS = ([0] * 8, [0, 0, 0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 2, 3, 4], list(rang
 
 
 @pytest.mark.parametrize(
-    ("name", "block_size"), [(name, 3) for name in MEMBERS] + [("tcl", None), ("clip", None)]
+    ("name", "block_size"),
+    [
+        *((name, size) for name in THOROUGHLY for size in (3, None)),
+        *slow(*((name, 3) for name in OTHERS)),
+    ],
 )
 def test_extremes_stay_finite_in_float32(name, block_size):
     """At temperature 0.01: one class, no positives, all but one left out, no live row, none of the references live."""
@@ -264,8 +270,12 @@ def memory(name, situation, n):
 
 @pytest.mark.parametrize(
     ("name", "situation"),
-    [(name, "classes") for name in MEMBERS if name != "supcon"]
-    + [("tcl", "soft"), ("one_positive", "soft"), ("tcl", "references"), ("clip", "soft")],
+    [
+        *((name, "classes") for name in THOROUGHLY),
+        *(("tcl", "references"), ("clip", "soft")),
+        *slow(*((name, "classes") for name in OTHERS if name != "supcon")),
+        *slow(("tcl", "soft"), ("one_positive", "soft")),
+    ],
 )
 def test_memory_is_that_of_the_rows(name, situation):
     # The rows of a few passes, soft labels, some numbers, and a tile or two; n x n would be 4,096 MB.

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 from tcl_jax import losses
 from tests.losses import reference
 from tests.losses.mappings import AXIS, DEVICES
+from tests.marks import slow
 
 
 def rows(n=32):
@@ -17,7 +18,7 @@ def rows(n=32):
     return jnp.asarray(z, jnp.float32), jnp.asarray(labels)
 
 
-@pytest.mark.parametrize("block_size", [None, 2])
+@pytest.mark.parametrize("block_size", [2, *slow(None)])
 def test_each_device_may_have_a_loss_of_its_own_rows(block_size):
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(AxisType.Auto,))
     z, labels = rows()
@@ -40,7 +41,7 @@ def test_each_device_may_have_a_loss_of_its_own_rows(block_size):
         assert reference.relative_error(ours, theirs) <= 1e-5
 
 
-@pytest.mark.parametrize("block_size", [None, 4])
+@pytest.mark.parametrize("block_size", [4, *slow(None)])
 def test_a_second_mesh_axis_may_hold_a_sweep(block_size):
     mesh = jax.make_mesh((2, 4), ("sweep", AXIS), axis_types=(AxisType.Auto,) * 2)
     z, labels = rows()

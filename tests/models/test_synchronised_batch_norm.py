@@ -100,6 +100,7 @@ def test_shard_map_gives_the_gradient_and_statistics_of_one_device(variables, on
     assert of_statistics <= 1e-12
 
 
+@pytest.mark.slow
 def test_pmap_gives_the_gradient_and_statistics_of_one_device(variables, one_device) -> None:
     with jax.enable_x64(True):
         of_gradient, of_statistics = differences(pmapped(variables, "data"), one_device)

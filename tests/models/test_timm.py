@@ -142,6 +142,7 @@ def gradient_of(encoder, variables, images, keys):
     return jax.grad(squares, has_aux=True)(variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_dropped_follows_from_the_row_with_remat_and_without(name):
     encoder = SMALL[name]

@@ -20,6 +20,7 @@ from tcl_jax.models.initial_encoder import InitialEncoder, fit_encoder
 from tcl_jax.models.layout import FLAX, encoder_tensors, encoder_variables, mismatches, of_encoder
 from tcl_jax.models.tensor_file import read_tensors
 from tcl_jax.models.torchvision import TORCHVISION, head_params, head_tensors
+from tests.marks import slow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES = json.loads((GOLDEN / "torchvision_names.json").read_text())
@@ -56,7 +57,7 @@ def filled(template):
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), template)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", *slow("resnet101")])
 def test_names_and_shapes_are_those_of_torchvision(name):
     torchvision = {
         key: np.broadcast_to(np.float32(0), shape) if shape else np.array(0)
@@ -77,7 +78,7 @@ def test_names_and_shapes_are_those_of_torchvision(name):
             assert key == "conv1.weight" or wide == expected
 
 
-@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["resnet18", *slow("resnet50")])
 def test_features_are_those_of_torchvision(name, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(drawn_weights(SHAPES[name]), path)

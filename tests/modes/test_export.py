@@ -17,6 +17,7 @@ from tcl_jax.modes import export, train
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import Workdir
+from tests.marks import slow
 from tests.modes.small_run import FACTS, description_64, drawn_state, program_of, small_config, write_run
 
 
@@ -99,7 +100,7 @@ def test_how_to_load_it_fits_the_network():
         assert "timm's networks have 64" in export.how_to_load(description_64(model=model, width=8), "e")
 
 
-@pytest.mark.parametrize("exported", [True, False])
+@pytest.mark.parametrize("exported", [False, *slow(True)])
 def test_training_begins_with_the_encoder_of_the_file_or_the_run(run, exported):
     config = small_config()
     config.train.update(batch_size=8, micro_batch_size=8)

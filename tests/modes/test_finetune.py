@@ -143,6 +143,7 @@ def killed_after_4_epochs(config, path, patch):
     patch.undo()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exported", [False, True])
 def test_a_killed_run_ends_the_same_though_what_it_began_with_is_gone(
     finetuned, config, pretrained, exported, tmp_path, monkeypatch, without_pages

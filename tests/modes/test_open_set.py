@@ -11,7 +11,7 @@ from tcl_jax.modes import evaluate, train
 from tcl_jax.run.workdir import Workdir
 from tests.modes.tiny import copy_of, tiny_config
 
-pytestmark = pytest.mark.usefixtures("on_one_device", "without_pages")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_one_device", "without_pages")]
 
 # As with CUB-200: images of both published splits, divided by class alone.
 OPEN_SET = {

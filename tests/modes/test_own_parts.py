@@ -25,7 +25,8 @@ from tcl_jax.run.workdir import Workdir
 from tcl_jax.train.sweep_step import OneByOne
 from tests.modes.tiny import copy_of, tiny_config
 
-pytestmark = [pytest.mark.xdist_group("own"), pytest.mark.usefixtures("shared_parts")]
+# tests/docs/test_extending.py has a quick one.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("own"), pytest.mark.usefixtures("shared_parts")]
 
 # A small ViT, without BatchNorm, with dropout.
 ENCODER = """
@@ -74,8 +75,8 @@ FEATURES = {"own_encoder:make": 8, VIT: 3 * 4, CONVNEXT: 8 * 3}
     scope="module",
     params=[
         "own_encoder:make",
-        pytest.param(VIT, marks=pytest.mark.slow, id="vit"),
-        pytest.param(CONVNEXT, marks=pytest.mark.slow, id="convnext"),
+        pytest.param(VIT, id="vit"),
+        pytest.param(CONVNEXT, id="convnext"),
     ],
 )
 def config(request, data_dir, tmp_path_factory):

@@ -98,6 +98,7 @@ def test_a_run_in_the_workdir_stays_as_it_is(config, tmp_path):
     assert now == {name: old[name] for name in now}
 
 
+@pytest.mark.slow
 def test_by_main_for_the_run_of_a_workdir(config, tmp_path):
     Workdir(str(tmp_path)).claim("digits_tcl", config)
     before = (tmp_path / "config.json").read_bytes()

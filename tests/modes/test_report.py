@@ -27,8 +27,9 @@ from tcl_jax.run.metrics_log import MetricsLog
 from tcl_jax.run.predictions import pack
 from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import ConfigFile, Workdir
+from tests.marks import slow
 from tests.modes.tiny import built_once, copy_of, tiny_config
-from tests.report.pages import DIAGNOSTICS, Page
+from tests.report.pages import Page
 from tests.run.test_remote import Bucket
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.usefixtures("on_one_device")]
@@ -59,7 +60,7 @@ def finished(config, parts, on_one_device, tmp_path_factory):
     with MetricsLog(workdir.metrics, after_step=0) as log:
         for number in range(15):
             record = {"step": number + 1, "epoch": number // 5, "steps": 1, "loss": 3.0 - number / 15}
-            log.append(record | DIAGNOSTICS)
+            log.append(record)
     evaluate.run(config, workdir, "digits_tcl")
     return workdir
 
@@ -120,7 +121,7 @@ def test_the_page_is_made_again_byte_for_byte_without_a_probe(copied, config, no
     assert copied.results.read_text() == results
 
 
-@pytest.mark.parametrize("what", ["missing", "damaged", "of other parameters", "results missing"])
+@pytest.mark.parametrize("what", ["missing", "results missing", *slow("damaged", "of other parameters")])
 def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config, parts, what):
     before = copied.read_results()
     if what == "missing":
@@ -144,6 +145,7 @@ def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config
     assert f"{before['metrics']['knn']:.4f}" in Page(files_of(copied)["index.html"].decode()).text
 
 
+@pytest.mark.slow
 def test_another_probe_is_trained_first(copied, config):
     changed = copy_of(config, probe__learning_rate=0.2)
     copied.results.write_text(json.dumps(copied.read_results() | {"metrics": {"linear_probe": 9.0}}))
@@ -151,6 +153,7 @@ def test_another_probe_is_trained_first(copied, config):
     assert copied.read_results()["metrics"]["linear_probe"] <= 1
 
 
+@pytest.mark.slow
 def test_another_metric_is_measured_first(copied, config):
     report.run(copy_of(config, evaluation__metrics=("knn",)), copied, "digits_tcl")
     assert list(copied.read_results()["metrics"]) == ["knn"]

@@ -147,6 +147,7 @@ def assert_same_end(workdir, undisturbed):
     assert accuracies_of(workdir) == accuracies_of(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_run_whose_images_stay_on_disk_is_the_same_run(finished, config, tmp_path, monkeypatch):
     parts = train.build_experiment(config)
     names = ("data_dir", "train_split", "test_split")
@@ -259,6 +260,7 @@ def test_evaluating_a_stopped_run_does_not_make_it_complete(finished, config, tm
     assert_same_end(workdir, finished)
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_evaluated_again_for_another_probe(finished, config, tmp_path):
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
@@ -308,6 +310,7 @@ def test_a_run_that_was_only_evaluated_at_its_best_is_not_complete(finished, con
     assert (ours["checkpoint"], ours["metrics"]) == ("latest", finished.read_results()["metrics"])
 
 
+@pytest.mark.slow
 def test_without_held_out_images_there_is_no_accuracy_and_no_best(config, tmp_path, capsys):
     changed = copy_of(config, data__train_split="train[:64]", validation__images=0, train__epochs=1)
     workdir = Workdir(str(tmp_path))

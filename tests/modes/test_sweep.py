@@ -115,6 +115,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(swept, config, tmp_pat
         assert results[0]["best"] == results[1]["best"]
 
 
+@pytest.mark.slow
 def test_members_with_a_checkpoint_more_go_back_to_train_with_the_rest(swept, config, tmp_path, capsys):
     workdir = Workdir(str(tmp_path / "sweep"))
     shutil.copytree(swept.path, workdir.path)
@@ -128,6 +129,7 @@ def test_members_with_a_checkpoint_more_go_back_to_train_with_the_rest(swept, co
         assert outcome(member(workdir, name)) == outcome(member(swept, name))
 
 
+@pytest.mark.slow
 def test_members_without_a_common_checkpoint_train_in_groups(swept, config, tmp_path, capsys):
     workdir = Workdir(str(tmp_path / "sweep"))
     shutil.copytree(swept.path, workdir.path)

@@ -66,7 +66,7 @@ HEALTHY = {
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param(changed, id=name, marks=[] if name in ("tcl", "queue") else pytest.mark.slow)
+        pytest.param(changed, id=name, marks=[] if name == "tcl" else pytest.mark.slow)
         for name, changed in HEALTHY.items()
     ],
 )

@@ -11,6 +11,7 @@ def compiled(plan):
     return {kind: traffic["bytes"] for kind, traffic in plan["collectives"]["compiled"].items()}
 
 
+@pytest.mark.slow
 def test_collectives_of_eight_devices(planned):
     run, plan = planned(8)
     expected = totals(expected_collectives(run))

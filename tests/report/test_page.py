@@ -25,7 +25,18 @@ class Lazy:
         return self.images[positions]
 
 
-def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names=None, cross_entropy=False):
+def run_of(
+    *,
+    classes=3,
+    train=40,
+    test=30,
+    side=8,
+    channels=1,
+    records=4,
+    names=None,
+    cross_entropy=False,
+    diagnostics=False,
+):
     random = np.random.RandomState(1)
     centers = random.randn(classes, 6)
 
@@ -60,7 +71,7 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
         predictions["classifier"] = labels.copy()
         results["metrics"]["classifier"] = 1.0
     curve = [{"step": 10 * (i + 1), "epoch": i, "loss": 2.0, "learning_rate": 0.1} for i in range(records)]
-    curve = [r | ({} if cross_entropy else DIAGNOSTICS) for r in curve]
+    curve = [r | (DIAGNOSTICS if diagnostics else {}) for r in curve]  # seconds to draw
     views = random.randint(0, 256, (2, 3, side, side, channels), np.uint8)
     return RunPage(
         results=results,
@@ -77,7 +88,7 @@ def run_of(*, classes=3, train=40, test=30, side=8, channels=1, records=4, names
 
 @pytest.fixture(scope="module")
 def made():
-    run = run_of()
+    run = run_of(diagnostics=True)
     return run, page(run)
 
 
@@ -268,7 +279,7 @@ def test_a_page_of_ten_thousand_colour_images_stays_small(monkeypatch):
     "options",
     [
         dict(classes=1, train=2, test=1, records=0, cross_entropy=True),
-        dict(classes=2, train=3, test=2, records=1, channels=5),
+        dict(classes=2, train=3, test=2, records=1, channels=5, diagnostics=True),
         dict(classes=25, train=30, test=4, channels=3, side=100, cross_entropy=True),
     ],
 )
@@ -280,7 +291,7 @@ def test_any_run_has_a_page(options):
     confusions = [name for name in files if name.startswith("confusion")]
     assert len(confusions) == 2 + ("cross_entropy" in options)
     assert ("trained classifier" in found.text) == ("cross_entropy" in options)
-    assert ("diagnostics" in found.ids()) == ("cross_entropy" not in options)
+    assert ("diagnostics" in found.ids()) == ("diagnostics" in options)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

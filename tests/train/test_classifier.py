@@ -15,6 +15,7 @@ from tcl_jax.train.classifier import ClassifierLoss
 from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import VIEWS_STREAM, stream_key
 from tcl_jax.train.sweep_step import AtOnce, OneByOne
+from tests.marks import slow
 from tests.train.small import (
     HYPER,
     IMAGES,
@@ -89,7 +90,7 @@ def written_out(carried, examples, step, weight, added):
 
 @pytest.mark.parametrize(
     ("devices", "classifier", "batches"),
-    [(8, DETACHED, with_padding), (1, JOINT, with_padding), (8, JOINT, batch)],
+    [(8, DETACHED, with_padding), *slow((1, JOINT, with_padding), (8, JOINT, batch))],
 )
 def test_training_is_that_written_out(devices, classifier, batches):
     options = dict(param_dtype=jnp.float64, classifier=classifier, weighted=batches is with_padding)
@@ -114,6 +115,7 @@ def test_training_is_that_written_out(devices, classifier, batches):
     assert largest_difference(last.classifier.params, start.classifier.params) > 1e-2
 
 
+@pytest.mark.slow
 def test_a_detached_classifier_leaves_training_as_it_is():
     (without, alone), (along, metrics), (joint, _) = (
         trained(1, steps=2, classifier=classifier) for classifier in (None, DETACHED, JOINT)

@@ -17,6 +17,7 @@ from tcl_jax.train.objective import make_objective
 from tcl_jax.train.optimizer import make_optimizer
 from tcl_jax.train.state import Hyper, create_state
 from tcl_jax.train.step import compile_step, make_device_step
+from tests.marks import slow
 from tests.train.small import IMAGES, VIEWS, batch, small_model
 
 pytestmark = pytest.mark.xdist_group("forward")  # they share what is compiled first
@@ -119,7 +120,7 @@ def assert_near(ours, expected, tolerance):
         assert np.max(np.abs(np.asarray(x) - np.asarray(y))) <= tolerance * max(scale, 1.0)
 
 
-@pytest.mark.parametrize("make", [small, pytest.param(resnet, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", [small, *slow(resnet)])
 @pytest.mark.parametrize("devices", [1, 8])
 def test_gradient_of_micro_batches_is_that_of_the_whole_batch(make, devices):
     with jax.enable_x64(True):

@@ -23,12 +23,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from tcl_jax import losses
 from tcl_jax.models import make_model
 from tcl_jax.train.optimizer import sgd
+from tests.marks import slow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = (
     "training_resnet18_tcl",
-    pytest.param("training_resnet50_tcl", marks=pytest.mark.slow),
-    pytest.param("training_resnet18_supcon", marks=pytest.mark.slow),
+    *slow("training_resnet50_tcl", "training_resnet18_supcon"),
 )
 TOLERANCE = 1e-9
 EVALUATION_BATCH = 99

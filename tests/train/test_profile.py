@@ -74,6 +74,7 @@ def test_nothing_is_traced_unasked(tracer, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_trace_is_written(tmp_path):
     profile = Profile(epath.Path(tmp_path / "profile"), 1)
     go(profile, range(3), [])

@@ -12,6 +12,7 @@ from tcl_jax.errors import UserError
 from tcl_jax.parallel import DATA_AXIS, make_mesh
 from tcl_jax.train.objective import balanced_weights, make_objective, weigh_classes
 from tcl_jax.train.queue import empty_queue
+from tests.marks import slow
 from tests.train.outputs import BATCH, HYPER, IMAGES, unit_views
 
 HERE = __name__
@@ -27,7 +28,7 @@ def weighted_mean(rows, labels, weights):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("name", ["tcl", "supcon", "ntxent", "cross_entropy", f"{HERE}:weighted_mean"])
+@pytest.mark.parametrize("name", ["tcl", "cross_entropy", f"{HERE}:weighted_mean", *slow("supcon", "ntxent")])
 def test_rows_without_an_image_count_in_no_loss_and_no_diagnostics(name, devices):
     views = unit_views(2)
     objective = make_objective(name, labels="class", num_views=2, weighted=True)
