@@ -24,7 +24,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
-        # A program compiles in three quarters of the time in one part. A jaxlib ends at flags that it does not know.
+        # In one part a program compiles in three quarters of the time. A jaxlib that does not know a flag stops.
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
         if version("jaxlib").startswith("0.10.")
         else "",
