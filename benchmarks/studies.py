@@ -165,43 +165,51 @@ def _to_the_end(
     pilot: dict[str, object],
     about: str,
     *,
+    longer_pilot: dict[str, object] | None = None,
     best_pair: bool,
 ) -> dict[str, Study]:
-    """Three studies: rates of each method; pairs of k1 and k2 for TCL; and whole trainings with what these decide.
+    """Rates of each method; pairs of k1 and k2 for TCL; and whole trainings with what these decide.
 
     Args:
       settings: of a whole training.
-      pilot: what a training of the first two changes in them.
+      pilot: what a training that chooses a rate or a pair changes in them.
+      longer_pilot: what it changes where the rates of the two contrastive losses need more steps to differ.
       best_pair: whether TCL is trained at the best of the pairs, too.
     """
-    config, rates, pairs = f"protocol.py:{data}_resnet18", f"{name}_rates", f"{name}_pairs"
-    rate_of = {label: ((rates, label),) for label in _WITH_LABELS}
+    config, pairs = f"protocol.py:{data}_resnet18", f"{name}_pairs"
     short = settings | _PILOT | pilot
+    of_rates = {f"{name}_rates": (_WITH_LABELS, short)}
+    if longer_pilot:
+        of_rates[f"{name}_longer_rates"] = (("TCL", "SupCon"), short | longer_pilot)
+    rate_of = {label: ((study, label),) for study, (labels, _) in of_rates.items() for label in labels}
     whole = [Row(label, _folder(label), METHODS[label] | settings, rate_of[label]) for label in _WITH_LABELS]
     if best_pair:
         whole.append(Row("TCL, best pair", "tcl_best_pair", settings, (*rate_of["TCL"], (pairs, "TCL"))))
     of_pairs = f"; the last row also k1 and k2 of {pairs}, chosen in the same way" if best_pair else ""
     return {
-        rates: Study(
-            config,
-            [Row(label, _folder(label), METHODS[label] | short) for label in _WITH_LABELS],
-            ("train.learning_rate=0.1,0.3,1.0", "seed=0"),
-            f"Chooses the learning rates of {name}. " + _CHOICE,
-            reduced=True,
-        ),
+        **{
+            study: Study(
+                config,
+                [Row(label, _folder(label), METHODS[label] | changed) for label in labels],
+                ("train.learning_rate=0.1,0.3,1.0", "seed=0"),
+                f"Chooses the learning rates of {name}. " + _CHOICE,
+                reduced=True,
+            )
+            for study, (labels, changed) in of_rates.items()
+        },
         pairs: Study(
             config,
-            [Row("TCL", "tcl", short, rate_of["TCL"])],
+            [Row("TCL", "tcl", short, ((f"{name}_rates", "TCL"),))],
             ("loss.k1=100,1000", "loss.k2=1,5", "seed=0"),
-            f"Chooses k1 and k2 of {name}, at the learning rate that {rates} has chosen for TCL. " + _CHOICE,
+            f"Chooses k1 and k2 of {name}, at the learning rate that {name}_rates has chosen for TCL. " + _CHOICE,
             reduced=True,
         ),
         name: Study(
             config,
             whole,
             ("seed=0,1",),
-            f"{about} Each row has that learning rate of {rates} at which its kNN of held-out images is highest at the "
-            f"end{of_pairs}. All else is the same in all rows. "
+            f"{about} Each row has that learning rate of {' or '.join(of_rates)} at which its kNN of held-out images is "
+            f"highest at the end{of_pairs}. All else is the same in all rows. "
             "Accuracies are those of the last checkpoint on all test images, never chosen by them.",
             reduced=False,
         ),
@@ -305,6 +313,7 @@ STUDIES = {
         _NARROW | {"data.train_split": "train[:10000]", "train.epochs": 50, "checkpoint.every_epochs": 5},
         {"train.epochs": 5},
         "A narrow network on the first 10,000 images.",
+        longer_pilot={"train.epochs": 15},
         best_pair=False,  # of the four pairs none is above the official one in the pilot
     ),
 }
