@@ -25,7 +25,7 @@ test-slow: $(VENV)/.test
 test-old-jax:
 	$(MAKE) $(VENV)-old-jax/.old-jax VENV=$(VENV)-old-jax
 	$(VENV)-old-jax/bin/python -m pytest -p tests.losses.old_jax --noconftest -p no:cacheprovider -n 2 \
-	  --dist worksteal tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight"
+	  --dist worksteal tests/losses/test_golden.py tests/losses/test_family.py -k "golden or formula or eight" -m ""
 
 # What needs large packages: preparing data sets by TFDS' own builders (TensorFlow), and the logs of W&B and MLflow. In a
 # folder of its own, as nothing else may need them.

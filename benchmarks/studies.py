@@ -201,15 +201,16 @@ def _to_the_end(
             config,
             [Row("TCL", "tcl", short, ((f"{name}_rates", "TCL"),))],
             ("loss.k1=100,1000", "loss.k2=1,5", "seed=0"),
-            f"Chooses k1 and k2 of {name}, at the learning rate that {name}_rates has chosen for TCL. " + _CHOICE,
+            f"Chooses k1 and k2 of {name}, at the learning rate that {name}_rates has chosen for TCL. "
+            + _CHOICE,
             reduced=True,
         ),
         name: Study(
             config,
             whole,
             ("seed=0,1",),
-            f"{about} Each row has that learning rate of {' or '.join(of_rates)} at which its kNN of held-out images is "
-            f"highest at the end{of_pairs}. All else is the same in all rows. "
+            f"{about} Each row has that learning rate of {' or '.join(of_rates)} at which its kNN of held-out images "
+            f"is highest at the end{of_pairs}. All else is the same in all rows. "
             "Accuracies are those of the last checkpoint on all test images, never chosen by them.",
             reduced=False,
         ),

@@ -35,6 +35,7 @@ def test_experiment_builds(name):
     assert len(rates) == schedule.steps >= config.train.epochs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", known())
 def test_experiment_builds_made_small(name):
     schedule, rates = build(load(f"smoke:{name}"), 4096)

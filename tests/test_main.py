@@ -96,6 +96,7 @@ def test_a_mistake_ends_with_one_sentence_and_code_2_and_writes_nothing(mistake,
     assert not workdir.exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_a_version_with_fewer_fields_is_refused_with_one_sentence(tmp_path):
     (tmp_path / "config.json").write_text('{"name": "old", "config": {"seed": 0}, "machine": {}}')
     ended = main("--mode=evaluate", f"--workdir={tmp_path}")
@@ -106,7 +107,7 @@ def test_a_run_of_a_version_with_fewer_fields_is_refused_with_one_sentence(tmp_p
     )
 
 
-@pytest.mark.parametrize("form", ["--config={}", "--config {}"])
+@pytest.mark.parametrize("form", ["--config={}", *slow("--config {}")])
 def test_the_config_file_is_executed_once(tmp_path, form):
     file, log = tmp_path / "mine.py", tmp_path / "log"
     file.write_text(
@@ -121,6 +122,7 @@ def test_the_config_file_is_executed_once(tmp_path, form):
     assert log.read_text() == "executed\ncalled\n"
 
 
+@pytest.mark.slow
 def test_sigterm_outside_of_training_ends_with_one_sentence(tmp_path):
     script = (
         "import os, runpy, sys\n"
@@ -165,6 +167,7 @@ CACHES = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
 NOT_KEPT = "Compiled programs are not kept for the next start ({}): set {} to a folder that can be written."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "cause", "variable"),
     [
@@ -188,6 +191,7 @@ def test_without_a_folder_for_caches_it_goes_on_without_one(environment, cause, 
     assert error.startswith(f"error: The workdir {tmp_path}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "flags"),
     [
@@ -207,6 +211,7 @@ def test_a_path_in_the_home_folder_of_a_user_without_one(field, flags, tmp_path)
     assert ended.returncode == 2
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_changes_nothing(tmp_path):
     """As in `python main.py ... | head -1`."""
     file = tmp_path / "mine.py"
@@ -238,6 +243,7 @@ def test_a_path_that_the_terminal_cannot_show_is_printed(tmp_path):
     assert ended.stdout.endswith("\\xe9/preview.png\n")
 
 
+@pytest.mark.slow
 def test_a_workdir_that_the_locale_cannot_name_is_refused_before_training(tmp_path):
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ended = main("--config=configs/digits_tcl.py", f"--workdir={tmp_path / 'é'}", **locale)
@@ -281,7 +287,7 @@ def test_a_config_imports_what_lies_in_the_current_folder(tmp_path):
     assert ended.stderr == f"error: {SED}\n"
 
 
-@pytest.mark.parametrize("package", ["absl", "ml_collections", "sklearn"])
+@pytest.mark.parametrize("package", ["absl", "ml_collections", *slow("sklearn")])
 def test_a_missing_extra_is_one_sentence(package, tmp_path):
     code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['tcl-jax', '--config=digits_tcl'];"
     ended = elsewhere(tmp_path, "-c", f"{code} from tcl_jax.__main__ import main; main()")

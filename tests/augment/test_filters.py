@@ -46,6 +46,7 @@ def test_blur_refuses_kernels_that_are_even_or_too_large(size):
         filters.gaussian_blur(np.zeros((5, 8, 1), np.uint8), 1.0, kernel_size=size)
 
 
+@pytest.mark.slow
 def test_half_of_the_images_are_blurred_with_sigma_drawn_uniformly():
     draws = 4000
     image = np.zeros((3, 3, 1), np.uint8)

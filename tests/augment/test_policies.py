@@ -14,6 +14,7 @@ from tcl_jax.augment import POLICIES, check_policy, make_policy, make_views
 from tcl_jax.augment.autoaugment import CIFAR, IMAGENET, auto_augment, rand_augment
 from tcl_jax.augment.crops import random_crop, random_flip, random_resized_crop
 from tcl_jax.errors import UserError
+from tests.marks import slow
 
 NAMES = ["autoaug_cifar", "autoaug_imagenet", "randaug(2,9)"]
 KEY = jax.random.key(5)
@@ -37,8 +38,8 @@ def of_64_keys(name):
     return np.asarray(jax.jit(jax.vmap(policy))(jax.random.split(KEY, 64), IMAGES[:64]))
 
 
-# Its program is that of autoaug_cifar with another crop, which simaug has.
-DEAR = [pytest.param(name, marks=[pytest.mark.slow] if name == "autoaug_imagenet" else []) for name in NAMES]
+# Their programs are the longest.
+DEAR = [*slow(*NAMES[:2]), NAMES[2]]
 
 
 @pytest.mark.parametrize("name", DEAR)
@@ -51,6 +52,7 @@ def test_a_view_is_the_same_in_any_batch_and_on_any_number_of_devices(name):
     np.testing.assert_array_equal(jax.jit(mapped)(KEY, IMAGES[some], INDICES[some]), together[some])
 
 
+@pytest.mark.slow
 def test_policies_can_be_mixed_view_by_view_and_differ():
     policies = [make_policy(name, crop_padding=2, flip=True) for name in (NAMES[2], "none", "crop_flip")]
     mixed = jax.jit(make_views(policies, mean=[0.0] * 3, std=[1.0] * 3))(KEY, IMAGES, INDICES)
@@ -63,7 +65,7 @@ def test_policies_can_be_mixed_view_by_view_and_differ():
             assert same.mean() < 0.1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEAR)
 def test_each_is_a_crop_a_mirror_image_and_its_operations(name):
     after = {
         "autoaug_cifar": functools.partial(auto_augment, sub_policies=CIFAR),
@@ -84,6 +86,7 @@ def test_each_is_a_crop_a_mirror_image_and_its_operations(name):
     np.testing.assert_array_equal(of_64_keys(name), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_in_64_bit_mode_and_without_vmap_views_are_the_same(name):
     with jax.enable_x64(True):
@@ -147,6 +150,7 @@ def test_bad_policies_are_named(own, name, crop_padding, message):
 
 OWN = """
 import jax.numpy as jnp
+from tests.marks import slow
 
 def plain(key, image):
     return 255 - image

@@ -58,6 +58,7 @@ def test_a_view_depends_on_its_key_alone():
     assert views.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_without_vmap_and_in_64_bit_mode_views_are_the_same():
     views = np.asarray(MIRRORED(KEYS[:50], IMAGE))
     with jax.enable_x64(True):

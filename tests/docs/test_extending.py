@@ -101,6 +101,7 @@ def test_encoder_policy_optimizer_metric_and_log_train_together(trained):
     assert wandb.options["id"] == (workdir.path / "wandb_id").read_text()
 
 
+@pytest.mark.slow
 def test_loss_and_data_set_train_together(trained):
     _, results, _ = trained("A loss", "A data set")
     assert (results["epochs"], results["loss"], results["dataset"]) == (

@@ -26,6 +26,7 @@ def test_it_gives_the_features_of_a_call(encoder):
     np.testing.assert_allclose(one_by_one[:, 0], features, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_can_be_differentiated_by_variables_and_by_images(encoder):
     def score(params, images):
         return encoder.apply({**encoder.variables, "params": params}, images).sum()

@@ -74,6 +74,7 @@ def test_features_are_those_of_evaluation(run, loaded, devices, monkeypatch):
     np.testing.assert_array_equal(features, expected)
 
 
+@pytest.mark.slow
 def test_of_an_encoder_without_batch_norm_the_moving_average_is_taken_too(tmp_path):
     config = small_run.small_config()
     config.model.update(name="tests.modes.tiny_encoder:Deep", width=8)
@@ -192,6 +193,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_read(run, tmp_path,
         load_encoder(tmp_path, checkpoint="best")
 
 
+@pytest.mark.slow
 def test_a_classifier_has_no_projections(tmp_path):
     config = small_config()
     config.loss.name = "cross_entropy"
@@ -262,6 +264,7 @@ def test_a_run_that_is_not_far_enough_is_refused(tmp_path):
         load_encoder(tmp_path)
 
 
+@pytest.mark.slow
 def test_it_needs_neither_training_nor_evaluation(run):
     code = (
         f"import sys, tcl_jax; tcl_jax.load_encoder({str(run.path)!r}); "

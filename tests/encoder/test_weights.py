@@ -86,6 +86,7 @@ def test_a_training_begins_with_an_encoder_by_its_name():
     assert initial.path == str(FOLDER / "digits_tcl.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = pathlib.Path("digits_tcl")

@@ -128,7 +128,7 @@ def test_linear_probe(change):
     assert abs(mean_difference(lambda draw: of_the_probe(draw, change))) <= WITHIN
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", ["scaled by 0.01", *slow(*(x for x in CHANGES if x != "scaled by 0.01"))])
 @pytest.mark.parametrize("draw", [0, *slow(1, 2)])
 def test_the_linear_probe_comes_to_the_minimum_of_its_objective(draw, change):
     train, test = (12 * x / np.sqrt(WIDTH) for x in standardised(draw, change))

@@ -143,6 +143,7 @@ def outliers_of_own(test_split):
     return Dataset("own", split, Split(test, labels) if test_split == "test" else None, ("a",))
 
 
+@pytest.mark.slow
 def test_outliers_are_as_large_as_the_training_images_and_make_a_metric(config):
     assert build_experiment(config).evaluator.outliers is None
     config.evaluation.metrics = ("knn",)
@@ -239,6 +240,7 @@ def test_a_subset_is_what_is_trained_on_normalised_and_held_out_from(config):
     assert member_of(experiment, changed).dataset is experiment.dataset
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_learned_from_and_never_judged_by(config, monkeypatch):
     validations = spy(monkeypatch, "make_validate", build_module)
     whole = load_dataset("digits", data_dir=config.data.data_dir)
@@ -264,6 +266,7 @@ def test_a_classifier_has_a_logit_for_each_class_that_is_trained_on(config):
     assert experiment.describe_encoder("name")["class_names"] == tuple("0123456")
 
 
+@pytest.mark.slow
 def test_other_data_to_evaluate_on_stay_whole(config):
     config.data.update(train_images_of_class=20, train_classes="0:5")
     config.data.evaluate_on.update(name="digits")
@@ -276,6 +279,7 @@ def test_other_data_to_evaluate_on_stay_whole(config):
     assert evaluator.class_names == tuple("0123456789")
 
 
+@pytest.mark.slow
 def test_weights_of_classes_are_those_of_all_training_images(config, monkeypatch):
     config.data.imbalance = 10.0
     config.loss.class_weights = "balanced"
@@ -290,6 +294,7 @@ def test_weights_of_classes_are_those_of_all_training_images(config, monkeypatch
     assert member_of(experiment, changed).program is experiment.program
 
 
+@pytest.mark.slow
 def test_members_that_hold_out_other_images_need_equally_long_epochs(config):
     config.data.images_per_class = 8
     config.train.update(batch_size=16, epochs=2, warmup_epochs=0)
@@ -321,6 +326,7 @@ def classifier(config):
     return experiment, experiment.program.initial_state(0)
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_moving_average_where_one_is_kept(classifier, monkeypatch):
     experiment, state = classifier
     state = state._replace(average=jax.tree.map(lambda x: x + 1, state.average))

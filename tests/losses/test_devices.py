@@ -8,6 +8,7 @@ import pytest
 from tcl_jax import losses
 from tests.losses import reference
 from tests.losses.mappings import AXIS, DEVICES, MAPPINGS, gradient_over_devices
+from tests.marks import slow
 
 pytestmark = pytest.mark.xdist_group("losses_devices")  # they share what is compiled
 
@@ -61,7 +62,7 @@ of_the_mean, of_rows, of_images = (
 )
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("mapping", [MAPPINGS[0], *slow(*MAPPINGS[1:])])
 def test_mean_and_its_derivatives_are_those_of_the_whole_batch(mapping):
     with jax.enable_x64(True):
         arguments = batch()
@@ -115,6 +116,7 @@ def test_ntxent_pairs_the_views_of_each_device(mapping):
     assert reference.relative_error(by_shared["kernel"], by_kernel["kernel"]) <= 1e-10
 
 
+@pytest.mark.slow
 def test_plain_jit_over_a_sharded_array_needs_no_axis_name():
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     sharded = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))

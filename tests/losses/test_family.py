@@ -21,14 +21,15 @@ pytestmark = pytest.mark.xdist_group("family")  # they share what is compiled
 THOROUGHLY = {"tcl": SITUATIONS, "clip": OF_TOWERS}
 OTHERS = [name for name in MEMBERS if name not in THOROUGHLY]
 CASES = [
-    (name, situation)
-    for name, member in MEMBERS.items()
-    for situation in THOROUGHLY.get(
-        name, ("references", "soft_references") if member.towers == 1 else ("pairs", "soft")
-    )
+    *((name, situation) for name, situations in THOROUGHLY.items() for situation in situations),
+    *((name, "references" if MEMBERS[name].towers == 1 else "pairs") for name in OTHERS),
+    *slow(*((name, "soft_references" if MEMBERS[name].towers == 1 else "soft") for name in OTHERS)),
 ]
 IN_PARALLEL = [
-    (name, mapping) for name in MEMBERS for mapping in (MAPPINGS if name in THOROUGHLY else MAPPINGS[:1])
+    *(("tcl", mapping) for mapping in MAPPINGS),
+    ("clip", MAPPINGS[0]),
+    *slow(*(("clip", mapping) for mapping in MAPPINGS[1:])),
+    *slow(*((name, MAPPINGS[0]) for name in OTHERS)),
 ]
 
 
@@ -92,7 +93,7 @@ def test_member_is_its_formula(name, situation):
             assert float(gradients[2][coefficient]) == pytest.approx(right, rel=1e-10), coefficient
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", [*THOROUGHLY, *slow(*OTHERS)])
 def test_every_row_by_itself(name):
     member = MEMBERS[name]
     rows = formulas.random_rows("classes", towers=member.towers)
@@ -199,6 +200,7 @@ def test_extremes_stay_finite_in_float32(name, block_size):
                     assert float(value) == pytest.approx(float(right), rel=2e-6, abs=3e-5)
 
 
+@pytest.mark.slow
 def test_one_hot_labels_are_class_numbers():
     member = MEMBERS["tcl"]
     rows = arrays(formulas.random_rows("references"), jnp.float32)
@@ -282,6 +284,7 @@ def test_memory_is_that_of_the_rows(name, situation):
     assert memory(name, situation, 32768) < 60 * MEGABYTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "situation"),
     [

@@ -10,6 +10,7 @@ import pytest
 from tcl_jax import losses
 from tests.losses.mappings import AXIS, MAPPINGS, gradient_over_devices
 from tests.losses.reference import GOLDEN, LOSS_CASES, relative_error
+from tests.marks import slow
 
 pytestmark = pytest.mark.xdist_group("golden")  # they share what is compiled
 
@@ -91,13 +92,15 @@ def test_one_device(name, bits, block_size):
 
 
 # Every case in one mapping and precision, and some in every other.
-ON_EIGHT_DEVICES = [(name, "shard_map", 64) for name in LOSS_CASES] + [
-    (name, mapping, bits)
-    for name in ("tcl_cifar100_defaults", "tcl_cold_temperature", "tcl_imbalanced")
-    for mapping in MAPPINGS
-    for bits in (64, 32)
-    if (mapping, bits) != ("shard_map", 64)
-]
+ON_EIGHT_DEVICES = [(name, "shard_map", 64) for name in LOSS_CASES] + slow(
+    *(
+        (name, mapping, bits)
+        for name in ("tcl_cifar100_defaults", "tcl_cold_temperature", "tcl_imbalanced")
+        for mapping in MAPPINGS
+        for bits in (64, 32)
+        if (mapping, bits) != ("shard_map", 64)
+    )
+)
 
 
 @pytest.mark.parametrize(("name", "mapping", "bits"), ON_EIGHT_DEVICES)

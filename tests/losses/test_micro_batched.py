@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from tcl_jax import losses
 from tcl_jax.losses import micro_batched
 from tests.losses.mappings import AXIS, DEVICES, MAPPINGS, gradient_over_devices
+from tests.marks import slow
 
 pytestmark = pytest.mark.xdist_group("micro_batched")
 
@@ -198,6 +199,7 @@ def test_an_nnx_module_that_its_call_changes_is_refused_by_flax():
         micro_batched(lambda model, images: model(images), 5)(model, np.float32(case()[1]))
 
 
+@pytest.mark.slow
 def test_an_equinox_module_may_be_what_is_shared():
     with jax.enable_x64(True):
         _, images, labels = case()
@@ -215,7 +217,7 @@ def test_an_equinox_module_may_be_what_is_shared():
         assert_same(in_parts, whole)
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("mapping", [MAPPINGS[0], *slow(*MAPPINGS[1:])])
 def test_on_eight_devices_it_is_the_batch_of_all(mapping):
     rows = 5 * DEVICES
     with jax.enable_x64(True):
@@ -295,6 +297,7 @@ def memory(rows, size):
     return compiled(rows, size).memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_one_part():
     part = 4 * 1024 * 512 * 4  # four layers of 1,024 rows
     small, large = memory(2 * 1024, 1024), memory(16 * 1024, 1024)

@@ -8,6 +8,7 @@ from jax import lax
 
 from tcl_jax.losses import clip_loss, ntxent_loss, siglip_loss, supcon_loss
 from tests.losses.reference import GOLDEN, relative_error
+from tests.marks import slow
 
 pytestmark = pytest.mark.xdist_group("golden")  # they share what is compiled
 
@@ -220,7 +221,9 @@ IN_TILES = (
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize(("name", "block_size"), [(x, None) for x in CASES] + [(x, 5) for x in IN_TILES])
+@pytest.mark.parametrize(
+    ("name", "block_size"), [(x, None) for x in CASES] + slow(*((x, 5) for x in IN_TILES))
+)
 def test_value_and_gradients(name, block_size):
     case = golden(name)
     expected = {key.removeprefix("gradient_"): x for key, x in case.items() if key.startswith("gradient_")}

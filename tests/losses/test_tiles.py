@@ -13,6 +13,7 @@ from tcl_jax import losses
 from tcl_jax.losses.tiles import make_layout, padded
 from tests.losses import reference
 from tests.losses.mappings import AXIS, DEVICES, gradient_over_devices
+from tests.marks import slow
 
 pytestmark = pytest.mark.xdist_group("tiles")  # they share what is compiled
 
@@ -43,8 +44,8 @@ def case(seed=0, n=75, classes=9):
     return z, labels, weights, coefficients | {"k1": 30.0}
 
 
-MEANS = [(size, "float64", "mean") for size in (1, 74)] + [(16, dtype, "mean") for dtype in BOUNDS]
-ROWWISE = [(74, "float64", "none"), (16, "bfloat16", "none")]  # with padding, and rounded
+MEANS = [(74, "float64", "mean"), *slow((1, "float64", "mean"), *((16, dtype, "mean") for dtype in BOUNDS))]
+ROWWISE = [*slow((74, "float64", "none")), (16, "bfloat16", "none")]  # with padding, and rounded
 
 
 @pytest.mark.parametrize(("block_size", "dtype", "reduction"), MEANS + ROWWISE)
@@ -129,7 +130,7 @@ def test_extremes_stay_finite_and_right_in_float32(temperature, k1, k2, block_si
                     np.testing.assert_allclose(gradients[0], closed, atol=1e-6)
 
 
-@pytest.mark.parametrize("block_size", [5, 10, 40])
+@pytest.mark.parametrize("block_size", [5, *slow(10, 40)])
 def test_any_tile_size_on_eight_devices(block_size):
     """72 rows, 9 on each device: tiles of half of them and padding, of those of one device, of those of four.
 
@@ -156,6 +157,7 @@ def test_any_tile_size_on_eight_devices(block_size):
         assert float(derivative) == pytest.approx(float(expected[name]), rel=1e-10), name
 
 
+@pytest.mark.slow
 def test_a_mesh_of_one_device_takes_the_same_steps_as_no_mesh():
     z, labels, weights, coefficients = case(4)
     mesh = jax.make_mesh((1,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
@@ -206,6 +208,7 @@ def memory(n, mapping=None, **options):
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_grows_linearly_and_stays_small_at_65536_rows():
     small, large, larger = (memory(n) for n in (16384, 32768, 65536))
     assert larger < 300 * MEGABYTE

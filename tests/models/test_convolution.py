@@ -102,6 +102,7 @@ def test_devices_add_up_the_gradient_of_a_kernel_that_they_share() -> None:
         np.testing.assert_allclose(jax.jit(mapped)(kernel, images, weights), expected, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.quick
 def test_members_of_a_sweep_have_the_gradients_that_each_has_alone() -> None:
     with jax.enable_x64(True):

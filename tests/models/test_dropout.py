@@ -46,6 +46,7 @@ def test_a_row_has_its_masks_in_any_batch_and_on_any_number_of_devices():
     np.testing.assert_array_equal(masks(INDICES[2:4]), whole[:, 2:4])
 
 
+@pytest.mark.slow
 def test_examples_views_layers_and_keys_have_masks_of_their_own():
     whole = masks(np.arange(64))
     rows = whole.reshape(128, -1)

@@ -108,6 +108,7 @@ def test_pmap_gives_the_gradient_and_statistics_of_one_device(variables, one_dev
     assert of_statistics <= 1e-12
 
 
+@pytest.mark.slow
 def test_statistics_of_each_device_alone_give_another_gradient(variables, one_device) -> None:
     with jax.enable_x64(True):
         of_gradient, of_statistics = differences(pmapped(variables, None), one_device)

@@ -19,9 +19,11 @@ from tcl_jax.models.initial_encoder import InitialEncoder, fit_encoder
 from tcl_jax.models.layout import encoder_tensors, encoder_variables, layout_of, mismatches, of_encoder
 from tcl_jax.models.timm import TIMM
 from tests.golden.record_timm import GRIDS, IMAGES, POSITIONS, SIDE, drawn_weights, projected
+from tests.marks import slow
 
 RECORDED = np.load(Path(__file__).parents[1] / "golden" / "timm_features.npz")
 NAMES = json.loads(str(RECORDED["names"]))
+SMALLER = ("vit_tiny_patch16_224", "convnext_atto", "wide_resnet50_2")
 ENCODERS = {
     "vit": ViT(depth=2, heads=3, width=4, stem="imagenet"),
     "vit_gap": ViT(depth=2, heads=3, width=4, stem="imagenet", class_token=False),
@@ -48,7 +50,7 @@ def loaded(name, encoder):
     return fitted(weights_of(name), model)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", ["vit", "convnext", *slow("vit_gap", "vit_patch4", "convnext_conv_mlp")])
 def test_features_and_gradients_are_those_of_timm(name):
     with jax.enable_x64(True):
         encoder = ENCODERS[name].clone(param_dtype=jnp.float64)
@@ -74,7 +76,7 @@ def test_features_in_float32_are_those_of_timm_to_1e_5(name):
     assert np.max(np.abs(found - expected)) < 1e-5 * np.max(np.abs(expected))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*SMALLER, *slow(*(name for name in NAMES if name not in SMALLER))])
 def test_the_published_sizes_have_the_names_and_shapes_of_timm_and_torchvision(name):
     short = name.removesuffix("_patch16_224")
     model = make_model(short, stem="imagenet", width=64, projection_dim=8)
@@ -164,7 +166,7 @@ def test_what_is_dropped_follows_from_the_row_with_remat_and_without(name):
     np.testing.assert_allclose(evaluated, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["convnext", *slow("vit")])
 def test_in_bfloat16_features_are_float32_and_near(name):
     encoder = SMALL[name]
     variables, images, keys = drawn(encoder)
@@ -182,6 +184,7 @@ class Branch(nn.Module):
         return Layers(True, 0.0, jnp.float32, jnp.float32).drop_path(x, 0.25)
 
 
+@pytest.mark.slow
 def test_stochastic_depth_leaves_out_whole_rows():
     x = jnp.ones((4000, 3, 2))
     with dropout_by_row(row_keys(jax.random.key(0), jnp.arange(4000), 1)):

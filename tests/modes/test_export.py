@@ -17,7 +17,6 @@ from tcl_jax.modes import export, train
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.stored import Position
 from tcl_jax.run.workdir import Workdir
-from tests.marks import slow
 from tests.modes.small_run import FACTS, description_64, drawn_state, program_of, small_config, write_run
 
 
@@ -100,7 +99,8 @@ def test_how_to_load_it_fits_the_network():
         assert "timm's networks have 64" in export.how_to_load(description_64(model=model, width=8), "e")
 
 
-@pytest.mark.parametrize("exported", [False, *slow(True)])
+@pytest.mark.slow
+@pytest.mark.parametrize("exported", [False, True])
 def test_training_begins_with_the_encoder_of_the_file_or_the_run(run, exported):
     config = small_config()
     config.train.update(batch_size=8, micro_batch_size=8)
@@ -154,6 +154,7 @@ def config(tmp_path_factory):
     return config
 
 
+@pytest.mark.slow
 def test_a_run_stores_what_its_encoder_needs_and_goes_on_without_the_file(config, begun, tmp_path):
     file, workdir = tmp_path / "weights.safetensors", Workdir(str(tmp_path / "run"))
     tensors = grey_weights()

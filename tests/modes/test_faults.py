@@ -25,6 +25,7 @@ from tests.modes.tiny import assert_same_end, faults_config
 
 # In one process, so that two do not both train the undisturbed run.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("faults"),
     pytest.mark.usefixtures("on_one_device", "without_pages", "without_evaluation"),
 ]

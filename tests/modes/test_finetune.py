@@ -16,7 +16,7 @@ from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.workdir import Workdir
 from tests.modes.tiny import assert_same_end, copy_of, tiny_config
 
-pytestmark = pytest.mark.xdist_group("finetune")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finetune")]
 
 
 @pytest.fixture(scope="module", autouse=True)

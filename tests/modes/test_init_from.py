@@ -10,6 +10,7 @@ from tcl_jax.experiment.parts import make_parts
 from tcl_jax.modes import export, train
 from tcl_jax.parallel import make_mesh
 from tcl_jax.run.workdir import Workdir
+from tests.marks import slow
 from tests.modes.small_run import small_config, write_run
 
 
@@ -34,7 +35,7 @@ OTHER_ENCODERS = [
 ]
 
 
-@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize("exported", [False, *slow(True)])
 @pytest.mark.parametrize(("fields", "message"), OTHER_ENCODERS)
 def test_a_trained_encoder_that_is_not_that_of_the_config(
     fields, message, exported, written_run, data_dir, tmp_path

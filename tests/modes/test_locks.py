@@ -34,6 +34,7 @@ with Workdir(sys.argv[1]).locked():
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_named_and_a_killed_one_leaves_no_lock(
     config, undisturbed, tmp_path, monkeypatch
 ):

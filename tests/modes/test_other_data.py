@@ -255,6 +255,7 @@ def flat(tmp_path):
 WITHOUT = {"loss__labels": "image", "data__test_split": "", "validation__images": 0}
 
 
+@pytest.mark.slow
 def test_images_without_classes_train_without_evaluation(flat, images, tmp_path, capsys):
     workdir = Workdir(str(tmp_path / "run"))
     train.run(config_of(flat, **WITHOUT), workdir, "name")
@@ -270,6 +271,7 @@ def test_images_without_classes_train_without_evaluation(flat, images, tmp_path,
     assert workdir.read_results() == results
 
 
+@pytest.mark.slow
 def test_images_without_classes_are_evaluated_on_labelled_ones(flat, images, tmp_path):
     workdir = Workdir(str(tmp_path / "run"))
     on = {"data__evaluate_on__name": "image_folder", "data__evaluate_on__data_dir": str(images)}

@@ -47,6 +47,7 @@ def shown(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_picture_shows_the_views_of_the_first_epochs(config, shown, tmp_path, capsys):
     workdir = Workdir(str(tmp_path / "run"))
     preview.run(config, workdir, "digits_tcl")

@@ -107,6 +107,7 @@ def test_evaluation_ends_with_a_page_of_its_results(finished, config):
         assert right == pytest.approx(results["metrics"][evaluated])
 
 
+@pytest.mark.slow
 def test_the_page_is_made_again_byte_for_byte_without_a_probe(copied, config, no_probe, capsys):
     before, results = files_of(copied), copied.results.read_text()
     shutil.rmtree(copied.report)
@@ -121,7 +122,7 @@ def test_the_page_is_made_again_byte_for_byte_without_a_probe(copied, config, no
     assert copied.results.read_text() == results
 
 
-@pytest.mark.parametrize("what", ["missing", "results missing", *slow("damaged", "of other parameters")])
+@pytest.mark.parametrize("what", ["missing", *slow("results missing", "damaged", "of other parameters")])
 def test_it_is_evaluated_anew_where_its_predictions_are_not_there(copied, config, parts, what):
     before = copied.read_results()
     if what == "missing":
@@ -179,6 +180,7 @@ def test_the_best_checkpoint_leaves_page_and_predictions_as_they_are(copied, con
     assert (files_of(copied), copied.predictions.read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_loses_no_results(copied, config):
     shutil.rmtree(copied.report)
     copied.report.write_text("in the way")
@@ -201,6 +203,7 @@ def test_without_a_run_or_a_checkpoint_it_is_refused(config, tmp_path):
         report.run(config, workdir, "digits_tcl")
 
 
+@pytest.mark.slow
 def test_of_images_on_disk_only_those_shown_are_read_in_remote_storage_too(config, parts, finished):
     for scheme in ("gs", "gcs"):
         fsspec.register_implementation(scheme, Bucket, clobber=True)

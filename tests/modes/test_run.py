@@ -184,6 +184,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(finished, config, tmp_
     assert_same_end(workdir, finished)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(finished, config, tmp_path, capsys):
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
@@ -250,6 +251,7 @@ def test_evaluating_again_gives_the_same_results(finished, config, capsys):
         assert shown in table
 
 
+@pytest.mark.slow
 def test_evaluating_a_stopped_run_does_not_make_it_complete(finished, config, tmp_path):
     workdir = Workdir(str(tmp_path / "run"))
     shutil.copytree(finished.path, workdir.path)
@@ -300,6 +302,7 @@ def test_the_best_checkpoint_is_evaluated_beside_the_latest(finished, config, tm
     assert "kNN 2.0000 of held-out images, step 10" in table
 
 
+@pytest.mark.slow
 def test_a_run_that_was_only_evaluated_at_its_best_is_not_complete(finished, config, tmp_path, monkeypatch):
     workdir = with_best(finished, tmp_path, 15)
     workdir.results.unlink()

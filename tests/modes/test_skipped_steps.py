@@ -14,6 +14,7 @@ from tests.modes.tiny import copy_of, faults_config
 
 # In the process of test_faults.py, with which they share what is compiled.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("faults"),
     pytest.mark.usefixtures("on_one_device", "without_pages", "without_evaluation"),
 ]

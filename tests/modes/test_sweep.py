@@ -17,7 +17,11 @@ from tcl_jax.train import loop
 from tcl_jax.train.sweep_step import OneByOne
 from tests.modes.tiny import copy_of, tiny_config
 
-pytestmark = [pytest.mark.xdist_group("sweep"), pytest.mark.usefixtures("on_one_device", "without_pages")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("sweep"),
+    pytest.mark.usefixtures("on_one_device", "without_pages"),
+]
 
 AXES = ["loss.k1=10,5000", "seed=0,1"]
 NAMES = ["k1=10_seed=0", "k1=10_seed=1", "k1=5000_seed=0", "k1=5000_seed=1"]

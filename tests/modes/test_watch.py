@@ -11,6 +11,7 @@ from tests.modes.as_in_use import run_main
 from tests.modes.tiny import copy_of, tiny_config
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("watch"),
     pytest.mark.usefixtures("on_one_device", "without_pages", "without_evaluation"),
 ]

@@ -40,6 +40,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_parameters_memory_and_steps_are_those_of_the_run(planned, variables):
     (_, found), number = planned(8), count(variables["params"])
     assert (found["parameters"], found["parameter_bytes"]) == (number, 4 * number)

@@ -60,6 +60,7 @@ def test_the_page_has_everything_once(made):
     assert all(picture["alt"] or picture.get("id") == "map-sprites" for picture in found.all("img"))
 
 
+@pytest.mark.slow
 def test_more_than_one_number_of_a_metric_is_shown_with_it():
     run = run_of()
     run.results["metrics"] |= {"labels_1_per_class": 0.5, "knn": 0.25}
@@ -99,6 +100,7 @@ def test_images_are_shown_beside_those_that_they_retrieve():
     assert "nearest other test images" not in read(page(run)).text
 
 
+@pytest.mark.slow
 def test_the_only_image_of_its_class_retrieves_nothing():
     run = run_of(test=12, names=[f"class {i}" for i in range(9)])
     run.results["metrics"]["recall_at_1"] = 1.0
@@ -128,6 +130,7 @@ def test_pictures_for_slides_lie_beside_the_page(made):
             assert picture.width >= 100
 
 
+@pytest.mark.slow
 def test_the_same_run_makes_the_same_bytes(made):
     run, files = made
     assert page(run) == files
@@ -194,6 +197,7 @@ def test_of_many_images_a_part_is_drawn_and_no_other_is_read(monkeypatch):
     assert run.evaluated.train.images.asked <= 8 * 10
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_colour_images_stays_small(monkeypatch):
     """Sprites and marks are what grows: of noise, which compresses worst, and with cheap maps in place of t-SNE's."""
     monkeypatch.setattr(
@@ -312,6 +316,7 @@ def test_other_data_that_a_run_was_evaluated_on_are_named():
     assert "Evaluated on other data: 40 training images, 30 test images, 3 classes." in text
 
 
+@pytest.mark.slow
 def test_no_error_is_said_in_words(made):
     run, _ = made
     run = with_evaluated(run, predictions={"mine": run.evaluated.test.labels})
@@ -320,6 +325,7 @@ def test_no_error_is_said_in_words(made):
     assert "misclassified by the mine" in text
 
 
+@pytest.mark.slow
 def test_a_warning_stands_at_the_top():
     run = run_of()
     run.records[2]["warning"] = f"The projections have collapsed {EVIL}"

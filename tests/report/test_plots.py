@@ -28,6 +28,7 @@ def some_confusion(name="b", classes=3, names=None):
     return confusion(counts, names or [f"c{i}" for i in range(classes)], name=name, alt="what it shows")
 
 
+@pytest.mark.slow
 def test_the_same_picture_has_the_same_bytes():
     for make in (some_curves, some_confusion):
         assert (make().svg, make().png) == (make().svg, make().png)

@@ -91,6 +91,7 @@ def test_a_step_averages_parameters_and_statistics_after_the_update():
     assert apart["params"]["encoder"]["conv1"]["kernel"] > 1e-7
 
 
+@pytest.mark.slow
 def test_keeping_an_average_changes_nothing_of_training():
     for kept, plain in zip(trained(DECAY), trained(0.0), strict=True):
         assert plain.average is None

@@ -158,6 +158,7 @@ def compiled_as_in_use(devices, **options):
     return jax.tree.map(np.array, state)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_detached_classifier_by_the_features_is_0():
     features = np.random.default_rng(0).normal(size=(2 * IMAGES, 3)).astype(np.float32)
     state = DETACHED.begin(
@@ -178,7 +179,7 @@ def test_a_state_without_a_classifier_is_stored_as_ever():
     assert "classifier" not in parts_on(1).initial_state().items()["training"]
 
 
-@pytest.mark.parametrize("classifier", [DETACHED, JOINT])
+@pytest.mark.parametrize("classifier", [JOINT, *slow((DETACHED,))])
 def test_a_run_continued_from_a_checkpoint_is_the_undisturbed_one_bit_for_bit(classifier, tmp_path):
     parts = parts_on(8, classifier=classifier)
     states, _ = trained(8, 4, classifier=classifier)
@@ -192,6 +193,7 @@ def test_a_run_continued_from_a_checkpoint_is_the_undisturbed_one_bit_for_bit(cl
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.array, state), states[4])
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_have_their_own():
     parts = parts_on(1, classifier=DETACHED)
     first, hypers = split_batch(batch(), parts.mesh), [HYPER, HYPER._replace(learning_rate=np.float32(0.2))]
@@ -207,6 +209,7 @@ def test_members_of_a_sweep_have_their_own():
     assert largest_difference(*found[0]) > 1e-2
 
 
+@pytest.mark.slow
 def test_a_step_that_is_skipped_leaves_the_classifier_alone():
     parts = parts_on(1, classifier=JOINT, skip_not_finite=True)
     hyper = HYPER._replace(temperature=np.float32(np.nan))

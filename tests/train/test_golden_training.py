@@ -23,13 +23,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from tcl_jax import losses
 from tcl_jax.models import make_model
 from tcl_jax.train.optimizer import sgd
-from tests.marks import slow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CASES = (
-    "training_resnet18_tcl",
-    *slow("training_resnet50_tcl", "training_resnet18_supcon"),
-)
+CASES = ("training_resnet18_tcl", "training_resnet50_tcl", "training_resnet18_supcon")
 TOLERANCE = 1e-9
 EVALUATION_BATCH = 99
 
@@ -202,6 +198,7 @@ def relative_error(key: str, found: np.ndarray, golden: np.ndarray) -> float:
     return float(np.max(np.abs(found - golden) / scale))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_training_steps_agree_with_the_official_code(case: str) -> None:
     with np.load(GOLDEN / f"{case}.npz") as archive:

@@ -11,6 +11,7 @@ from tcl_jax.models import make_model, model_shapes
 from tcl_jax.parallel import split_batch
 from tcl_jax.train.layer_decay import scale_by_layer
 from tcl_jax.train.optimizer import make_optimizer
+from tests.marks import slow
 from tests.train.small import HYPER, batch, largest_difference, parts_on
 from tests.train.test_optimizer import ALL_KINDS, random_tree
 
@@ -27,7 +28,7 @@ LAYERS = (("stem", "token"), ("block_1",), ("backbone/block_2",))
 SCALES = {"stem": 0.125, "token": 0.125, "block_1": 0.25, "backbone": 0.5, "block_10": 1.0, "norm": 1.0}
 
 
-@pytest.mark.parametrize("name", ALL_KINDS)
+@pytest.mark.parametrize("name", [ALL_KINDS[0], *slow(*ALL_KINDS[1:])])
 def test_the_rate_of_a_layer_falls_with_its_distance_from_the_head(name):
     """Each layer steps as an optimizer of its own at its rate, weight decay included, as in BEiT's code."""
     options = {"momentum": 0.8, "weight_decay": 0.05, "decay": "all"}
@@ -108,6 +109,7 @@ def test_layers_that_are_not_known_are_refused(layer_names, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_a_classifier_trained_along_has_the_rate_of_the_head(name):
     """Its parameters are a tree of their own, in which no encoder is."""

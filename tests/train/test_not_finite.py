@@ -63,6 +63,7 @@ def test_a_step_that_is_not_finite_leaves_no_trace_but_in_the_counts():
     assert parts.step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_steps_are_those_without_the_choice_to_skip():
     """In 64-bit: two programs may round differently."""
     with jax.enable_x64(True):

@@ -285,6 +285,7 @@ def test_what_is_not_an_optimizer_is_named(name, message):
         make_optimizer(name, momentum=0.9, weight_decay=0.0, decay="all")
 
 
+@pytest.mark.slow
 def test_decay_of_kernels_leaves_out_what_only_has_the_axes_of_one():
     """As the class token, position embeddings, and the biases of attention, which Flax has by head."""
     params = {

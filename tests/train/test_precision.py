@@ -89,6 +89,7 @@ def test_convolutions_alone_compute_in_bfloat16(training_in):
     assert {axes for _, dtype, axes in found if dtype == "bfloat16"} == {0, 4}
 
 
+@pytest.mark.slow
 def test_nothing_computes_in_bfloat16_in_float32(training_in):
     assert {dtype for _, dtype, _ in operands(training_in("float32"))} == {"float32"}
 

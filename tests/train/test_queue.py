@@ -17,6 +17,7 @@ from tcl_jax.train.queue import empty_queue
 from tcl_jax.train.state import VIEWS_STREAM, stream_key
 from tcl_jax.train.sweep_step import AtOnce, OneByOne
 from tcl_jax.train.temperature import begin_temperature, temperature_of
+from tests.marks import slow
 from tests.train.small import (
     HYPER,
     IMAGES,
@@ -116,7 +117,7 @@ EVERYTHING = WIDE | dict(objective="supcon", momentum_encoder=RATE, learn_temper
 
 @pytest.mark.parametrize(
     ("devices", "options"),
-    [(1, WIDE | dict(objective=f"{__name__}:dense", labels="image")), (8, EVERYTHING)],
+    [(1, WIDE | dict(objective=f"{__name__}:dense", labels="image")), *slow((8, EVERYTHING))],
     ids=["filled by the weights, an own loss, by image, on one device", "all on eight"],
 )
 def test_training_is_that_written_out_where_no_queue_is_used_before_it_is_filled(devices, options):
@@ -165,6 +166,7 @@ def test_all_rows_of_a_queue_count_from_when_it_is_filled():
     assert list(queue.labels) == [5, 6, 7, 8, 9, 10]
 
 
+@pytest.mark.slow
 def test_a_run_continued_from_a_checkpoint_is_the_undisturbed_one_bit_for_bit(tmp_path):
     with jax.enable_x64(True):
         parts = parts_on(8, **EVERYTHING)
@@ -186,6 +188,7 @@ def test_a_state_without_these_is_stored_as_ever():
     assert list(items["model"]) == ["params", "batch_stats"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["one by one", "at once"])
 def test_a_member_of_a_sweep_is_its_single_run(way):
     hypers = [HYPER, HYPER._replace(temperature=np.float32(0.5))]
@@ -207,6 +210,7 @@ def breaks_at_once(rows, labels, references):
     return jnp.mean(rows[:, 0]) / jnp.where(references[2][0] > 0, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_skipped_leaves_the_queue_as_it_was():
     states, metrics = trained(
         1, 2, objective=f"{__name__}:breaks_at_once", queue_size=ROWS, skip_not_finite=True

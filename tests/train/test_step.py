@@ -15,6 +15,7 @@ from tcl_jax.data import Batch
 from tcl_jax.models import make_model, params_sha256
 from tcl_jax.parallel import DATA_AXIS, replicate, split_batch
 from tcl_jax.train.state import VIEWS_STREAM, TrainState, stream_key
+from tests.marks import slow
 from tests.train.small import (
     HYPER,
     STEPS_PER_EPOCH,
@@ -69,13 +70,14 @@ def test_step_is_the_written_out_step_on_any_number_of_devices(devices):
         assert largest_difference(one.params, state.params) <= 1e-9
 
 
-@pytest.mark.parametrize("objective", ["tcl", "cross_entropy"])  # test_objective.py has all of them
+@pytest.mark.parametrize("objective", ["tcl", *slow("cross_entropy")])  # test_objective.py has all of them
 def test_losses_on_eight_devices_are_those_on_one(objective):
     _, one = parts_on(1, objective=objective).run(4)
     _, eight = parts_on(8, objective=objective).run(4)
     np.testing.assert_allclose(eight, one, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_synchronisation_the_statistics_are_each_devices_own_and_their_mean_is_kept():
     synchronised, _ = parts_on(8).run(1)
     own, _ = parts_on(8, sync_batch_norm=False).run(1)
@@ -117,6 +119,7 @@ def test_a_step_whose_gradient_alone_is_not_finite_is_skipped():
     jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
 
 
+@pytest.mark.slow
 @pytest.mark.quick
 def test_step_of_a_resnet_lowers_for_accelerators_on_eight_devices():
     model = make_model("resnet18", stem="cifar", width=4, projection_dim=8, axis_name=DATA_AXIS)

@@ -9,6 +9,7 @@ import pytest
 
 from tcl_jax.parallel import split_batch
 from tcl_jax.train.sweep_step import AtOnce, OneByOne
+from tests.marks import slow
 from tests.train.small import HYPER, batch, largest_difference, parts_on
 
 pytestmark = pytest.mark.xdist_group("small")  # they share what is compiled
@@ -28,7 +29,7 @@ def at_once(devices):
 
 @pytest.mark.parametrize(
     ("way", "devices", "shared"),
-    [("one by one", 1, False), ("at once", 1, True), ("at once", 8, False)],
+    [("one by one", 1, False), ("at once", 1, True), *slow(("at once", 8, False))],
     ids=["one by one", "at once", "at once on eight devices, batches of their own"],
 )
 def test_each_member_makes_the_steps_of_a_single_run(way, devices, shared):
