@@ -150,7 +150,6 @@ def test_bad_policies_are_named(own, name, crop_padding, message):
 
 OWN = """
 import jax.numpy as jnp
-from tests.marks import slow
 
 def plain(key, image):
     return 255 - image
