@@ -66,7 +66,7 @@ clean:
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'error: $(PYTHON) is older than Python 3.11: name a newer one, as in make PYTHON=python3.12.' >&2; exit 2; }
+	  { echo 'error: $(PYTHON) does not start a Python of 3.11 or newer: name one, as in make PYTHON=python3.12.' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
