@@ -176,9 +176,9 @@ def _to_the_end(
       longer_pilot: what it changes where the rates of the two contrastive losses need more steps to differ.
       best_pair: whether TCL is trained at the best of the pairs, too.
     """
-    config, pairs = f"protocol.py:{data}_resnet18", f"{name}_pairs"
+    config, rates, pairs = f"protocol.py:{data}_resnet18", f"{name}_rates", f"{name}_pairs"
     short = settings | _PILOT | pilot
-    of_rates = {f"{name}_rates": (_WITH_LABELS, short)}
+    of_rates = {rates: (_WITH_LABELS, short)}
     if longer_pilot:
         of_rates[f"{name}_longer_rates"] = (("TCL", "SupCon"), short | longer_pilot)
     rate_of = {label: ((study, label),) for study, (labels, _) in of_rates.items() for label in labels}
@@ -199,10 +199,9 @@ def _to_the_end(
         },
         pairs: Study(
             config,
-            [Row("TCL", "tcl", short, ((f"{name}_rates", "TCL"),))],
+            [Row("TCL", "tcl", short, ((rates, "TCL"),))],
             ("loss.k1=100,1000", "loss.k2=1,5", "seed=0"),
-            f"Chooses k1 and k2 of {name}, at the learning rate that {name}_rates has chosen for TCL. "
-            + _CHOICE,
+            f"Chooses k1 and k2 of {name}, at the learning rate that {rates} has chosen for TCL. " + _CHOICE,
             reduced=True,
         ),
         name: Study(
