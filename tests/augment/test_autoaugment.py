@@ -10,6 +10,7 @@ import pytest
 from tcl_jax.augment import autoaugment
 from tcl_jax.augment.autoaugment_ops import NAMES, magnitude_of, make_operation, signs_of
 from tests.augment import pil
+from tests.marks import slow
 
 DRAWS = 20_000
 KEYS = jax.random.split(jax.random.key(0), DRAWS)
@@ -155,7 +156,10 @@ def known(bins, numbers, h, w):
 # The operations of each are tested in all shapes: tests/augment/test_autoaugment_ops.py.
 @pytest.mark.parametrize(
     ("policy", "shape"),
-    [*(("cifar", shape) for shape in pil.SHAPES), *zip(["imagenet", "randaug"], pil.SHAPES[:2], strict=True)],
+    [
+        *zip(["imagenet", "randaug", "cifar"], pil.SHAPES, strict=True),
+        *slow(*(("cifar", shape) for shape in pil.SHAPES[:2])),
+    ],
 )
 def test_views_are_what_pil_makes_of_the_same_draws(policy, shape):
     batch, keys, (h, w, _) = pil.images(shape), KEYS[:200], shape

@@ -10,6 +10,7 @@ from tcl_jax.evaluate import linear_probe
 from tcl_jax.parallel import make_mesh
 from tcl_jax.train.learning_rate import learning_rates
 from tcl_jax.train.state import PROBE_STREAM, stream_key
+from tests.marks import slow
 
 EPOCHS, BATCH, RATE, SEED = 4, 32, 0.3, 5
 
@@ -43,7 +44,7 @@ def softmax_regression(features_of, labels, test_features):
     return with_bias(test_features) @ weights, losses
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [8, *slow(1)])
 def test_against_numpy_and_the_encoder_stays_as_it_was(frozen, split, devices):
     rng = np.random.default_rng(1)
     test_features = rng.normal(size=(400, 6)).astype(np.float32)

@@ -26,9 +26,8 @@ CASES = [
     *slow(*((name, "soft_references" if MEMBERS[name].towers == 1 else "soft") for name in OTHERS)),
 ]
 IN_PARALLEL = [
-    *(("tcl", mapping) for mapping in MAPPINGS),
-    ("clip", MAPPINGS[0]),
-    *slow(*(("clip", mapping) for mapping in MAPPINGS[1:])),
+    *((name, MAPPINGS[0]) for name in THOROUGHLY),
+    *slow(*((name, mapping) for name in THOROUGHLY for mapping in MAPPINGS[1:])),
     *slow(*((name, MAPPINGS[0]) for name in OTHERS)),
 ]
 
@@ -169,8 +168,8 @@ LABELS = ([0] * 8, [0, 0, 0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 2, 3, 4], list(rang
 @pytest.mark.parametrize(
     ("name", "block_size"),
     [
-        *((name, size) for name in THOROUGHLY for size in (3, None)),
-        *slow(*((name, 3) for name in OTHERS)),
+        *((name, 3) for name in THOROUGHLY),
+        *slow(*((name, None) for name in THOROUGHLY), *((name, 3) for name in OTHERS)),
     ],
 )
 def test_extremes_stay_finite_in_float32(name, block_size):
@@ -274,9 +273,8 @@ def memory(name, situation, n):
     ("name", "situation"),
     [
         *((name, "classes") for name in THOROUGHLY),
-        *(("tcl", "references"), ("clip", "soft")),
         *slow(*((name, "classes") for name in OTHERS if name != "supcon")),
-        *slow(("tcl", "soft"), ("one_positive", "soft")),
+        *slow(("tcl", "references"), ("clip", "soft"), ("tcl", "soft"), ("one_positive", "soft")),
     ],
 )
 def test_memory_is_that_of_the_rows(name, situation):

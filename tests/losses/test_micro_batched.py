@@ -68,9 +68,6 @@ def assert_same(ours, expected, tolerance=1e-12):
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
-SIZES = (1, 5, np.int64(8), 13, 16, 23)
-
-
 def value_and_gradient(encode, make_keys, reverse=False):
     params, images, labels = case()
     keys = jax.random.split(make_keys(1), ROWS)
@@ -82,7 +79,11 @@ of_whole_batch = functools.cache(functools.partial(value_and_gradient, encode))
 
 
 @pytest.mark.parametrize(
-    ("size", "make_keys"), [(size, jax.random.key) for size in SIZES] + [(5, jax.random.PRNGKey)]
+    ("size", "make_keys"),
+    [
+        *((size, jax.random.key) for size in (5, 23)),
+        *slow(*((size, jax.random.key) for size in (1, np.int64(8), 13, 16)), (5, jax.random.PRNGKey)),
+    ],
 )
 def test_value_and_gradient_are_those_of_the_whole_batch(size, make_keys):
     with jax.enable_x64(True):

@@ -21,17 +21,22 @@ def data_dir(tmp_path_factory):
 
 OTHER_ENCODERS = [
     ({"model.name": "resnet34"}, "another encoder .model.name is 'resnet18' there and 'resnet34' here.: set"),
-    ({"model.stem": "imagenet"}, "another encoder .model.stem is 'cifar' there and 'imagenet' here.: set"),
-    ({"model.width": 4}, "another encoder .model.width is 2 there and 4 here.: set"),
     (
         {"model.name": "resnet50", "model.width": 4},
         "model.name is 'resnet18' there and 'resnet50' here, model.width is 2 there and 4 here",
     ),
-    (
-        {"model.name": "tests.modes.tiny_encoder:Tiny"},
-        "model.name is 'resnet18' there and 'tests.modes.tiny_encoder:Tiny' here",
-    ),
     ({}, "for 1-channel images .it takes images of 3 channels; conv1.weight is"),
+    *slow(
+        (
+            {"model.stem": "imagenet"},
+            "another encoder .model.stem is 'cifar' there and 'imagenet' here.: set",
+        ),
+        ({"model.width": 4}, "another encoder .model.width is 2 there and 4 here.: set"),
+        (
+            {"model.name": "tests.modes.tiny_encoder:Tiny"},
+            "model.name is 'resnet18' there and 'tests.modes.tiny_encoder:Tiny' here",
+        ),
+    ),
 ]
 
 

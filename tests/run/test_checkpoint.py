@@ -13,6 +13,7 @@ from tcl_jax.parallel import make_mesh, replicate
 from tcl_jax.run.checkpoint import Checkpoints
 from tcl_jax.run.stored import Best, Position
 from tcl_jax.train.state import TrainState
+from tests.marks import slow
 
 
 def state(step, value, mesh):
@@ -84,14 +85,16 @@ def kept(directory):
 @pytest.mark.parametrize(
     ("accuracies", "best", "steps"),
     [
-        ([0.2, 0.9, 0.3, 0.4, 0.5], Best(10, 0.9), [10, 20, 25]),
-        ([0.2, 0.3, 0.4, 0.5], Best(20, 0.5), [15, 20]),
         ([0.5, 0.7, 0.7, 0.7, 0.6, 0.6], Best(20, 0.7), [20, 25, 30]),  # of equal ones the latest
-        ([0.5, 0.7, 0.7], Best(15, 0.7), [10, 15]),
         ([0.2, 0.9, None, 0.4, None], Best(10, 0.9), [10, 20, 25]),  # saved in the middle of an epoch
-        ([None, 0.9, None, None], Best(10, 0.9), [10, 15, 20]),
         ([None, None, None], None, [10, 15]),
-        ([0.0, None, None, None], Best(5, 0.0), [5, 15, 20]),
+        *slow(
+            ([0.2, 0.9, 0.3, 0.4, 0.5], Best(10, 0.9), [10, 20, 25]),
+            ([0.2, 0.3, 0.4, 0.5], Best(20, 0.5), [15, 20]),
+            ([0.5, 0.7, 0.7], Best(15, 0.7), [10, 15]),
+            ([None, 0.9, None, None], Best(10, 0.9), [10, 15, 20]),
+            ([0.0, None, None, None], Best(5, 0.0), [5, 15, 20]),
+        ),
     ],
 )
 def test_the_best_is_kept_besides_the_latest_two(tmp_path, accuracies, best, steps):

@@ -179,7 +179,8 @@ def test_a_state_without_a_classifier_is_stored_as_ever():
     assert "classifier" not in parts_on(1).initial_state().items()["training"]
 
 
-@pytest.mark.parametrize("classifier", [JOINT, *slow((DETACHED,))])
+@pytest.mark.slow
+@pytest.mark.parametrize("classifier", [JOINT, DETACHED])
 def test_a_run_continued_from_a_checkpoint_is_the_undisturbed_one_bit_for_bit(classifier, tmp_path):
     parts = parts_on(8, classifier=classifier)
     states, _ = trained(8, 4, classifier=classifier)

@@ -27,7 +27,7 @@ def weighted_mean(rows, labels, weights):
     return jnp.sum(weights * rows[:, 0] * labels) / jnp.sum(weights * jnp.ones(len(rows)))
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [8, *slow(1)])
 @pytest.mark.parametrize("name", ["tcl", "cross_entropy", f"{HERE}:weighted_mean", *slow("supcon", "ntxent")])
 def test_rows_without_an_image_count_in_no_loss_and_no_diagnostics(name, devices):
     views = unit_views(2)
